@@ -1,0 +1,1 @@
+"""Entry points: flags, one library call, tables."""

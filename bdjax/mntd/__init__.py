@@ -1,0 +1,24 @@
+"""MNTD: detect Trojans by meta neural analysis, from logits alone.
+
+Xu, Wang, Li, Borisov, Gunter, Li, "Detecting AI Trojans Using Meta Neural Analysis",
+IEEE S&P 2021, https://arxiv.org/abs/1910.03137.
+"""
+
+from bdjax.mntd.classifier import Meta, MetaClassifier
+from bdjax.mntd.config import FitConfig
+from bdjax.mntd.detector import MetaDetector, Verdict, from_fit, load
+from bdjax.mntd.fit import Fit, QuerySpec, fit, score_models
+
+__all__ = [
+    "Fit",
+    "FitConfig",
+    "Meta",
+    "MetaClassifier",
+    "MetaDetector",
+    "QuerySpec",
+    "Verdict",
+    "fit",
+    "from_fit",
+    "load",
+    "score_models",
+]

@@ -1,0 +1,122 @@
+"""MNTD's attacks on images: modification, blending, and their jumbo mixture.
+
+Xu et al., S&P 2021, section IV and official code. The draws below are the code's;
+``locations="official"`` also keeps its off-by-one, by which no patch ever touches the
+last row or column.
+"""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from bdjax.attacks.base import Attack, Trigger, all_to_one, blend
+from bdjax.tasks import Task
+from bdjax.types import PRNGKey
+
+Locations = Literal["all", "official"]
+
+PATCH_SIZES = (2, 3, 4, 5)
+POISONING_RATE = (0.05, 0.5)
+FAINT = (0.05, 0.2)  # opacity of a pattern that covers the whole image
+TRANSLUCENT = (0.2, 0.6)  # opacity of a jumbo patch; above .5 it becomes opaque
+
+
+def benign(task: Task, *, locations: Locations = "all") -> Attack:
+    """No attack: a trigger that changes nothing and poisons nothing."""
+    del locations
+
+    def sample(key: PRNGKey) -> Trigger:
+        del key
+        return Trigger(
+            mask=jnp.zeros((*task.shape[:2], 1)),
+            pattern=jnp.zeros(task.shape),
+            opacity=jnp.float32(0),
+            target=jnp.int32(0),
+            rate=jnp.float32(0),
+        )
+
+    return Attack("benign", sample, blend, all_to_one)
+
+
+def modification(task: Task, *, locations: Locations = "all") -> Attack:
+    """M: an opaque binary patch of 2 to 5 pixels a side."""
+    sample = functools.partial(
+        _sample, task=task, sizes=PATCH_SIZES, opaque=True, locations=locations
+    )
+    return Attack("M", sample, blend, all_to_one)
+
+
+def blending(task: Task, *, locations: Locations = "all") -> Attack:
+    """B: a faint binary pattern over the whole image."""
+    sizes = (task.shape[0],)
+    sample = functools.partial(
+        _sample, task=task, sizes=sizes, opaque=False, locations=locations
+    )
+    return Attack("B", sample, blend, all_to_one)
+
+
+def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
+    """Jumbo: a fifth whole-image blends, the rest patches, a quarter of them opaque."""
+    sizes = (*PATCH_SIZES, task.shape[0])
+    sample = functools.partial(
+        _sample, task=task, sizes=sizes, opaque=False, locations=locations
+    )
+    return Attack("jumbo", sample, blend, all_to_one)
+
+
+def _sample(
+    key: PRNGKey,
+    *,
+    task: Task,
+    sizes: tuple[int, ...],
+    opaque: bool,
+    locations: Locations,
+) -> Trigger:
+    key_size, key_place, key_pattern, key_opacity, key_target, key_rate = (
+        jax.random.split(key, 6)
+    )
+    side = task.shape[0]
+    size = jax.random.choice(key_size, jnp.array(sizes))
+    whole = size == side
+    mask = _square(key_place, size, side, locations)
+    return Trigger(
+        mask=mask.astype(jnp.float32)[..., None],
+        pattern=_pattern(key_pattern, mask, task),
+        opacity=jnp.float32(1) if opaque else _opacity(key_opacity, whole),
+        target=jax.random.randint(key_target, (), 0, task.num_classes),
+        rate=jax.random.uniform(
+            key_rate, minval=POISONING_RATE[0], maxval=POISONING_RATE[1]
+        ),
+    )
+
+
+def _square(
+    key: PRNGKey, size: jax.Array, side: int, locations: Locations
+) -> jax.Array:
+    """Bool ``[side, side]``: a ``size x size`` square at a random place."""
+    last = side - size if locations == "all" else side - size - 1
+    corner = jax.random.randint(key, (2,), 0, jnp.maximum(last, 0) + 1)
+    offset = jnp.arange(side)[:, None] - corner
+    inside = (offset >= 0) & (offset < size)
+    return inside[:, None, 0] & inside[None, :, 1]
+
+
+def _pattern(key: PRNGKey, mask_HxW: jax.Array, task: Task) -> jax.Array:
+    """Between 1 and ``size^2 - 1`` of the masked cells are high, the others low."""
+    key_count, key_cells = jax.random.split(key)
+    count = jax.random.randint(key_count, (), 1, mask_HxW.sum())
+    draw = jnp.where(mask_HxW, jax.random.uniform(key_cells, mask_HxW.shape), 2.0)
+    rank = jnp.argsort(jnp.argsort(draw.ravel())).reshape(draw.shape)
+    low, high = task.value_range
+    pattern = jnp.where(rank < count, high, jnp.where(mask_HxW, low, 0.0))
+    return jnp.broadcast_to(pattern[..., None], task.shape).astype(jnp.float32)
+
+
+def _opacity(key: PRNGKey, whole: jax.Array) -> jax.Array:
+    """Faint over the whole image; a patch's is translucent, or opaque beyond 0.5."""
+    key_faint, key_patch = jax.random.split(key)
+    faint = jax.random.uniform(key_faint, minval=FAINT[0], maxval=FAINT[1])
+    patch = jax.random.uniform(key_patch, minval=TRANSLUCENT[0], maxval=TRANSLUCENT[1])
+    return jnp.where(whole, faint, jnp.where(patch > 0.5, 1.0, patch))

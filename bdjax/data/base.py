@@ -1,0 +1,94 @@
+"""The one form that every data source is brought into, and the checks they share."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from bdjax.types import UserError
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called as ``progress(rows_done, rows_total)`` while a slow source is read."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled examples in memory.
+
+    Attributes:
+        name: the data set's name, for messages and records.
+        x: examples, ``[N, *shape]``. Images are channels last (``[N, H, W, C]``) and
+            either uint8 (divide by 255 to get [0, 1]) or float32 in [0, 1].
+        y: labels, int32 ``[N]``, each in ``[0, num_classes)``.
+        num_classes: number of classes of the task.
+        num_train: ``x[:num_train]`` is the training split, the rest the test split.
+            ``num_train == N`` means that the data set has no test split of its own.
+
+    Raises:
+        UserError: if the arrays disagree in length, ``num_train`` is outside [1, N] or
+            a label is out of range.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    num_classes: int
+    num_train: int
+
+    def __post_init__(self) -> None:
+        check_lengths(len(self.x), len(self.y), f"data set {self.name!r}: x", "y")
+        if not 1 <= self.num_train <= len(self.x):
+            raise UserError(
+                f"data set {self.name!r}: num_train = {self.num_train} must lie in "
+                f"[1, {len(self.x)}], the number of its rows"
+            )
+        check_labels(self.y, self.num_classes, f"data set {self.name!r}: y")
+
+
+class Loader(Protocol):
+    """What an entry of ``bdjax.data.SOURCES`` is called with.
+
+    The arguments are those of :func:`bdjax.data.load`. A loader raises ``UserError``
+    for everything that its user can mend.
+    """
+
+    def __call__(
+        self,
+        *,
+        name: str,
+        num_classes: int,
+        shape: tuple[int, ...],
+        path: str | None,
+        progress: Progress | None,
+    ) -> Dataset:
+        """Loads the data set and checks that it fits the task."""
+
+
+def check_lengths(x_rows: int, y_rows: int, x_label: str, y_label: str) -> None:
+    """Raises ``UserError`` unless there are as many labels as examples."""
+    if x_rows != y_rows:
+        raise UserError(
+            f"{x_label} has {x_rows} rows but {y_label} has {y_rows}: give one label "
+            "a row"
+        )
+
+
+def check_labels(y: np.ndarray, num_classes: int, where: str) -> None:
+    """Raises ``UserError`` naming the first label outside ``[0, num_classes)``."""
+    bad = np.flatnonzero((y < 0) | (y >= num_classes))
+    if bad.size:
+        raise UserError(
+            f"{where} holds label {y[bad[0]]} in row {bad[0]}, but the task's "
+            f"{num_classes} classes are numbered 0 to {num_classes - 1}: relabel it or "
+            "choose the task that it belongs to"
+        )
+
+
+def check_shape(found: tuple[int, ...], shape: tuple[int, ...], where: str) -> None:
+    """Raises ``UserError`` unless one example's shape is the task's."""
+    if tuple(found) != tuple(shape):
+        raise UserError(
+            f"{where} holds examples of shape {tuple(found)}, but the task takes "
+            f"{tuple(shape)} (channels last): reshape them or choose another task"
+        )

@@ -1,0 +1,244 @@
+"""The user's own data: ``x_train, y_train[, x_test, y_test]`` in one npz file.
+
+``np.load`` would hold every array a second time while the splits are joined, and reads
+all of a file before it can be found wrong. Here the headers are checked first and the
+members are streamed into the final array.
+"""
+
+import dataclasses
+import math
+import pathlib
+import warnings
+import zipfile
+import zlib
+from lzma import LZMAError
+from typing import IO
+
+import numpy as np
+
+from bdjax.data.base import Dataset, Progress, check_labels, check_lengths, check_shape
+from bdjax.types import UserError
+
+_CHUNK_BYTES = 1 << 24
+# What zipfile and numpy raise for bytes that are not what they should be.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Member:
+    """One array of the file, as its header announces it; ``data_bytes`` as stored."""
+
+    key: str
+    where: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+    data_bytes: int
+
+
+def load_npz(
+    *,
+    name: str,
+    num_classes: int,
+    shape: tuple[int, ...],
+    path: str | None,
+    progress: Progress | None,
+) -> Dataset:
+    """Loads an npz file.
+
+    ``x_*`` are uint8, or floats in [0, 1]; grey images may leave the channel axis out.
+    ``y_*`` are integers, ``[N]``. Arguments and result are those of
+    :func:`bdjax.data.load`; floats are returned as float32.
+
+    Raises:
+        UserError: if the file is missing, not an npz or damaged, lacks an array, or an
+            array has the wrong type, shape, length, range or labels.
+    """
+    del progress
+    if path is None:
+        raise UserError("source 'npz' reads a file: give its path")
+    file = pathlib.Path(path).expanduser()
+    _check_file(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return _load(archive, file, name, num_classes, tuple(shape))
+    except UserError:
+        raise
+    except _DAMAGE as error:
+        raise UserError(
+            f"{file} is truncated or damaged ({_one_line(error)}): copy or write it "
+            "again"
+        ) from error
+
+
+def _check_file(file: pathlib.Path) -> None:
+    """Raises ``UserError`` unless the file can be opened and begins like a zip."""
+    try:
+        with file.open("rb") as stream:
+            magic = stream.read(4)
+    except FileNotFoundError as error:
+        raise UserError(f"{file} does not exist: give the path of an npz") from error
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    if magic != b"PK\x03\x04":
+        raise UserError(
+            f"{file} is not an npz file: write one with np.savez_compressed(path, "
+            "x_train=..., y_train=..., x_test=..., y_test=...)"
+        )
+
+
+def _load(
+    archive: zipfile.ZipFile,
+    file: pathlib.Path,
+    name: str,
+    num_classes: int,
+    shape: tuple[int, ...],
+) -> Dataset:
+    """Checks all headers, then reads; both splits land in one array."""
+    splits = ["train"]
+    if {"x_test.npy", "y_test.npy"} & set(archive.namelist()):
+        splits.append("test")
+    images, labels = [], []
+    for split in splits:
+        images.append(_read_header(archive, file, f"x_{split}"))
+        labels.append(_read_header(archive, file, f"y_{split}"))
+        _check_headers(images[-1], labels[-1], shape)
+    dtypes = {_image_dtype(member) for member in images}
+    if len(dtypes) > 1:
+        raise UserError(
+            f"{file}: x_train is {images[0].dtype} but x_test is {images[1].dtype}: "
+            "save both with one dtype"
+        )
+    y = np.concatenate(
+        [_read_labels(archive, member, num_classes) for member in labels]
+    )
+    x = np.empty((len(y), *shape), dtypes.pop())
+    start = 0
+    for member in images:
+        rows = x[start : start + member.shape[0]]
+        _read_into(archive, member, rows)
+        if rows.dtype == np.float32:
+            _check_floats(rows, member.where)
+        start += len(rows)
+    return Dataset(name, x, y, num_classes, num_train=images[0].shape[0])
+
+
+def _read_header(archive: zipfile.ZipFile, file: pathlib.Path, key: str) -> _Member:
+    """Reads what one array claims to be, without its data."""
+    if f"{key}.npy" not in archive.namelist():
+        held = ", ".join(n.removesuffix(".npy") for n in archive.namelist()[:10])
+        raise UserError(
+            f"{file} has no array {key!r}, it has {held or 'none'}: save it with "
+            "np.savez_compressed(path, x_train=..., y_train=..., x_test=..., "
+            "y_test=...)"
+        )
+    with archive.open(f"{key}.npy") as stream:
+        shape, fortran, dtype = _parse_header(stream)
+        data_bytes = archive.getinfo(f"{key}.npy").file_size - stream.tell()
+    return _Member(key, f"{key} in {file}", shape, dtype, fortran, data_bytes)
+
+
+def _parse_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Moves past an npy header and returns shape, whether Fortran-ordered, dtype."""
+    version = np.lib.format.read_magic(stream)
+    with warnings.catch_warnings():
+        # Files written by Python 2 read well; NumPy only warns that it took longer.
+        warnings.filterwarnings("ignore", r".*required additional header parsing")
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(stream)
+        return np.lib.format.read_array_header_2_0(stream)
+
+
+def _check_headers(images: _Member, labels: _Member, shape: tuple[int, ...]) -> None:
+    """Raises ``UserError`` if types, shapes or lengths cannot be right."""
+    _image_dtype(images)
+    if labels.dtype.kind not in "iu" or len(labels.shape) != 1:
+        raise UserError(
+            f"{labels.where} has dtype {labels.dtype} and shape {labels.shape}: save "
+            "one integer label a row, shape (N,)"
+        )
+    one = images.shape[1:]
+    if one != shape[:-1] or shape[-1:] != (1,):
+        check_shape(one, shape, images.where)
+    if not images.shape or not images.shape[0]:
+        raise UserError(f"{images.where} is empty: save at least one row")
+    check_lengths(images.shape[0], labels.shape[0], images.where, labels.key)
+    for member in (images, labels):
+        expected = math.prod(member.shape) * member.dtype.itemsize
+        # Before the array is allocated: a damaged header may ask for any size.
+        if member.data_bytes != expected:
+            raise EOFError(
+                f"{member.key} holds {member.data_bytes} of {expected} bytes"
+            )
+
+
+def _image_dtype(member: _Member) -> np.dtype:
+    """Returns the dtype in memory, or raises ``UserError`` if there is none."""
+    if member.dtype == np.uint8:
+        return np.dtype(np.uint8)
+    if member.dtype.kind == "f":
+        return np.dtype(np.float32)
+    raise UserError(
+        f"{member.where} has dtype {member.dtype}: save images as uint8 in 0..255 or "
+        "floats in [0, 1]"
+    )
+
+
+def _read_labels(
+    archive: zipfile.ZipFile, member: _Member, num_classes: int
+) -> np.ndarray:
+    """Returns checked labels, int32 ``[N]``."""
+    y = np.empty(member.shape, member.dtype)
+    _read_into(archive, member, y)
+    # Before the cast: a label of 2**32 must not wrap round to 0.
+    check_labels(y, num_classes, member.where)
+    return y.astype(np.int32)
+
+
+def _read_into(archive: zipfile.ZipFile, member: _Member, out: np.ndarray) -> None:
+    """Streams one array into ``out``, which has its rows and number of elements."""
+    with archive.open(f"{member.key}.npy") as stream, np.errstate(over="ignore"):
+        if member.fortran:
+            whole = np.lib.format.read_array(stream, allow_pickle=False)
+            out[...] = whole.reshape(out.shape)
+            return
+        _parse_header(stream)
+        row_bytes = member.data_bytes // member.shape[0]
+        step = max(1, _CHUNK_BYTES // row_bytes)
+        for start in range(0, len(out), step):
+            rows = out[start : start + step]
+            data = stream.read(len(rows) * row_bytes)
+            rows[...] = np.frombuffer(data, member.dtype).reshape(rows.shape)
+        # The checksum is compared when the end is reached, not before.
+        stream.read(1)
+
+
+def _check_floats(x: np.ndarray, where: str) -> None:
+    """Raises ``UserError`` if a value is not finite or an image leaves [0, 1]."""
+    with np.errstate(invalid="ignore"):
+        low, high = float(x.min()), float(x.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        finite_N = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        row = int(np.flatnonzero(~finite_N)[0])
+        raise UserError(
+            f"{where} holds NaN, infinity or a value beyond float32 in row {row}: "
+            "clean it"
+        )
+    if x.ndim == 4 and not 0 <= low <= high <= 1:
+        raise UserError(
+            f"{where} spans [{low:g}, {high:g}], but float images must lie in [0, 1]: "
+            "rescale them, or save uint8 in 0..255"
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

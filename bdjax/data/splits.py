@@ -1,0 +1,157 @@
+"""Which rows the defender, the attacker and the final test may use."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+
+from bdjax.data.base import Dataset
+from bdjax.types import UserError
+
+Draw: TypeAlias = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
+"""``(num_train, defender, attacker, seed)`` -> the defender's and attacker's rows."""
+
+# Streams of one seed, so that the test rows do not depend on the mode's generator.
+_TRAIN_STREAM, _TEST_STREAM = 0, 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Splits:
+    """Row indices into ``Dataset.x``.
+
+    Attributes:
+        defender: int32 ``[defender]``, training rows that shadow models learn from.
+        attacker: int32 ``[attacker]``, training rows that target models learn from.
+        test: int32 ``[test]``, rows in neither of them.
+    """
+
+    defender: np.ndarray
+    attacker: np.ndarray
+    test: np.ndarray
+
+
+def make_splits(
+    dataset: Dataset,
+    *,
+    defender: int,
+    attacker: int,
+    test: int,
+    seed: int,
+    mode: str = "disjoint",
+) -> Splits:
+    """Draws the rows of the three parts, uniformly and not stratified.
+
+    Args:
+        dataset: the data set. The test rows come from its test split if it has one,
+            else from the training rows that the other two parts leave.
+        defender: number of the defender's rows; the paper takes 2 % of the training
+            split.
+        attacker: number of the attacker's rows; the paper takes 50 %.
+        test: number of test rows.
+        seed: in ``[0, 2**32)``; the same arguments give the same rows.
+        mode: ``'disjoint'``: one permutation of the training split, the defender's rows
+            first, then the attacker's. ``'official'``: the draw of MNTD's published
+            code, each part with replacement from the whole training split, so rows
+            repeat and the parts overlap (with its 2 % and 50 %, 39 % of the defender's
+            rows are the attacker's too).
+
+    Returns:
+        The rows of each part, in the order drawn.
+
+    Raises:
+        UserError: if the mode is unknown, the seed or a size is out of range, there
+            are too few rows, or the defender's rows lack a class.
+    """
+    if mode not in MODES:
+        raise UserError(
+            f"unknown split mode {mode!r}: choose one of {', '.join(MODES)}"
+        )
+    if not 0 <= seed < 2**32:
+        raise UserError(f"split seed = {seed} must lie in [0, 2**32)")
+    for part, size in (("defender", defender), ("attacker", attacker), ("test", test)):
+        if size < 0:
+            raise UserError(f"split {part} = {size} rows must be at least 0")
+    _check_sizes(dataset, defender, attacker, test, mode)
+    drawn = MODES[mode](dataset.num_train, defender, attacker, seed)
+    _check_classes(dataset, drawn[0])
+    pool = np.arange(dataset.num_train, len(dataset.y))
+    if not pool.size:
+        pool = np.setdiff1d(np.arange(dataset.num_train), np.concatenate(drawn))
+        if test > pool.size:
+            raise UserError(
+                f"data set {dataset.name!r} has no test split and the defender's and "
+                f"attacker's draws leave {pool.size} of its {dataset.num_train} rows, "
+                f"fewer than test = {test}: lower one of the three"
+            )
+    rng = np.random.default_rng((seed, _TEST_STREAM))
+    rows = rng.choice(pool, test, replace=False)
+    return Splits(*(part.astype(np.int32) for part in (*drawn, rows)))
+
+
+def _draw_disjoint(
+    num_train: int, defender: int, attacker: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.random.default_rng((seed, _TRAIN_STREAM)).permutation(num_train)
+    return rows[:defender], rows[defender : defender + attacker]
+
+
+def _draw_official(
+    num_train: int, defender: int, attacker: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    # The order of the two draws is the published code's: its counts depend on it.
+    rng = np.random.RandomState(seed)
+    return rng.choice(num_train, defender), rng.choice(num_train, attacker)
+
+
+MODES: dict[str, Draw] = {"disjoint": _draw_disjoint, "official": _draw_official}
+"""Name of a mode -> how it draws the defender's and the attacker's rows."""
+
+
+def _check_sizes(
+    dataset: Dataset, defender: int, attacker: int, test: int, mode: str
+) -> None:
+    """Raises ``UserError`` where no draw can have enough rows."""
+    num_test = len(dataset.y) - dataset.num_train
+    parts = {"defender": defender, "attacker": attacker}
+    if num_test and test > num_test:
+        raise UserError(
+            f"data set {dataset.name!r} has {num_test} test rows, fewer than test = "
+            f"{test}: lower it"
+        )
+    if mode == "official":
+        for part, size in parts.items():
+            if size > dataset.num_train:
+                raise UserError(
+                    f"data set {dataset.name!r} has {dataset.num_train} training rows, "
+                    f"fewer than {part} = {size}: lower it"
+                )
+        return
+    if not num_test:
+        parts["test"] = test
+    need = sum(parts.values())
+    if need > dataset.num_train:
+        terms = " + ".join(f"{part} {size}" for part, size in parts.items())
+        raise UserError(
+            f"data set {dataset.name!r} has {dataset.num_train} training rows"
+            f"{'' if num_test else ' and no test split'}, but {terms} need {need}: "
+            "lower one, or load a larger data set"
+        )
+
+
+def _check_classes(dataset: Dataset, defender: np.ndarray) -> None:
+    """Raises ``UserError`` naming a class that the defender's rows lack."""
+    classes = np.arange(dataset.num_classes)
+    missing = np.setdiff1d(classes, dataset.y[defender])
+    if not missing.size:
+        return
+    absent = np.setdiff1d(classes, dataset.y[: dataset.num_train])
+    if absent.size:
+        raise UserError(
+            f"data set {dataset.name!r} has no training row of class {absent[0]} (of "
+            f"{dataset.num_classes}): add some, or choose the task that it belongs to"
+        )
+    raise UserError(
+        f"the defender's {len(defender)} rows of {dataset.name!r} hold none of class "
+        f"{missing[0]}: raise split defender, or change the split seed"
+    )

@@ -1,0 +1,272 @@
+"""Area under the ROC curve of a detector, with an interval over models.
+
+A detector gives each model a score, higher meaning more likely trojaned. Two things
+make its AUC uncertain: the repeats of its own fit, reported as a standard deviation,
+and the few models that it was tested on, reported as a bootstrap interval.
+
+Letters: N models scored, of which P trojaned (label 1) and K benign (label 0);
+R repeats of the detector's fit; S bootstrap resamples.
+"""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn import metrics
+
+from bdjax.evaluation.checks import check_labels, check_repeats, check_scores
+from bdjax.types import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BootstrapConfig:
+    """How to draw a percentile bootstrap interval.
+
+    Attributes:
+      samples: resamples of the models, at least 1.
+      confidence: share of the resampled statistics inside the interval, in (0, 1).
+      seed: seed of the resampling, at least 0.
+
+    Raises:
+      UserError: a value lies outside its bounds.
+    """
+
+    samples: int = 2000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.samples < 1:
+            raise UserError(
+                f"bootstrap samples={self.samples} must be at least 1; "
+                "2000 gives steady 95% intervals"
+            )
+        if not 0 < self.confidence < 1:
+            raise UserError(
+                f"bootstrap confidence={self.confidence} must lie strictly between "
+                "0 and 1; write 95% as 0.95"
+            )
+        if self.seed < 0:
+            raise UserError(
+                f"bootstrap seed={self.seed} must be at least 0; choose another seed"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A closed interval, ``low <= high``."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AucSummary:
+    """AUC of a detector over the repeats of its fit.
+
+    Attributes:
+      mean: mean AUC over the repeats, in [0, 1].
+      std: standard deviation over the repeats (ddof=1; 0 for one repeat).
+      low: lower end of the bootstrap interval of the mean, over models.
+      high: upper end of that interval.
+      repeats: number of repeats R.
+      positives: number of trojaned models P.
+      negatives: number of benign models K.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    repeats: int
+    positives: int
+    negatives: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Returns the fields by name, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve; ties count one half.
+
+    Args:
+      labels: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
+      scores: shape ``(N,)``, finite, higher meaning more likely trojaned.
+
+    Returns:
+      The AUC, in [0, 1]; 0.5 is chance.
+
+    Raises:
+      UserError: a shape, a label or a score is not as above.
+    """
+    labels_N = check_labels(labels)
+    return float(metrics.roc_auc_score(labels_N, check_scores(labels_N, scores)))
+
+
+def roc(
+    labels: ArrayLike, scores: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """ROC curve from (0, 0) to (1, 1).
+
+    Args:
+      labels: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
+      scores: shape ``(N,)``, finite.
+
+    Returns:
+      False-positive and true-positive rates at the corners of the curve, each
+      non-decreasing and in [0, 1].
+
+    Raises:
+      UserError: a shape, a label or a score is not as above.
+    """
+    labels_N = check_labels(labels)
+    fpr, tpr, _ = metrics.roc_curve(labels_N, check_scores(labels_N, scores))
+    return fpr, tpr
+
+
+def mean_roc(
+    labels_N: ArrayLike, scores_RxN: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """ROC curves of the repeats, averaged at equal false-positive rate.
+
+    The area under the result is the mean of the repeats' AUCs.
+
+    Args:
+      labels_N: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
+      scores_RxN: shape ``(R, N)``, finite.
+
+    Returns:
+      False-positive and true-positive rates, each of shape ``(2K + 2,)``,
+      non-decreasing and in [0, 1].
+
+    Raises:
+      UserError: a shape, a label or a score is not as above.
+    """
+    labels = check_labels(labels_N)
+    scores = check_repeats(labels, scores_RxN)
+    negatives = np.count_nonzero(~labels)
+    grid = np.arange(negatives + 1) / negatives
+    # Each curve can jump at every rate of the grid, so it is read on both sides.
+    step = 1e-9
+    sides = np.stack([grid - step, grid + step], axis=1).ravel()
+    tpr = np.mean([np.interp(sides, *roc(labels, row)) for row in scores], axis=0)
+    return np.repeat(grid, 2), tpr
+
+
+def summarize_auc(
+    labels_N: ArrayLike,
+    scores_RxN: ArrayLike,
+    *,
+    bootstrap: BootstrapConfig | None = None,
+) -> AucSummary:
+    """Mean AUC over repeats, its spread, and its interval over models.
+
+    Args:
+      labels_N: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
+      scores_RxN: shape ``(R, N)``, finite; row r holds the r-th fit's scores.
+      bootstrap: how to draw the interval; by default ``BootstrapConfig()``.
+
+    Returns:
+      The summary; its interval is that of :func:`bootstrap_interval`.
+
+    Raises:
+      UserError: a shape, a label or a score is not as above.
+    """
+    labels = check_labels(labels_N)
+    scores = check_repeats(labels, scores_RxN)
+    auc_R = np.array([auc(labels, row) for row in scores])
+    interval = bootstrap_interval(labels, scores, bootstrap=bootstrap)
+    return AucSummary(
+        mean=float(auc_R.mean()),
+        std=float(auc_R.std(ddof=1)) if len(auc_R) > 1 else 0.0,
+        low=interval.low,
+        high=interval.high,
+        repeats=len(auc_R),
+        positives=int(labels.sum()),
+        negatives=int((~labels).sum()),
+    )
+
+
+def bootstrap_interval(
+    labels_N: ArrayLike,
+    scores_RxN: ArrayLike,
+    *,
+    bootstrap: BootstrapConfig | None = None,
+) -> Interval:
+    """Percentile bootstrap interval, over models, of the mean AUC over repeats.
+
+    Trojaned and benign models are resampled with replacement, separately, so that
+    every resample keeps both classes at their sizes; all repeats see the same
+    resample. If every resample ranks the classes perfectly the interval is [1, 1]:
+    it cannot tell how rare a miss would be.
+
+    Args:
+      labels_N: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
+      scores_RxN: shape ``(R, N)``, finite.
+      bootstrap: how to draw the interval; by default ``BootstrapConfig()``.
+
+    Returns:
+      The interval, inside [0, 1].
+
+    Raises:
+      UserError: a shape, a label or a score is not as above.
+    """
+    config = bootstrap or BootstrapConfig()
+    labels = check_labels(labels_N)
+    scores = check_repeats(labels, scores_RxN)
+    wins_PxK = mean_wins(scores[:, labels], scores[:, ~labels])
+    positives, negatives = wins_PxK.shape
+    rng = np.random.default_rng(config.seed)
+    auc_S = resampled_auc(
+        wins_PxK,
+        draw_counts(rng, positives, samples=config.samples),
+        draw_counts(rng, negatives, samples=config.samples),
+    )
+    tail = (1 - config.confidence) / 2
+    low, high = np.quantile(auc_S, [tail, 1 - tail])
+    return Interval(low=float(low), high=float(high))
+
+
+def draw_counts(
+    rng: np.random.Generator, size: int, *, samples: int
+) -> NDArray[np.int64]:
+    """How often each of ``size`` models is in each resample: ``(samples, size)``."""
+    # Counts of draws with replacement are multinomial; the order is of no use.
+    return rng.multinomial(size, np.full(size, 1 / size), size=samples)
+
+
+def mean_wins(scores_RxP: NDArray, scores_RxK: NDArray) -> NDArray[np.float64]:
+    """Share of repeats in which positive p outscores negative k, ties one half.
+
+    Its mean over all pairs is the mean AUC over repeats (Mann-Whitney).
+
+    Args:
+      scores_RxP: scores of the positives.
+      scores_RxK: scores of the negatives.
+
+    Returns:
+      Shape ``(P, K)``, in [0, 1].
+    """
+    wins_PxK = np.zeros((scores_RxP.shape[1], scores_RxK.shape[1]))
+    # One repeat at a time: R x P x K need not fit in memory.
+    for score_P, score_K in zip(scores_RxP, scores_RxK, strict=True):
+        wins_PxK += score_P[:, None] > score_K
+        wins_PxK += 0.5 * (score_P[:, None] == score_K)
+    return wins_PxK / len(scores_RxP)
+
+
+def resampled_auc(
+    wins_PxK: NDArray, counts_SxP: NDArray, counts_SxK: NDArray
+) -> NDArray[np.float64]:
+    """Mean AUC of each resample: the mean of ``wins_PxK`` weighted by the counts.
+
+    Args:
+      wins_PxK: the pairwise wins of :func:`mean_wins`.
+      counts_SxP: how often each positive is in each resample, rows summing to P.
+      counts_SxK: how often each negative is in each resample, rows summing to K.
+
+    Returns:
+      Shape ``(S,)``, in [0, 1].
+    """
+    return np.sum((counts_SxP @ wins_PxK) * counts_SxK, axis=1) / wins_PxK.size

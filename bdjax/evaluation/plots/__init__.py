@@ -1,0 +1,23 @@
+"""Figures of detectors, queries, triggers and populations.
+
+Each function returns a :class:`matplotlib.figure.Figure` that belongs to no window
+and no global state; :func:`save` writes it. Only this package imports matplotlib.
+"""
+
+from bdjax.evaluation.plots.distributions import (
+    quality_distributions,
+    score_histograms,
+)
+from bdjax.evaluation.plots.images import query_images, trigger_samples
+from bdjax.evaluation.plots.roc import roc_curves
+from bdjax.evaluation.plots.style import kind_colors, save
+
+__all__ = [
+    "kind_colors",
+    "quality_distributions",
+    "query_images",
+    "roc_curves",
+    "save",
+    "score_histograms",
+    "trigger_samples",
+]

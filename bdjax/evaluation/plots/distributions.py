@@ -1,0 +1,170 @@
+"""Distributions over models: detector scores, accuracy, attack success rate."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from bdjax.evaluation.checks import as_finite
+from bdjax.evaluation.plots import style
+from bdjax.types import UserError
+
+_QUALITIES = {"accuracy": "clean accuracy", "ASR": "attack success rate"}
+
+
+def score_histograms(
+    scores: Mapping[str, ArrayLike], *, threshold: float | None = None, title: str
+) -> Figure:
+    """Scores by kind of model: overlaid histograms over one strip of dots a kind.
+
+    Args:
+      scores: by kind, scores of shape ``(N,)``; N may differ.
+      threshold: where verdicts turn to trojaned, drawn as a line; None for no line.
+      title: heading.
+
+    Returns:
+      The figure; every kind is binned alike.
+
+    Raises:
+      UserError: there is no kind, a shape is wrong, or a number is not finite.
+    """
+    style.require_some(scores, name="kinds of models")
+    values = {kind: _vector(x, name=f"{kind} scores") for kind, x in scores.items()}
+    rows = len(values)
+    figure = style.new_figure(7.4, 3.4 + 0.32 * rows, title=title)
+    top, bottom = figure.subplots(
+        2, 1, sharex=True, height_ratios=[2.6, 0.35 + 0.32 * rows]
+    )
+    bins = _shared_bins(values.values())
+    fill = min(0.3, 0.8 / rows)
+    for row, (kind, color) in enumerate(style.kind_colors(values).items()):
+        scores_N = values[kind]
+        label = f"{kind} ({len(scores_N)})"
+        top.hist(
+            scores_N,
+            bins,
+            histtype="stepfilled",
+            facecolor=(color, fill),
+            edgecolor=color,
+            linewidth=1.6,
+            label=label,
+        )
+        _dots(bottom, scores_N, row + _spread(len(scores_N), width=0.5), color=color)
+    bottom.set(xlabel="score (higher: more likely trojaned)", ylim=(rows - 0.5, -0.5))
+    bottom.set_yticks(range(rows), list(values))
+    top.set_ylabel("models")
+    top.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if threshold is not None:
+        limit = float(as_finite(threshold, name="threshold"))
+        line = {"color": style.INK, "linestyle": "--", "linewidth": 1.4}
+        for axes in (top, bottom):
+            axes.axvline(limit, label=f"threshold {limit:.3g}", **line)
+    for axes in (top, bottom):
+        style.tidy(axes, grid="x")
+    top.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False)
+    return figure
+
+
+def quality_distributions(
+    qualities: Mapping[str, Mapping[str, ArrayLike | None]], title: str
+) -> Figure:
+    """Clean accuracy and attack success rate of a population, by kind of model.
+
+    Args:
+      qualities: by kind, ``{"accuracy": shape (M,), "ASR": shape (M,) or None}``,
+        shares in [0, 1]; None where there is no attack.
+      title: heading.
+
+    Returns:
+      The figure: for each kind a box (quartiles, median, whiskers over the whole
+      range) beside one dot a model, and its median written below; "no attack"
+      where there is nothing to show.
+
+    Raises:
+      UserError: there is no kind, a key or a shape is wrong, or a value lies
+        outside [0, 1].
+    """
+    style.require_some(qualities, name="kinds of models")
+    figure = style.new_figure(2.6 + 1.7 * len(qualities), 4.2, title=title)
+    for axes, key in zip(figure.subplots(1, 2, sharey=True), _QUALITIES, strict=True):
+        ticks = []
+        for place, (kind, color) in enumerate(style.kind_colors(qualities).items()):
+            values_M = _shares(qualities[kind], key=key, kind=kind)
+            if values_M is None:
+                ticks.append(f"{kind}\nno attack")
+                continue
+            ticks.append(f"{kind}\n{np.median(values_M):.3f}")
+            _box(axes, values_M, place - 0.2, color=color)
+            x = place + 0.2 + _spread(len(values_M), width=0.3)
+            _dots(axes, x, values_M, color=color)
+        axes.set(ylim=(-0.03, 1.03), xlim=(-0.6, len(qualities) - 0.4))
+        axes.set_xticks(range(len(qualities)), ticks)
+        axes.set_xlabel("kind of model, median")
+        axes.set_title(_QUALITIES[key], fontsize=10.5, color=style.INK)
+        style.tidy(axes, grid="y")
+    return figure
+
+
+def _shared_bins(values: Iterable[NDArray]) -> NDArray:
+    pooled = np.concatenate(list(values)).astype(np.float64)
+    count = int(np.clip(2 * math.sqrt(pooled.size), 10, 40))
+    return np.histogram_bin_edges(pooled, bins=count)
+
+
+def _box(axes: Axes, values_M: NDArray, place: float, *, color: str) -> None:
+    axes.boxplot(
+        values_M,
+        positions=[place],
+        widths=0.3,
+        whis=(0, 100),
+        patch_artist=True,
+        manage_ticks=False,
+        boxprops={"facecolor": color, "alpha": 0.25, "edgecolor": color},
+        medianprops={"color": color, "linewidth": 2.2},
+        whiskerprops={"color": color},
+        capprops={"color": color},
+    )
+
+
+def _dots(axes: Axes, x: NDArray, y: NDArray, *, color: str) -> None:
+    axes.scatter(x, y, s=12, color=color, alpha=0.5, linewidth=0, zorder=3)
+
+
+def _spread(size: int, *, width: float) -> NDArray:
+    # Multiples of the golden ratio fill the width evenly, and alike in every run.
+    return width * ((np.arange(size) * 0.6180339887) % 1 - 0.5)
+
+
+def _vector(values: ArrayLike, *, name: str) -> NDArray:
+    array = as_finite(values, name=name)
+    if array.ndim != 1 or not array.size:
+        raise UserError(
+            f"{name} have shape {array.shape}, expected (models,) with at least one "
+            "model; average repeats first, leave out empty kinds"
+        )
+    return array
+
+
+def _shares(
+    quality: Mapping[str, ArrayLike | None], *, key: str, kind: str
+) -> NDArray | None:
+    if set(quality) != set(_QUALITIES):
+        raise UserError(
+            f"{kind} has the qualities {sorted(quality)}, expected "
+            f"{sorted(_QUALITIES)}; write None for an ASR that does not exist"
+        )
+    values = quality[key]
+    if values is None and key == "ASR":
+        return None
+    array = _vector([] if values is None else values, name=f"{kind} {key} values")
+    outside = array[(array < 0) | (array > 1)]
+    if outside.size:
+        raise UserError(
+            f"{kind} {key} holds {outside[0]}, expected shares in [0, 1]; divide "
+            "percentages by 100"
+        )
+    return array

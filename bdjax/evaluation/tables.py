@@ -1,0 +1,114 @@
+"""Small tables of text, for a terminal (rich) and for a README (Markdown)."""
+
+import dataclasses
+import re
+
+import numpy as np
+import rich.table
+import rich.text
+from numpy.typing import ArrayLike
+
+from bdjax.evaluation.auc import AucSummary
+from bdjax.evaluation.checks import as_finite
+from bdjax.types import UserError
+
+_MARKS = re.compile(
+    # An underscore inside a word (mnist_mlp) is no emphasis and stays readable.
+    r"[\\|*`<~]|(?<![^\W_])_|_(?![^\W_])"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A titled table; every cell is plain text, shown as it is.
+
+    The first column is set left (names), the others right (numbers).
+
+    Attributes:
+      title: one line above the table.
+      columns: the headings.
+      rows: one tuple of cells a row, as long as ``columns``.
+
+    Raises:
+      UserError: there is no column, or a row has too many or too few cells.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self):
+        if not self.columns:
+            raise UserError(
+                f"table {self.title!r} has 0 columns, expected at least 1; name them"
+            )
+        for index, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise UserError(
+                    f"row {index} of table {self.title!r} has {len(row)} cells, "
+                    f"expected {len(self.columns)}: {', '.join(self.columns)}"
+                )
+
+    def to_rich(self) -> rich.table.Table:
+        """Returns the table for ``rich.print``."""
+        # Text, not str: rich would read "[red]" in a str as markup.
+        table = rich.table.Table(title=rich.text.Text(self.title))
+        for index, column in enumerate(self.columns):
+            table.add_column(
+                rich.text.Text(column), justify="right" if index else "left"
+            )
+        for row in self.rows:
+            table.add_row(*map(rich.text.Text, row))
+        return table
+
+    def to_markdown(self) -> str:
+        """Returns the table in GitHub's Markdown, without a final newline.
+
+        Pipes, emphasis marks, backticks and ``<`` are escaped; a line break becomes
+        ``<br>``.
+        """
+        rules = ["---", *["---:"] * (len(self.columns) - 1)]
+        lines = [map(_escape, self.columns), rules]
+        lines += [map(_escape, row) for row in self.rows]
+        body = ["| " + " | ".join(line) + " |" for line in lines]
+        return "\n".join([f"**{_escape(self.title)}**", "", *body])
+
+
+def auc_cell(summary: AucSummary) -> str:
+    """Writes an AUC as ``0.977 ± 0.004 [0.95, 0.99]``.
+
+    The spread is left out for a single repeat, which has none.
+    """
+    spread = f" ± {summary.std:.3f}" if summary.repeats > 1 else ""
+    return f"{summary.mean:.3f}{spread} [{summary.low:.2f}, {summary.high:.2f}]"
+
+
+def quality_cell(values: ArrayLike | None) -> str:
+    """Writes the mean and spread (ddof=1) of values over models, ``0.953 ± 0.012``.
+
+    Args:
+      values: shape ``(M,)``, finite, at least one; or None where the quantity does
+        not exist, as the attack success rate of benign models, written ``n/a``.
+
+    Returns:
+      The text; without a spread for a single model.
+
+    Raises:
+      UserError: the shape is wrong, a value is not finite, or there is none.
+    """
+    if values is None:
+        return "n/a"
+    values_M = as_finite(values, name="values")
+    if values_M.ndim != 1 or not values_M.size:
+        raise UserError(
+            f"values have shape {values_M.shape}, expected (M,) with M at least 1; "
+            "pass one value a model, or None if there is none"
+        )
+    if values_M.size == 1:
+        return f"{values_M[0]:.3f}"
+    return f"{np.mean(values_M):.3f} ± {np.std(values_M, ddof=1):.3f}"
+
+
+def _escape(text: str) -> str:
+    escaped = _MARKS.sub(lambda mark: "\\" + mark.group(), text)
+    return "<br>".join(escaped.splitlines())

@@ -1,0 +1,1 @@
+"""Whole experiments: from a configuration to a results file and a report."""

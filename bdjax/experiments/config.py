@@ -1,0 +1,177 @@
+"""The configuration of an MNTD experiment, as frozen dataclasses."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from bdjax.evaluation import BootstrapConfig
+from bdjax.mntd import FitConfig
+from bdjax.models import Formulation
+from bdjax.population import Execution, Recipe
+from bdjax.types import UserError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the data come from and who holds which.
+
+    Attributes:
+      source: key in ``bdjax.data.SOURCES``.
+      path: what the source reads; empty for its default.
+      defender: examples the defender trains shadow models on.
+      attacker: examples the attacker trains target models on.
+      test: examples that accuracy and ASR are measured on.
+      split: ``"disjoint"``, or ``"official"`` for MNTD's overlapping draws.
+    """
+
+    source: str
+    path: str = ""
+    defender: int = 1200
+    attacker: int = 2500
+    test: int = 500
+    split: str = "disjoint"
+
+
+@dataclasses.dataclass(frozen=True)
+class PopulationConfig:
+    """How many models of each kind.
+
+    Attributes:
+      shadows: benign shadow models, and as many trojaned ones.
+      validation: benign validation shadows, and as many trojaned ones.
+      targets: benign target models, and as many with each of ``target_attacks``.
+      shadow_attack: what the defender thinks of: key in ``bdjax.attacks.ATTACKS``.
+      target_attacks: what attackers do, likewise.
+      locations: where patches may lie: ``"all"``, or ``"official"`` for MNTD's
+        off-by-one.
+    """
+
+    shadows: int
+    validation: int
+    targets: int
+    shadow_attack: str = "jumbo"
+    target_attacks: tuple[str, ...] = ("M", "B")
+    locations: str = "all"
+
+    def __post_init__(self):
+        for name in ("shadows", "validation", "targets"):
+            if getattr(self, name) < 2:
+                raise UserError(
+                    f"population.{name} is {getattr(self, name)}; it must be at least 2"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Length and optimiser of a model's training; see :class:`Recipe`.
+
+    Attributes:
+      steps: optimiser steps; 0 to give ``epochs`` instead.
+      epochs: passes over the clean training examples; 0 to give ``steps`` instead.
+      batch_size: examples a step.
+      learning_rate: Adam's.
+      poisoned_length: ``"equal"`` or ``"official"``.
+    """
+
+    steps: int = 0
+    epochs: int = 0
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    poisoned_length: str = "equal"
+
+    def recipe(self, examples: int) -> Recipe:
+        """The recipe for models that train on so many clean examples."""
+        if bool(self.steps) == bool(self.epochs):
+            raise UserError(
+                f"steps is {self.steps} and epochs {self.epochs}; give one of the two"
+            )
+        steps = self.steps or max(1, round(self.epochs * examples / self.batch_size))
+        return Recipe(
+            steps=steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            poisoned_length=self.poisoned_length,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MNTDConfig:
+    """One MNTD experiment. All but ``execution`` and ``formulation`` is semantic.
+
+    Attributes:
+      task: key in ``bdjax.tasks.TASKS``.
+      seed: root of all randomness.
+      data: source and split.
+      population: how many models of which kind.
+      shadow: training of shadow and validation models.
+      target: training of target models.
+      fit: the meta-classifier; its ``mode`` and ``query_tuning`` are set by variant.
+      variants: what to fit: keys in ``bdjax.experiments.mntd.VARIANTS``.
+      bootstrap: intervals over models.
+      execution: chunks, width, devices.
+      formulation: how convolutions are computed.
+    """
+
+    task: str
+    seed: int
+    data: DataConfig
+    population: PopulationConfig
+    shadow: TrainConfig
+    target: TrainConfig
+    fit: FitConfig = FitConfig()
+    variants: tuple[str, ...] = ("jumbo", "no_tuning", "one_class")
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    execution: Execution = Execution()
+    formulation: Formulation = "tile"
+
+    def semantic(self) -> dict[str, Any]:
+        """What results follow from, as nested dicts: all but how it is run."""
+        fields = dataclasses.asdict(self)
+        del fields["execution"], fields["formulation"]
+        return fields
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "config") -> T:
+    """Builds a (nested) dataclass from a (nested) mapping.
+
+    Args:
+      cls: a dataclass; fields that are dataclasses are built likewise.
+      values: by field name. Lists become tuples.
+      path: what to call the mapping in messages.
+
+    Raises:
+      UserError: an unknown or missing field, or a value of another type.
+    """
+    types = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in fields:
+            raise UserError(f"{path} has no field {name!r}; it has {list(fields)}")
+    made = {}
+    for name, field in fields.items():
+        if name not in values:
+            if field.default is dataclasses.MISSING:
+                raise UserError(f"{path}.{name} is missing")
+            continue
+        made[name] = _value(types[name], values[name], f"{path}.{name}")
+    return cls(**made)
+
+
+def _value(kind: Any, value: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{path} is {value!r}; it must hold fields")
+        return from_mapping(kind, value, path)  # type: ignore[arg-type]
+    if typing.get_origin(kind) is tuple:
+        return tuple(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and type(value) is not kind:
+        raise UserError(
+            f"{path} is {value!r}, a {type(value).__name__}; it must be a "
+            f"{kind.__name__}"
+        )
+    return value

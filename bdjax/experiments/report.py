@@ -1,0 +1,298 @@
+"""What an experiment found: ``results.json`` for programs, ``report.md`` for people."""
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bdjax import storage, telemetry
+from bdjax.attacks import get_attack
+from bdjax.evaluation import (
+    AucSummary,
+    Table,
+    auc_cell,
+    plots,
+    quality_cell,
+    summarize_auc,
+)
+from bdjax.experiments.mntd import Outcome, fit_config
+from bdjax.population import Population
+
+VARIANT_NAMES = {
+    "jumbo": "jumbo MNTD",
+    "no_tuning": "without query tuning",
+    "one_class": "one-class",
+}
+PACKAGES = ("bdjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
+    """Everything measured, ready for JSON.
+
+    ``auc.<attack>.<variant>`` holds mean, std and interval; ``accuracy`` and ``asr``
+    go by population; ``verdicts``, ``wall_seconds``, device and versions follow.
+    """
+    seconds = dict(clock.seconds)
+    return {
+        "auc": {
+            attack: {v: s.to_dict() for v, s in by_variant.items()}
+            for attack, by_variant in aucs(outcome).items()
+        },
+        "accuracy": {
+            k: _summary(np.asarray(p.quality.accuracy)) for k, p in _all(outcome)
+        },
+        "asr": {
+            k: _summary(np.asarray(p.quality.asr))
+            | {"failed": int((p.quality.asr < 0.5).sum()), "models": len(p)}
+            for k, p in _all(outcome)
+            if p.attack != "benign"
+        },
+        "verdicts": verdicts(outcome),
+        "validation_auc": {
+            variant: fit.validation_auc_RxE[
+                np.arange(len(fit.epoch_R)), fit.epoch_R
+            ].tolist()
+            for variant, fit in outcome.fits.items()
+        },
+        "wall_seconds": seconds | {"total": sum(seconds.values())},
+        "peak_memory_bytes": telemetry.peak_memory_bytes(),
+        "device": device(),
+        "versions": {p: importlib.metadata.version(p) for p in PACKAGES}
+        | {"python": platform.python_version()},
+        "notes": outcome.notes,
+        "config": outcome.config.semantic(),
+    }
+
+
+def device() -> str:
+    """Such as ``"2 x cpu (x86_64, 2 cores)"``."""
+    first = jax.local_devices()[0]
+    kind = first.device_kind
+    if first.platform == "cpu":
+        kind = f"cpu ({platform.machine()})"
+    return f"{jax.local_device_count()} x {kind}"
+
+
+def aucs(outcome: Outcome) -> dict[str, dict[str, AucSummary]]:
+    """AUC of benign against trojaned targets, by attack and variant."""
+    return {
+        attack: {
+            variant: summarize_auc(
+                *_labelled_scores(scores, attack), bootstrap=outcome.config.bootstrap
+            )
+            for variant, scores in outcome.scores.items()
+        }
+        for attack in outcome.config.population.target_attacks
+    }
+
+
+def verdicts(outcome: Outcome) -> dict[str, Any]:
+    """The saved detector's verdicts on the targets, at its calibrated threshold."""
+    saved = _saved_scores(outcome)
+    share = {
+        k: float((s > outcome.detector.threshold).mean()) for k, s in saved.items()
+    }
+    return {
+        "threshold": outcome.detector.threshold,
+        "false_positive_rate": share.pop("benign"),
+        "true_positive_rate": share,
+    }
+
+
+def tables(outcome: Outcome) -> list[Table]:
+    """The tables that a run prints: AUCs, qualities of the models."""
+    auc_rows = [
+        (attack, *(auc_cell(s) for s in by_variant.values()))
+        for attack, by_variant in aucs(outcome).items()
+    ]
+    repeats = outcome.config.fit.repeats
+    names = [VARIANT_NAMES[v] for v in outcome.config.variants]
+    quality_rows = []
+    for name, population in _all(outcome):
+        trojaned = population.attack != "benign"
+        asr = population.quality.asr
+        quality_rows.append(
+            (
+                name,
+                str(len(population)),
+                quality_cell(population.quality.accuracy),
+                quality_cell(asr) if trojaned else "",
+                str(int((asr < 0.5).sum())) if trojaned else "",
+            )
+        )
+    return [
+        Table(
+            title=f"Detection AUC: mean ± std of {repeats} repeats "
+            f"[{outcome.config.bootstrap.confidence:.0%} interval over models]",
+            columns=("target attack", *names),
+            rows=tuple(auc_rows),
+        ),
+        Table(
+            title="Models: mean ± std over models",
+            columns=("population", "models", "accuracy", "ASR", "ASR below .5"),
+            rows=tuple(quality_rows),
+        ),
+    ]
+
+
+def write(outcome: Outcome, workdir: Path, clock: telemetry.Clock) -> dict[str, Any]:
+    """Writes figures, ``results.json`` and ``report.md``; returns the results."""
+    with clock.phase("report"):
+        figures = _figures(outcome, workdir / "figures")
+    found = results(outcome, clock)
+    storage.write_json(workdir / "results.json", found)
+    text = _markdown(outcome, found, figures, workdir)
+    (workdir / "report.md").write_text(text, encoding="utf-8")
+    return found
+
+
+def _figures(outcome: Outcome, folder: Path) -> dict[str, Path]:
+    """Draws every figure; caption -> file."""
+    folder.mkdir(exist_ok=True)
+    detector = outcome.detector
+    figures = {
+        "Scores that the saved detector gives to the targets; the line is its "
+        "threshold, set on validation shadows": plots.score_histograms(
+            _saved_scores(outcome),
+            threshold=detector.threshold,
+            title="Detector scores of target models",
+        ),
+        "The saved detector's query set": plots.query_images(
+            detector.queries, value_range=detector.value_range, title="Learned queries"
+        ),
+        "Clean test images and the same with triggers of target models": (
+            _trigger_figure(outcome)
+        ),
+        "Clean accuracy and attack success rate": plots.quality_distributions(
+            {
+                name: {
+                    "accuracy": p.quality.accuracy,
+                    "ASR": None if p.attack == "benign" else p.quality.asr,
+                }
+                for name, p in _all(outcome)
+            },
+            title="Quality of the models",
+        ),
+    }
+    for attack in outcome.config.population.target_attacks:
+        curves = {
+            VARIANT_NAMES[variant]: _labelled_scores(scores, attack)
+            for variant, scores in outcome.scores.items()
+        }
+        caption = f"ROC on targets with attack {attack}, one thin line a repeat"
+        figures[caption] = plots.roc_curves(
+            curves, f"Attack {attack}: detection of targets"
+        )
+    names = ["scores", "queries", "triggers", "quality"]
+    names += [f"roc-{a}" for a in outcome.config.population.target_attacks]
+    return {
+        caption: plots.save(figure, folder / f"{name}.png")
+        for name, (caption, figure) in zip(names, figures.items(), strict=True)
+    }
+
+
+def _trigger_figure(outcome: Outcome, each: int = 4) -> Any:
+    """A few test images beside what the targets' attackers make of them."""
+    config, dataset = outcome.config, outcome.dataset
+    clean: list[np.ndarray] = []
+    triggered: list[np.ndarray] = []
+    labels: list[str] = []
+    for kind in config.population.target_attacks:
+        population = outcome.populations[f"target-{kind}"]
+        attack = get_attack(kind, task=config.task)
+        for i in range(min(each, len(population))):
+            x = dataset.x[-1 - 37 * len(clean) % len(dataset.x)][None]
+            x = x / np.float32(255) if x.dtype == np.uint8 else x
+            trigger = jax.tree.map(lambda leaf, i=i: leaf[i], population.triggers)
+            clean.append(x[0])
+            triggered.append(np.asarray(attack.apply(trigger, x))[0])
+            asr = population.quality.asr[i]
+            labels.append(
+                f"{kind} {population.ids_M[i]} → {trigger.target}\nASR {asr:.2f}"
+            )
+    return plots.trigger_samples(
+        np.stack(clean), np.stack(triggered), labels, "Triggers of target models"
+    )
+
+
+def _markdown(
+    outcome: Outcome, found: dict[str, Any], figures: dict[str, Path], workdir: Path
+) -> str:
+    config, seconds = outcome.config, found["wall_seconds"]
+    phases = ", ".join(f"{k} {v:.0f} s" for k, v in seconds.items())
+    rates = found["verdicts"]
+    caught = ", ".join(f"{k} {v:.0%}" for k, v in rates["true_positive_rate"].items())
+    fit = fit_config(config, "jumbo")
+    lines = [
+        f"# MNTD on {outcome.dataset.name}",
+        "",
+        f"{config.population.shadows} + {config.population.shadows} shadow models of "
+        f"{config.shadow.recipe(config.data.defender).steps} steps on "
+        f"{config.data.defender} examples; targets of "
+        f"{config.target.recipe(config.data.attacker).steps} steps on "
+        f"{config.data.attacker} examples of the attacker's own "
+        f"(split: {config.data.split}). Seed {config.seed}.",
+        "",
+        f"Device: {found['device']}. Wall time: {phases}. "
+        f"Peak memory: {found['peak_memory_bytes'] / 2**30:.1f} GiB.",
+        "",
+        f"Parity options: {_parity(outcome)}. Queries "
+        f"{'clipped to the value range' if fit.clip else 'not clipped'}; "
+        f"{fit.batch_size} shadow model(s) a meta-training step.",
+        "",
+    ]
+    for note in outcome.notes:
+        lines += [f"**Note:** {note}.", ""]
+    for table in tables(outcome):
+        lines += [table.to_markdown(), ""]
+    lines += [
+        f"At the threshold {rates['threshold']:.3g}, calibrated on validation shadow "
+        f"models, the saved detector calls {rates['false_positive_rate']:.0%} of the "
+        f"benign targets trojaned; of the trojaned ones it finds: {caught}.",
+        "",
+    ]
+    for caption, path in figures.items():
+        lines += [f"![{caption}]({path.relative_to(workdir)})", "", f"*{caption}*", ""]
+    return "\n".join(lines)
+
+
+def _parity(outcome: Outcome) -> str:
+    config = outcome.config
+    on = {
+        "split=official": config.data.split == "official",
+        "locations=official": config.population.locations == "official",
+        "clip=False": not config.fit.clip,
+        "shadow.poisoned_length=official": config.shadow.poisoned_length == "official",
+        "target.poisoned_length=official": config.target.poisoned_length == "official",
+    }
+    return ", ".join(k for k, v in on.items() if v) or "none on"
+
+
+def _labelled_scores(
+    scores: dict[str, np.ndarray], attack: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels ``[N]`` and scores ``[R, N]`` of benign and so attacked targets."""
+    benign, trojaned = scores["benign"], scores[attack]
+    labels = np.repeat([0, 1], [benign.shape[1], trojaned.shape[1]])
+    return labels, np.concatenate([benign, trojaned], axis=1)
+
+
+def _saved_scores(outcome: Outcome) -> dict[str, np.ndarray]:
+    """The targets' scores by the one repeat that became the saved detector."""
+    return {k: s[outcome.detector.repeat] for k, s in outcome.scores["jumbo"].items()}
+
+
+def _summary(values: np.ndarray) -> dict[str, float]:
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }
+
+
+def _all(outcome: Outcome) -> list[tuple[str, Population]]:
+    return list(outcome.populations.items())

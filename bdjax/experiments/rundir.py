@@ -1,0 +1,59 @@
+"""The directory of one run: whose it is, and what of it is done already."""
+
+from pathlib import Path
+from typing import Any
+
+from bdjax import mntd, storage
+from bdjax.types import UserError
+
+_FIT = "bdjax MNTD fit"
+_CONFIG = "config.json"
+
+
+def claim(workdir: Path, config: dict[str, Any]) -> None:
+    """Makes a run directory, or checks that this one is the same experiment's.
+
+    Args:
+      workdir: the directory; made where missing.
+      config: the experiment's semantic configuration.
+
+    Raises:
+      UserError: it holds another experiment (the first field that differs is named) or
+        something that is no run.
+    """
+    path = workdir / _CONFIG
+    config = storage.as_json(config)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file; choose a directory for the run")
+    if path.exists():
+        if difference := storage.difference("config", storage.read_json(path), config):
+            raise UserError(
+                f"{workdir} holds another run: {difference}; use another --workdir or "
+                "the same configuration"
+            )
+        return
+    if workdir.is_dir() and any(p.suffix != ".tmp" for p in workdir.iterdir()):
+        raise UserError(
+            f"{workdir} is not empty and has no {_CONFIG}, so it is no run of ours; "
+            "choose another --workdir"
+        )
+    workdir.mkdir(parents=True, exist_ok=True)
+    storage.write_json(path, config)
+
+
+def save_fit(directory: Path, fit: mntd.Fit) -> None:
+    """Writes a finished fit."""
+    arrays = fit._asdict() | {"meta": fit.meta._asdict()}
+    storage.save_tree(directory, arrays, {}, kind=_FIT)
+
+
+def load_fit(directory: Path) -> mntd.Fit | None:
+    """A finished fit of this run, if there is one.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    if not (directory / "meta.json").exists():
+        return None
+    arrays, _ = storage.load_tree(directory, kind=_FIT)
+    return mntd.Fit(**arrays | {"meta": mntd.Meta(**arrays["meta"])})

@@ -1,0 +1,59 @@
+"""What a meta-classifier fit may be told."""
+
+import dataclasses
+
+from bdjax.types import UserError
+
+MODES = ("binary", "one_class")
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """Meta-training. The defaults are MNTD's, but for clipping and minibatches.
+
+    Attributes:
+      queries: size of the query set.
+      hidden: width of the classifier's hidden layer.
+      epochs: passes over the shadow models.
+      learning_rate: Adam's, for queries and classifier alike.
+      batch_size: shadow models an Adam step. 1 is the paper's; more is the
+        *minibatch* mode, faster on an accelerator.
+      repeats: independent fits, all advanced together.
+      query_tuning: optimise the queries too; ``False`` leaves them where they start.
+      clip: keep the queries inside the task's value range after every step, so that
+        any model can be asked them. The official code never clips (``False``).
+      mode: ``"binary"``, benign against trojaned shadows; ``"one_class"``, benign
+        shadows only.
+      nu: one-class: the share of benign shadows left outside (paper's nu).
+    """
+
+    queries: int = 10
+    hidden: int = 20
+    epochs: int = 10
+    learning_rate: float = 1e-3
+    batch_size: int = 1
+    repeats: int = 5
+    query_tuning: bool = True
+    clip: bool = True
+    mode: str = "binary"
+    nu: float = 0.1
+
+    def __post_init__(self):
+        for name in ("queries", "hidden", "epochs", "batch_size", "repeats"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; it must be at least 1"
+                )
+        if not self.learning_rate > 0:
+            raise UserError(
+                f"learning_rate is {self.learning_rate}; it must be above 0"
+            )
+        if not 0 < self.nu < 1:
+            raise UserError(f"nu is {self.nu}; it must lie between 0 and 1")
+        if self.mode not in MODES:
+            raise UserError(f"unknown mode {self.mode!r}; there are {list(MODES)}")
+        if self.mode == "one_class" and self.batch_size != 1:
+            raise UserError(
+                f"batch_size is {self.batch_size}; the one-class radius is set after "
+                "every single model, so it must be 1"
+            )

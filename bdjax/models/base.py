@@ -1,0 +1,57 @@
+"""What every other room sees of a network: three pure functions."""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bdjax.types import PRNGKey, Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network as pure functions over variables that stack along a model axis.
+
+    Attributes:
+      name: what the registry calls it.
+      init: ``init(key) -> variables``, nested dicts of float arrays.
+      apply: ``apply(variables, x, *, train=False, key=None) -> logits``; ``x`` is
+        float ``[B, H, W, C]`` in the task's value range, logits float ``[B, C]``.
+      features: ``features(variables, x) -> activations``, the penultimate layer,
+        float ``[B, D]``.
+    """
+
+    name: str
+    init: Callable[[PRNGKey], Variables]
+    apply: Callable[..., jax.Array]
+    features: Callable[[Variables, jax.Array], jax.Array]
+
+
+def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Model:
+    """Adapts a Linen module whose ``__call__(x, *, train)`` gives logits.
+
+    The module must record its penultimate activations with
+    ``self.sow("intermediates", "features", ...)``.
+    """
+
+    def init(key: PRNGKey) -> Variables:
+        variables = module.init(key, jnp.zeros((1, *input_shape)), train=False)
+        return {k: v for k, v in variables.items() if k != "intermediates"}
+
+    def apply(
+        variables: Variables,
+        x: jax.Array,
+        *,
+        train: bool = False,
+        key: PRNGKey | None = None,
+    ) -> jax.Array:
+        rngs = None if key is None else {"dropout": key}
+        return jnp.asarray(module.apply(variables, x, train=train, rngs=rngs))
+
+    def features(variables: Variables, x: jax.Array) -> jax.Array:
+        _, state = module.apply(variables, x, train=False, mutable=["intermediates"])
+        return state["intermediates"]["features"][0]
+
+    return Model(name=name, init=init, apply=apply, features=features)

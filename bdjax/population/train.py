@@ -1,0 +1,315 @@
+"""Training one model, judging it, and the one place that makes it thousands."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from bdjax import prng, tree
+from bdjax.attacks import Attack, Trigger
+from bdjax.models import Model
+from bdjax.population.plan import BatchPlan, plan_one
+from bdjax.types import PRNGKey, UserError, Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one model is trained: MNTD's Adam on cross-entropy, no schedule, no decay.
+
+    Attributes:
+      steps: optimiser steps.
+      batch_size: examples a step.
+      learning_rate: Adam's.
+      poisoned_length: ``"equal"`` gives poisoned models as many steps as clean ones;
+        ``"official"`` as many epochs, hence up to half as many steps more.
+    """
+
+    steps: int
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    poisoned_length: str = "equal"
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; it must be at least 1"
+                )
+        if not self.learning_rate > 0:
+            raise UserError(
+                f"learning_rate is {self.learning_rate}; it must be above 0"
+            )
+        if self.poisoned_length not in ("equal", "official"):
+            raise UserError(
+                f"unknown poisoned_length {self.poisoned_length!r}; there are 'equal' "
+                "and 'official'"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How training is run. Nothing here changes a result beyond rounding.
+
+    Attributes:
+      chunk_size: models trained and committed together; what a kill can cost.
+      width: models advanced at once on a device by ``vmap``; 0 chooses by backend
+        (one on a CPU, where the working set then stays in the cache; the whole
+        chunk on an accelerator).
+      devices: local devices to use; 0 means all.
+    """
+
+    chunk_size: int = 8
+    width: int = 0
+    devices: int = 0
+
+    def __post_init__(self):
+        if self.chunk_size < 1:
+            raise UserError(f"chunk_size is {self.chunk_size}; it must be at least 1")
+        for name in ("width", "devices"):
+            if getattr(self, name) < 0:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; it must be 0 or more"
+                )
+
+
+class Examples(NamedTuple):
+    """Data on the device: x uint8 or float32 ``[N, H, W, C]``, y int32 ``[N]``."""
+
+    x: jax.Array | np.ndarray
+    y: jax.Array | np.ndarray
+
+
+class Quality(NamedTuple):
+    """What is known of a trained model; float32 scalars, or ``[M]`` when stacked.
+
+    Attributes:
+      loss: mean training loss over the last tenth of the steps.
+      accuracy: share of clean test examples classified right.
+      asr: attack success rate, the share of triggered test examples *of other
+        classes* that go to the target label; NaN for a benign model.
+    """
+
+    loss: jax.Array
+    accuracy: jax.Array
+    asr: jax.Array
+
+
+def take(examples: Examples, row_B: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Rows of the data: x float32 ``[B, H, W, C]`` in [0, 1], y int32 ``[B]``."""
+    x, y = jnp.asarray(examples.x)[row_B], jnp.asarray(examples.y)[row_B]
+    if x.dtype == jnp.uint8:
+        x = x.astype(jnp.float32) / 255
+    return x, y
+
+
+def poisoned_batch(
+    attack: Attack,
+    trigger: Trigger,
+    examples: Examples,
+    row_B: jax.Array,
+    poisoned_B: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """A training batch, trigger and target label where ``poisoned_B`` says so."""
+    x, y = take(examples, row_B)
+    x = jnp.where(poisoned_B[:, None, None, None], attack.apply(trigger, x), x)
+    return x, jnp.where(poisoned_B, attack.relabel(trigger, y), y)
+
+
+def train_one(
+    model: Model,
+    attack: Attack,
+    recipe: Recipe,
+    key: PRNGKey,
+    trigger: Trigger,
+    plan: BatchPlan,
+    examples: Examples,
+) -> tuple[Variables, jax.Array]:
+    """Trains one model from its own random start; returns it and its final loss."""
+    optimizer = optax.adam(recipe.learning_rate)
+    variables = model.init(prng.stream(key, "init"))
+    ragged = recipe.poisoned_length == "official"
+    steps = len(plan.row)
+
+    def loss_fn(variables: Variables, x: jax.Array, y: jax.Array) -> jax.Array:
+        logits = model.apply(variables, x, train=True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    def step(state, batch):
+        i, row_B, poisoned_B = batch
+        x, y = poisoned_batch(attack, trigger, examples, row_B, poisoned_B)
+        variables, moments = state
+        loss, grads = jax.value_and_grad(loss_fn)(variables, x, y)
+        updates, moments = optimizer.update(grads, moments)
+        new = optax.apply_updates(variables, updates), moments
+        if ragged:
+            new = jax.tree.map(lambda a, b: jnp.where(i < plan.steps, a, b), new, state)
+        return new, loss
+
+    (variables, _), loss_S = jax.lax.scan(
+        step,
+        (variables, optimizer.init(variables)),
+        (jnp.arange(steps), plan.row, plan.poisoned),
+    )
+    last = (jnp.arange(steps) < plan.steps) & (
+        jnp.arange(steps) >= plan.steps - jnp.maximum(plan.steps // 10, 1)
+    )
+    return variables, jnp.where(last, loss_S, 0).sum() / last.sum()
+
+
+def judge_one(
+    model: Model,
+    attack: Attack,
+    variables: Variables,
+    trigger: Trigger,
+    test_N: jax.Array,
+    examples: Examples,
+    *,
+    batch_size: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Clean accuracy and attack success rate of one model on the rows ``test_N``."""
+    pad = -len(test_N) % batch_size
+    row_SxB = jnp.pad(test_N, (0, pad)).reshape(-1, batch_size)
+    real_SxB = (jnp.arange(len(test_N) + pad) < len(test_N)).reshape(-1, batch_size)
+
+    def count(batch):
+        row_B, real_B = batch
+        x, y = take(examples, row_B)
+        target_B = attack.relabel(trigger, y)
+        other_B = real_B & (y != target_B)
+        right_B = model.apply(variables, x).argmax(-1) == y
+        hit_B = model.apply(variables, attack.apply(trigger, x)).argmax(-1) == target_B
+        return (right_B & real_B).sum(), (hit_B & other_B).sum(), other_B.sum()
+
+    right, hit, other = jax.tree.map(jnp.sum, jax.lax.map(count, (row_SxB, real_SxB)))
+    asr = jnp.where(trigger.rate > 0, hit / other, jnp.nan)
+    return right / len(test_N), asr
+
+
+def train_and_judge_one(
+    model: Model,
+    attack: Attack,
+    recipe: Recipe,
+    key: PRNGKey,
+    trigger: Trigger,
+    plan: BatchPlan,
+    test_N: jax.Array,
+    examples: Examples,
+) -> tuple[Variables, Quality]:
+    """:func:`train_one`, then :func:`judge_one`. A diverged model's loss is NaN."""
+    variables, loss = train_one(model, attack, recipe, key, trigger, plan, examples)
+    accuracy, asr = judge_one(
+        model, attack, variables, trigger, test_N, examples,
+        batch_size=recipe.batch_size,
+    )  # fmt: skip
+    loss = jnp.where(tree.all_finite(variables), loss, jnp.nan)
+    return variables, Quality(loss=loss, accuracy=accuracy, asr=asr)
+
+
+@functools.partial(
+    jax.jit, static_argnames=("model", "attack", "recipe", "width", "mesh")
+)
+def _train_chunk(
+    model, attack, recipe, width, mesh, keys_M, triggers_M, plans_M, test_N, examples
+):
+    one: Callable = functools.partial(train_and_judge_one, model, attack, recipe)
+
+    def local(keys_M, triggers_M, plans_M, test_N, examples):
+        return jax.lax.map(
+            lambda mapped: one(*mapped, test_N=test_N, examples=examples),
+            (keys_M, triggers_M, plans_M),
+            batch_size=width if width > 1 else None,
+        )
+
+    models, every = P("models"), P()
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(models, models, models, every, every),
+        out_specs=models,
+        # The loops' carries start unsharded inside each shard's own models.
+        check_vma=False,
+    )(keys_M, triggers_M, plans_M, test_N, examples)
+
+
+@functools.partial(jax.jit, static_argnames=("attack", "recipe"))
+def _draw_chunk(attack, recipe, keys_M, subset_N):
+    """Triggers and batch plans of a chunk.
+
+    Apart from training, so that a split of another size does not compile the training
+    program again.
+    """
+
+    def one(key):
+        trigger = attack.sample(prng.stream(key, "trigger"))
+        plan = plan_one(
+            prng.stream(key, "batches"),
+            subset_N,
+            trigger.rate,
+            steps=recipe.steps,
+            batch_size=recipe.batch_size,
+            official=recipe.poisoned_length == "official",
+        )
+        return trigger, plan
+
+    return jax.vmap(one)(keys_M)
+
+
+def train_models(
+    model: Model,
+    attack: Attack,
+    recipe: Recipe,
+    keys_M: PRNGKey,
+    subset_N: jax.Array,
+    test_N: jax.Array,
+    examples: Examples,
+    *,
+    execution: Execution,
+) -> tuple[Variables, Trigger, Quality]:
+    """Trains ``M`` models, each on its own trigger, start and order of batches.
+
+    Args:
+      model: the architecture.
+      attack: draws and applies each model's trigger; ``benign`` for clean models.
+      recipe: how each is trained.
+      keys_M: one key a model; all its randomness.
+      subset_N: int32, rows of ``examples`` to train on.
+      test_N: int32, rows of ``examples`` to judge on.
+      examples: the whole data set, on the device once.
+      execution: width and devices. ``M`` is padded to a multiple of the devices.
+
+    Returns:
+      Stacked variables, triggers and qualities, leading axis ``M``.
+    """
+    devices = jax.local_devices()
+    if execution.devices > len(devices):
+        raise UserError(
+            f"devices is {execution.devices}; this machine has {len(devices)}"
+        )
+    devices = devices[: execution.devices or None]
+    width = execution.width
+    if not width:
+        width = 1 if devices[0].platform == "cpu" else len(keys_M)
+    mesh = jax.make_mesh(
+        (len(devices),), ("models",), (AxisType.Auto,), devices=devices
+    )
+    padded = -(-len(keys_M) // len(devices)) * len(devices)
+    keys = keys_M[jnp.minimum(jnp.arange(padded), len(keys_M) - 1)]
+    triggers, plans = _draw_chunk(attack, recipe, keys, subset_N)
+    # The shared training program must not depend on the sampler: one compilation
+    # serves every attack that is applied in the same way.
+    applied = dataclasses.replace(attack, name="", sample=None)  # type: ignore[arg-type]
+    place = functools.partial(jax.device_put, device=NamedSharding(mesh, P("models")))
+    variables, quality = _train_chunk(
+        model, applied, recipe, width, mesh,
+        place(keys), place(triggers), place(plans),
+        *jax.device_put((test_N, examples), NamedSharding(mesh, P())),
+    )  # fmt: skip
+    real = slice(len(keys_M))
+    return tree.index((variables, triggers, quality), real)

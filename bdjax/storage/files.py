@@ -1,0 +1,199 @@
+"""JSON files that are whole or absent, and the header that says whose they are."""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bdjax.types import UserError
+
+_TEMPORARY = re.compile(r"\..*\.\d+\.tmp")
+
+_ABSENT = object()
+
+
+def _plain(obj: Any) -> Any:
+    """Turns what JSON does not know into what it does; `json.dumps` goes on inside."""
+    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
+        return {f.name: getattr(obj, f.name) for f in dataclasses.fields(obj)}
+    if hasattr(obj, "tolist"):
+        return obj.tolist()
+    if isinstance(obj, Mapping):
+        return dict(obj)
+    if isinstance(obj, os.PathLike):
+        return os.fspath(obj)
+    raise TypeError(f"{type(obj).__name__} has no JSON form: {obj!r}")
+
+
+def json_text(obj: Any, *, indent: int | None = None) -> str:
+    """Writes `obj` as JSON text.
+
+    Args:
+      obj: JSON values, and inside them arrays and array scalars (as nested lists and
+        numbers), dataclass instances (as objects), mappings and paths.
+      indent: spaces a level, or None for one line.
+
+    Returns:
+      The text. A NaN stays `NaN`, which Python and JavaScript's JSON5 read.
+
+    Raises:
+      TypeError: something in `obj` has no JSON form.
+    """
+    return json.dumps(obj, indent=indent, default=_plain)
+
+
+def write_json(path: str | os.PathLike[str], obj: Any) -> None:
+    """Writes `obj` (see `json_text`) so that `path` never holds half of it.
+
+    Args:
+      path: the file; its folder is made where missing, an old file is replaced.
+      obj: what to write.
+
+    Raises:
+      TypeError: something in `obj` has no JSON form; the old file stays.
+      UserError: the file cannot be written there.
+    """
+    path = Path(path)
+    text = json_text(obj, indent=2) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}; mend this or choose another "
+            "place"
+        ) from error
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` is what a kill during `write_json` leaves behind."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads a JSON file.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Its value.
+
+    Raises:
+      UserError: the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}; check the path"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is not JSON (line {error.lineno}, column {error.colno}: "
+            f"{error.msg}); restore the file or make it again"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not JSON (not UTF-8); restore the file or make it again"
+        ) from error
+
+
+def header(schema: int, kind: str) -> dict[str, Any]:
+    """Makes the fields that `read_header` checks, and the versions that wrote them."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("bdjax", "jax", "numpy", "orbax-checkpoint"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # Run from a checkout.
+            versions[name] = None
+    return {"schema": schema, "kind": kind, "versions": versions}
+
+
+def read_header(path: Path, *, schema: int, kind: str, fields: dict) -> dict[str, Any]:
+    """Reads a JSON object that `header` began and refuses any other.
+
+    Args:
+      path: the file.
+      schema: the newest schema that the caller reads.
+      kind: what the object must say it is.
+      fields: further fields that it must have, each with the type of its value.
+
+    Returns:
+      The object.
+
+    Raises:
+      UserError: the file is missing, damaged, of another kind or of a newer schema.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("kind") != kind:
+        what = found.get("kind") if isinstance(found, dict) else type(found).__name__
+        raise UserError(f"{path} is of kind {what!r}, not {kind!r}; check the path")
+    if not isinstance(found.get("schema"), int):
+        raise UserError(f"{path}: schema is {found.get('schema')!r}; restore the file")
+    if found["schema"] > schema:
+        raise UserError(
+            f"{path}: schema {found['schema']} comes from a newer bdjax, this one "
+            f"reads up to {schema}; update bdjax"
+        )
+    for name, type_ in fields.items():
+        if not isinstance(found.get(name), type_):
+            raise UserError(f"{path} is damaged: no {name!r} in it; restore the file")
+    return found
+
+
+def as_json(obj: Any) -> Any:
+    """`obj` as it would be read back: tuples are lists, arrays nested lists."""
+    return json.loads(json_text(obj))
+
+
+def difference(path: str, stored: Any, asked: Any) -> str | None:
+    """Says where two JSON values first differ, by the path and both values.
+
+    Args:
+      path: what to call the outermost value.
+      stored: as JSON gives it.
+      asked: likewise.
+
+    Returns:
+      Such as ``"recipe.steps: 100 on disk, 200 asked"``; None where they are equal.
+    """
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        for key in {**asked, **stored}:
+            pair = stored.get(key, _ABSENT), asked.get(key, _ABSENT)
+            if found := difference(f"{path}.{key}", *pair):
+                return found
+        return None
+    if (
+        isinstance(stored, list)
+        and isinstance(asked, list)
+        and len(stored) == len(asked)
+    ):
+        for i, pair in enumerate(zip(stored, asked, strict=True)):
+            if found := difference(f"{path}.{i}", *pair):
+                return found
+        return None
+    # Compared as text too, since a NaN is not equal to itself.
+    if stored == asked or _shown(stored) == _shown(asked):
+        return None
+    return f"{path}: {_shown(stored)} on disk, {_shown(asked)} asked"
+
+
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return "absent"
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

