@@ -1,5 +1,6 @@
 """What every launcher does first and last: devices, caches, errors in one line."""
 
+import importlib.util
 import logging
 import os
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import jax
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from bdjax.types import UserError
 
@@ -27,50 +28,84 @@ def set_up_jax() -> None:
     logging.getLogger("jax").setLevel(logging.ERROR)
 
 
-def define_flags(config: str, workdir: str) -> None:
-    """Flags ``--config=FILE[:arg]``, ``--config.any.field=value`` and ``--workdir``."""
-    config_flags.DEFINE_config_file(
-        "config", str(ROOT / "configs" / config), "Experiment, FILE[:argument]."
-    )
-    flags.DEFINE_string(
-        "workdir", workdir, "Directory of the run; resumed if it exists."
-    )
+def launch(main: Callable[[ConfigDict, Path], None], config: str, workdir: str) -> None:
+    """Runs ``main(config, workdir)`` as the flags say.
 
+    The flags are ``--config=FILE[:argument]``, ``--config.any.field=value`` and
+    ``--workdir=DIRECTORY``. What the user can mend ends in one line and exit status 2,
+    an interrupt in 130.
 
-def launch(main: Callable[[], None]) -> None:
-    """Runs ``main`` on the parsed flags.
-
-    What the user can mend ends in one line and exit status 2, an interrupt in 130.
+    Args:
+      main: the work.
+      config: default configuration, a file name in ``configs/``.
+      workdir: default directory of the run.
     """
 
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1:
             raise UserError(f"unknown arguments {argv[1:]}; options start with --")
         set_up_jax()
-        main()
+        main(flags.FLAGS.config, Path(flags.FLAGS.workdir))
 
     try:
+        default = _load_config(sys.argv, str(ROOT / "configs" / config))
+        for arg in sys.argv[1:]:
+            _check_field(default, arg.lstrip("-").partition("=")[0])
+        config_flags.DEFINE_config_dict("config", default, "The experiment.")
+        flags.DEFINE_string("workdir", workdir, "The run; resumed if it is there.")
         app.run(guarded, flags_parser=_parse)
     except UserError as error:
-        sys.exit(_say(error))
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
-        _say("interrupted; the same command goes on from the last committed chunk")
+        print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
 
 
+def _load_config(argv: list[str], default: str) -> ConfigDict:
+    """The configuration that ``--config=FILE[:argument]`` in ``argv`` names.
+
+    Taken out of ``argv``, whose ``--config.field=value`` are then overrides of a plain
+    dictionary. (ml_collections' own file flag reports a mistake in a file, an argument
+    or a field with tracebacks.)
+    """
+    chosen = default
+    for i, arg in enumerate(argv):
+        if arg in ("--config", "-config") and i + 1 < len(argv):
+            chosen = argv[i + 1]
+            del argv[i : i + 2]
+        elif arg.startswith(("--config=", "-config=")):
+            chosen = arg.partition("=")[2]
+            del argv[i]
+        else:
+            continue
+        break
+    path, _, argument = chosen.partition(":")
+    if not Path(path).is_file():
+        there = sorted(p.name for p in (ROOT / "configs").glob("[!_]*_*.py"))
+        raise UserError(f"no configuration file {path}; configs/ has {there}")
+    spec = importlib.util.spec_from_file_location("config_file", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is no Python file, which a configuration must be")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path} has no get_config(), so it is no configuration")
+    return module.get_config(argument)
+
+
 def _parse(argv: list[str]) -> list[str]:
+    """Parses flags; every mistake in one is one line."""
     try:
         return flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(_flag_message(error)) from error
-    except FileNotFoundError as error:
-        raise UserError(f"no configuration file {error.filename}") from error
+        raise UserError(" ".join(str(error).split())) from error
 
 
-def _flag_message(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _say(what: object) -> int:
-    print(f"error: {what}", file=sys.stderr)
-    return 2
+def _check_field(config: ConfigDict, name: str) -> None:
+    path, *parts = name.split(".")
+    for part in parts if path == "config" else []:
+        fields = sorted(config) if isinstance(config, ConfigDict) else []
+        if part not in fields:
+            raise UserError(f"{path} has no field {part!r}; it has {fields}")
+        config, path = config[part], f"{path}.{part}"

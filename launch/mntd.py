@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from absl import flags
+from ml_collections import ConfigDict
 from rich.console import Console
 
 from bdjax import telemetry
@@ -10,15 +10,12 @@ from bdjax.experiments import mntd, report
 from bdjax.experiments.config import MNTDConfig, from_mapping
 from launch import common
 
-common.define_flags("mntd_mnist5k.py", "runs/mnist5k")
 
-
-def main() -> None:
-    """Builds the configuration, runs it, prints what was found."""
-    config = from_mapping(MNTDConfig, flags.FLAGS.config.to_dict())
-    workdir = Path(flags.FLAGS.workdir)
+def main(config: ConfigDict, workdir: Path) -> None:
+    """Runs the experiment and prints what it found."""
     console, clock = Console(), telemetry.Clock()
-    outcome = mntd.run(config, workdir, clock=clock, console=console)
+    experiment = from_mapping(MNTDConfig, config.to_dict())
+    outcome = mntd.run(experiment, workdir, clock=clock, console=console)
     found = report.write(outcome, workdir, clock)
     for table in report.tables(outcome):
         console.print(table.to_rich())
@@ -30,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.launch(main)
+    common.launch(main, config="mntd_mnist5k.py", workdir="runs/mnist5k")

@@ -37,4 +37,12 @@ def get_attack(name: str, *, task: str, locations: Locations = "all") -> Attack:
     return ATTACKS[name](get_task(task), locations=locations)
 
 
-__all__ = ["ATTACKS", "Attack", "Trigger", "all_to_one", "blend", "get_attack"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "Locations",
+    "Trigger",
+    "all_to_one",
+    "blend",
+    "get_attack",
+]

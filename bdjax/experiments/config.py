@@ -5,6 +5,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from bdjax.attacks import Locations
 from bdjax.evaluation import BootstrapConfig
 from bdjax.mntd import FitConfig
 from bdjax.models import Formulation
@@ -54,7 +55,7 @@ class PopulationConfig:
     targets: int
     shadow_attack: str = "jumbo"
     target_attacks: tuple[str, ...] = ("M", "B")
-    locations: str = "all"
+    locations: Locations = "all"
 
     def __post_init__(self):
         for name in ("shadows", "validation", "targets"):
@@ -99,7 +100,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MNTDConfig:
-    """One MNTD experiment. All but ``execution`` and ``formulation`` is semantic.
+    """One MNTD experiment. All but execution, formulation and path is semantic.
 
     Attributes:
       task: key in ``bdjax.tasks.TASKS``.
@@ -131,6 +132,7 @@ class MNTDConfig:
         """What results follow from, as nested dicts: all but how it is run."""
         fields = dataclasses.asdict(self)
         del fields["execution"], fields["formulation"]
+        del fields["data"]["path"]  # the same data may move; populations know their sum
         return fields
 
 

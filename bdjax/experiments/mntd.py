@@ -1,5 +1,6 @@
 """MNTD end to end: data, populations, meta-classifiers, verdicts on unseen targets."""
 
+import contextlib
 import dataclasses
 import zlib
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from bdjax import data, mntd, prng, telemetry, tree
+from bdjax.attacks import get_attack
 from bdjax.data import Dataset, Splits
 from bdjax.experiments import rundir
 from bdjax.experiments.config import MNTDConfig
@@ -76,12 +78,7 @@ def run(
     if "jumbo" not in config.variants:
         raise UserError("variants lack 'jumbo', which makes the detector; add it")
     specs = list(_specs(config))
-    rundir.claim(workdir, config.semantic())
-
-    with (
-        telemetry.MetricsWriter(workdir / "metrics.jsonl") as metrics,
-        clock.phase("data"),
-    ):
+    with clock.phase("data"):
         dataset = _load(config, task)
         splits = data.make_splits(
             dataset,
@@ -91,6 +88,8 @@ def run(
             seed=config.seed,
             mode=config.data.split,
         )
+    # Only now, so that a mistake in the data does not bind the directory to it.
+    rundir.claim(workdir, config.semantic())
     with telemetry.MetricsWriter(workdir / "metrics.jsonl") as metrics:
         with clock.phase("population"):
             populations = _train(config, specs, dataset, splits, workdir, metrics)
@@ -118,13 +117,16 @@ def fit_config(config: MNTDConfig, variant: str) -> mntd.FitConfig:
 
 
 def _load(config: MNTDConfig, task: Task) -> Dataset:
-    with telemetry.progress("reading data", total=1, unit="rows") as bar:
+    with contextlib.ExitStack() as stack:
+        bars: list[telemetry.Progress] = []
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.advance(done - bar.done)
+            if not bars:  # sources that are quick do not report
+                bar = telemetry.progress("reading data", total=total, unit="rows")
+                bars.append(stack.enter_context(bar))
+            bars[0].advance(done - bars[0].done)
 
-        dataset = data.load(
+        return data.load(
             config.data.source,
             name=task.name,
             num_classes=task.num_classes,
@@ -132,8 +134,6 @@ def _load(config: MNTDConfig, task: Task) -> Dataset:
             path=config.data.path or None,
             progress=progress,
         )
-        progress(len(dataset.x), len(dataset.x))
-    return dataset
 
 
 def _specs(config: MNTDConfig) -> Iterator[tuple[PopulationSpec, int]]:
@@ -150,6 +150,7 @@ def _specs(config: MNTDConfig) -> Iterator[tuple[PopulationSpec, int]]:
         *(("target", a, target, counts.targets) for a in counts.target_attacks),
     ]
     for role, name, recipe, count in kinds:
+        get_attack(name, task=config.task, locations=counts.locations)  # or UserError
         spec = PopulationSpec(
             task=config.task,
             role=role,
@@ -174,7 +175,7 @@ def _train(
         "data": dataclasses.asdict(config.data)
         | {"crc32": _crc32(dataset.x, dataset.y)}
     }
-    del provenance["data"]["path"]  # the same data may move
+    del provenance["data"]["path"]
     populations = {}
     total = sum(count for _, count in specs)
     with telemetry.progress("training", total=total, unit="models") as bar:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax import prng, storage, tree
-from bdjax.attacks import Trigger, get_attack
+from bdjax.attacks import Locations, Trigger, get_attack
 from bdjax.models import Formulation, get_model
 from bdjax.population.train import (
     Examples,
@@ -44,7 +44,7 @@ class PopulationSpec:
     attack: str
     recipe: Recipe
     seed: int = 0
-    locations: str = "all"
+    locations: Locations = "all"
 
     @property
     def name(self) -> str:
