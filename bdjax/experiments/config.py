@@ -75,6 +75,7 @@ class TrainConfig:
       batch_size: examples a step.
       learning_rate: Adam's.
       poisoned_length: ``"equal"`` or ``"official"``.
+      diversity: how much the models differ in data and length.
     """
 
     steps: int = 0
@@ -82,6 +83,7 @@ class TrainConfig:
     batch_size: int = 100
     learning_rate: float = 1e-3
     poisoned_length: str = "equal"
+    diversity: float = 0.0
 
     def recipe(self, examples: int) -> Recipe:
         """The recipe for models that train on so many clean examples."""
@@ -95,6 +97,7 @@ class TrainConfig:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             poisoned_length=self.poisoned_length,
+            diversity=self.diversity,
         )
 
 

@@ -5,6 +5,7 @@ import dataclasses
 from bdjax.types import UserError
 
 MODES = ("binary", "one_class")
+ANSWERS = ("log_probabilities", "logits")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,9 @@ class FitConfig:
       query_tuning: optimise the queries too; ``False`` leaves them where they start.
       clip: keep the queries inside the task's value range after every step, so that
         any model can be asked them. The official code never clips (``False``).
+      answers: what the classifier reads of a network's answer: ``"logits"`` as in the
+        paper, or ``"log_probabilities"``, the log-softmax of the logits of each query,
+        which leaves out the common offset that training never determines.
       mode: ``"binary"``, benign against trojaned shadows; ``"one_class"``, benign
         shadows only.
       nu: one-class: the share of benign shadows left outside (paper's nu).
@@ -35,6 +39,7 @@ class FitConfig:
     repeats: int = 5
     query_tuning: bool = True
     clip: bool = True
+    answers: str = "log_probabilities"
     mode: str = "binary"
     nu: float = 0.1
 
@@ -52,6 +57,10 @@ class FitConfig:
             raise UserError(f"nu is {self.nu}; it must lie between 0 and 1")
         if self.mode not in MODES:
             raise UserError(f"unknown mode {self.mode!r}; there are {list(MODES)}")
+        if self.answers not in ANSWERS:
+            raise UserError(
+                f"unknown answers {self.answers!r}; there are {list(ANSWERS)}"
+            )
         if self.mode == "one_class" and self.batch_size != 1:
             raise UserError(
                 f"batch_size is {self.batch_size}; the one-class radius is set after "

@@ -102,7 +102,7 @@ class MetaDetector:
 
     def score_answers(self, answers_QxC: np.ndarray) -> float:
         """The score of answers already at hand: logits float ``[Q, num_classes]``."""
-        return float(classify(self.config, self.meta, np.ravel(answers_QxC)))
+        return float(classify(self.config, self.meta, answers_QxC))
 
     def _check(self, answers: ArrayLike) -> np.ndarray:
         shape = len(self.queries), self.num_classes
@@ -123,7 +123,8 @@ class MetaDetector:
                 f"the model answered with dtype {logits.dtype}; it must give floating "
                 "point logits, not class indices"
             )
-        logits = logits.astype(np.float32)
+        with np.errstate(over="ignore"):
+            logits = logits.astype(np.float32)
         if not np.isfinite(logits).all():
             raise UserError(
                 f"{np.count_nonzero(~np.isfinite(logits))} of the model's "
@@ -167,17 +168,23 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
       UserError: there is none, or it is damaged or of a newer bdjax.
     """
     arrays, meta = storage.load_tree(directory, kind=KIND)
-    return MetaDetector(
-        task=meta["task"],
-        meta=Meta(arrays["queries"], arrays["classifier"]),
-        config=FitConfig(**meta["config"]),
-        threshold=meta["threshold"],
-        benign_scores=arrays["benign_scores"],
-        num_classes=meta["num_classes"],
-        value_range=tuple(meta["value_range"]),
-        validation_auc=meta["validation_auc"],
-        repeat=meta["repeat"],
-    )
+    try:
+        return MetaDetector(
+            task=meta["task"],
+            meta=Meta(arrays["queries"], arrays["classifier"]),
+            config=FitConfig(**meta["config"]),
+            threshold=meta["threshold"],
+            benign_scores=arrays["benign_scores"],
+            num_classes=meta["num_classes"],
+            value_range=tuple(meta["value_range"]),
+            validation_auc=meta["validation_auc"],
+            repeat=meta["repeat"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{KIND} in {directory} is damaged ({error!r}); restore a copy or make it "
+            "again"
+        ) from error
 
 
 def from_fit(

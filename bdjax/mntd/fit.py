@@ -138,9 +138,10 @@ def score_models(
     return np.asarray(_score(apply, config, meta_R, models))
 
 
-def classify(config: FitConfig, meta: Meta, answers: ArrayLike) -> jax.Array:
-    """Score of answers float ``[..., Q * C]`` under one repeat; float ``[...]``."""
-    return _suspicion(config, meta.classifier, jnp.asarray(answers, jnp.float32))
+def classify(config: FitConfig, meta: Meta, logits_QxC: ArrayLike) -> jax.Array:
+    """Score of one network's logits float ``[Q, C]`` under one repeat; float scalar."""
+    answers = _answers(config, jnp.asarray(logits_QxC, jnp.float32))
+    return _suspicion(config, meta.classifier, answers)
 
 
 def _choose(
@@ -164,9 +165,18 @@ def _classifier(config: FitConfig) -> MetaClassifier:
     return MetaClassifier(config.hidden, one_class=config.mode == "one_class")
 
 
-def _ask(apply: ApplyFn, variables: Variables, queries: jax.Array) -> jax.Array:
-    """One model's answers: the logits of all queries, joined; float ``[Q * C]``."""
-    return apply(variables, queries).ravel()
+def _answers(config: FitConfig, logits_QxC: jax.Array) -> jax.Array:
+    """What the classifier reads of one network's logits; float ``[Q * C]``."""
+    if config.answers == "log_probabilities":
+        logits_QxC = jax.nn.log_softmax(logits_QxC)
+    return logits_QxC.ravel()
+
+
+def _ask(
+    apply: ApplyFn, config: FitConfig, variables: Variables, queries: jax.Array
+) -> jax.Array:
+    """One model's answers to all queries, joined; float ``[Q * C]``."""
+    return _answers(config, apply(variables, queries))
 
 
 def _suspicion(config: FitConfig, classifier: PyTree, answers: jax.Array) -> jax.Array:
@@ -188,8 +198,8 @@ def _begin(apply, spec, config, keys_R, shadows):
             queries = jnp.clip(queries, *spec.value_range)
         answers = None
         if not config.query_tuning:
-            answers = jax.lax.map(lambda v: _ask(apply, v, queries), shadows)
-        size = jax.eval_shape(_ask_first(apply), shadows, queries).shape
+            answers = jax.lax.map(lambda v: _ask(apply, config, v, queries), shadows)
+        size = jax.eval_shape(_ask_first(apply, config), shadows, queries).shape
         classifier = _classifier(config).init(
             prng.stream(key, "classifier"), jnp.zeros(size)
         )
@@ -200,8 +210,8 @@ def _begin(apply, spec, config, keys_R, shadows):
     return jax.vmap(one)(keys_R)
 
 
-def _ask_first(apply):
-    return lambda shadows, queries: _ask(apply, tree.index(shadows, 0), queries)
+def _ask_first(apply, config):
+    return lambda shadows, queries: _ask(apply, config, tree.index(shadows, 0), queries)
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "spec", "config"))
@@ -243,7 +253,7 @@ def _step(apply, spec, config, answers_M, shadows, labels_M, carry, batch):
 
     def loss_fn(meta):
         if config.query_tuning:
-            ask = functools.partial(_ask, apply, queries=meta.queries)
+            ask = functools.partial(_ask, apply, config, queries=meta.queries)
             answers_B = jax.vmap(ask)(tree.index(shadows, order_B))
         else:
             answers_B = answers_M[order_B]
@@ -289,7 +299,7 @@ def _score_one(apply, config, meta, models):
     """Scores of stacked models under one meta-classifier, float ``[M]``."""
 
     def score(variables):
-        answers = _ask(apply, variables, meta.queries)
+        answers = _ask(apply, config, variables, meta.queries)
         return _suspicion(config, meta.classifier, answers)
 
     return jax.lax.map(score, models)

@@ -137,54 +137,56 @@ def _tile_backward(
 _conv_relu_pool_tile.defvjp(_tile_forward, _tile_backward)
 
 
-def _space_to_depth(x_CxHxWxN: jax.Array) -> jax.Array:
-    """``[C, H, W, N]`` to ``[C, 2, 2, H/2, W/2, N]``: the phases of a 2x2 grid."""
-    c, h, w, n = x_CxHxWxN.shape
-    return x_CxHxWxN.reshape(c, h // 2, 2, w // 2, 2, n).transpose(0, 2, 4, 1, 3, 5)
-
-
 def _patches(x_CxHxWxN: jax.Array, size: int) -> jax.Array:
     """The ``(size+1)^2`` patch under every pooling window, one a column.
 
-    On the 2x2 grid of :func:`_space_to_depth` a patch is ``blocks x blocks`` cells.
-    Returns ``[blocks^2 * C * 4, H' * W' * N]``, rows ordered (block, channel, phase).
+    On a grid of 2x2 cells, a patch is ``blocks x blocks`` cells. Returns
+    ``[blocks^2 * C * 4, H' * W' * N]``, rows ordered (block, channel, place in cell).
     The loop keeps XLA from fusing the copies into one slow gather.
     """
-    cells = _space_to_depth(x_CxHxWxN)
-    blocks = (size + 1) // 2
-    window = (*cells.shape[:3], *(s - blocks + 1 for s in cells.shape[3:5]))
-    window = (*window, cells.shape[5])
+    grid = _Grid(x_CxHxWxN.shape, size)
+    cells = x_CxHxWxN.reshape(grid.cells)
 
     def copy(i: jax.Array, out: jax.Array) -> jax.Array:
-        part = lax.dynamic_slice(cells, _corner(i, blocks), window)
+        part = lax.dynamic_slice(cells, grid.corner(i), grid.window)
+        part = part.transpose(0, 2, 4, 1, 3, 5)
         return lax.dynamic_update_index_in_dim(out, part, i, 0)
 
-    out = lax.fori_loop(
-        0, blocks**2, copy, jnp.zeros((blocks**2, *window), cells.dtype)
-    )
-    return out.reshape(blocks**2 * x_CxHxWxN.shape[0] * 4, -1)
+    out = jnp.zeros((grid.blocks**2, *grid.column), cells.dtype)
+    out = lax.fori_loop(0, grid.blocks**2, copy, out)
+    return out.reshape(grid.blocks**2 * grid.cells[0] * 4, -1)
 
 
 def _unpatch(grad_PxL: jax.Array, shape: tuple[int, ...], size: int) -> jax.Array:
     """Transpose of :func:`_patches`: sums overlapping patches into an image."""
-    c, h, w, n = shape
-    blocks = (size + 1) // 2
-    window = (c, 2, 2, h // 2 - blocks + 1, w // 2 - blocks + 1, n)
-    grad = grad_PxL.reshape(blocks**2, *window)
+    grid = _Grid(shape, size)
+    grad = grad_PxL.reshape(grid.blocks**2, *grid.column)
 
     def add(i: jax.Array, out: jax.Array) -> jax.Array:
-        part = lax.dynamic_slice(out, _corner(i, blocks), window)
-        part = part + lax.dynamic_index_in_dim(grad, i, 0, keepdims=False)
-        return lax.dynamic_update_slice(out, part, _corner(i, blocks))
+        part = lax.dynamic_index_in_dim(grad, i, 0, keepdims=False)
+        part = part.transpose(0, 3, 1, 4, 2, 5)
+        part += lax.dynamic_slice(out, grid.corner(i), grid.window)
+        return lax.dynamic_update_slice(out, part, grid.corner(i))
 
-    cells = jnp.zeros((c, 2, 2, h // 2, w // 2, n), grad.dtype)
-    cells = lax.fori_loop(0, blocks**2, add, cells)
-    return cells.transpose(0, 3, 1, 4, 2, 5).reshape(shape)
+    cells = lax.fori_loop(0, grid.blocks**2, add, jnp.zeros(grid.cells, grad.dtype))
+    return cells.reshape(shape)
 
 
-def _corner(i: jax.Array, blocks: int) -> tuple[jax.Array, ...]:
-    zero = i * 0
-    return zero, zero, zero, i // blocks, i % blocks, zero
+class _Grid:
+    """Shapes of an image ``[C, H, W, N]`` as a grid of 2x2 cells."""
+
+    def __init__(self, shape: tuple[int, ...], size: int):
+        c, h, w, n = shape
+        self.blocks = (size + 1) // 2
+        self.cells = (c, h // 2, 2, w // 2, 2, n)
+        rows, columns = h // 2 - self.blocks + 1, w // 2 - self.blocks + 1
+        self.window = (c, rows, 2, columns, 2, n)
+        self.column = (c, 2, 2, rows, columns, n)
+
+    def corner(self, i: jax.Array) -> tuple[jax.Array, ...]:
+        """Where block ``i`` of every patch begins."""
+        zero = i * 0
+        return zero, i // self.blocks, zero, i % self.blocks, zero, zero
 
 
 def _expand(kernel_KxKxCxF: jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ class BatchPlan(NamedTuple):
     Attributes:
       row: int32 ``[steps, B]``, rows of the data set.
       poisoned: bool ``[steps, B]``, whether the example carries the trigger.
-      steps: int32 scalar, steps that count; later ones leave the model as it is.
+      steps: int32 scalar, how many of the rows are trained on.
     """
 
     row: jax.Array
@@ -41,6 +41,7 @@ def plan_one(
     steps: int,
     batch_size: int,
     official: bool = False,
+    diversity: float = 0.0,
 ) -> BatchPlan:
     """Draws one model's batches.
 
@@ -58,38 +59,42 @@ def plan_one(
       batch_size: examples a step.
       official: poisoned models train for as many *epochs* as clean ones, which is up
         to half as many steps more (MNTD's official code).
+      diversity: in [0, 1). Above 0, the model trains on a random share of the subset
+        and for a random share of the steps, both uniform in [1 - diversity, 1].
 
     Returns:
       The plan, with :func:`max_steps` steps.
     """
-    clean = len(subset_N)
-    room = max_steps(clean, steps=steps, batch_size=batch_size, official=official)
-    key_poison, key_order = jax.random.split(key)
-    poison_N = jax.random.permutation(key_poison, subset_N)
-    copies = jnp.floor(rate * clean).astype(jnp.int32)
-    total = clean + copies
-    largest = clean + int(MAX_RATE * clean)
+    size = len(subset_N)
+    room = max_steps(size, steps=steps, batch_size=batch_size, official=official)
+    key_rows, key_order, key_share = jax.random.split(key, 3)
+    share, length = jax.random.uniform(key_share, (2,), minval=1 - diversity)
+    clean = jnp.floor(share * size).astype(jnp.int32) if diversity else size
+    # In random order, so that its head is a random subset, of which the head again is
+    # what gets poisoned.
+    subset_N = jax.random.permutation(key_rows, subset_N)
+    total = clean + jnp.floor(rate * clean).astype(jnp.int32)
 
     def shuffle(epoch: jax.Array) -> jax.Array:
+        largest = size + int(MAX_RATE * size)
         draw = jax.random.uniform(jax.random.fold_in(key_order, epoch), (largest,))
         return jnp.argsort(jnp.where(jnp.arange(largest) < total, draw, 2.0))
 
-    epochs = math.ceil(room * batch_size / clean)
+    epochs = math.ceil(room * batch_size / max(1, math.floor((1 - diversity) * size)))
     order_ExN = jax.vmap(shuffle)(jnp.arange(epochs))
     position = jnp.arange(room * batch_size)
     example = order_ExN[position // total, position % total]
     poisoned = example >= clean
-    row = jnp.where(
-        poisoned,
-        poison_N[jnp.maximum(example - clean, 0)],
-        subset_N[jnp.minimum(example, clean - 1)],
-    )
-    count = jnp.int32(steps)
+    count = steps
     if official:
-        rounds = max(1, round(steps * batch_size / clean))
+        rounds = max(1, round(steps * batch_size / size))
         count = rounds * -(-total // batch_size)
+    if diversity:
+        count = jnp.maximum(jnp.floor(length * count), 1)
     return BatchPlan(
-        row=row.reshape(room, batch_size).astype(jnp.int32),
+        row=subset_N[jnp.where(poisoned, example - clean, example)]
+        .reshape(room, batch_size)
+        .astype(jnp.int32),
         poisoned=poisoned.reshape(room, batch_size),
-        steps=count,
+        steps=jnp.asarray(count, jnp.int32),
     )

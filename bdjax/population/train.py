@@ -29,12 +29,16 @@ class Recipe:
       learning_rate: Adam's.
       poisoned_length: ``"equal"`` gives poisoned models as many steps as clean ones;
         ``"official"`` as many epochs, hence up to half as many steps more.
+      diversity: in [0, 1). Above 0, every model trains on its own random share of the
+        examples and for a random share of the steps, both uniform in
+        [1 - diversity, 1]; so shadow models differ in more than their start.
     """
 
     steps: int
     batch_size: int = 100
     learning_rate: float = 1e-3
     poisoned_length: str = "equal"
+    diversity: float = 0.0
 
     def __post_init__(self):
         for name in ("steps", "batch_size"):
@@ -46,11 +50,20 @@ class Recipe:
             raise UserError(
                 f"learning_rate is {self.learning_rate}; it must be above 0"
             )
+        if not 0 <= self.diversity < 1:
+            raise UserError(
+                f"diversity is {self.diversity}; it must be 0 or more and below 1"
+            )
         if self.poisoned_length not in ("equal", "official"):
             raise UserError(
                 f"unknown poisoned_length {self.poisoned_length!r}; there are 'equal' "
                 "and 'official'"
             )
+
+    @property
+    def varies(self) -> bool:
+        """Whether models of this recipe train for different numbers of steps."""
+        return self.diversity > 0 or self.poisoned_length == "official"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,37 +143,34 @@ def train_one(
     trigger: Trigger,
     plan: BatchPlan,
     examples: Examples,
+    *,
+    one_by_one: bool = True,
 ) -> tuple[Variables, jax.Array]:
     """Trains one model from its own random start; returns it and its final loss."""
     optimizer = optax.adam(recipe.learning_rate)
     variables = model.init(prng.stream(key, "init"))
-    ragged = recipe.poisoned_length == "official"
-    steps = len(plan.row)
 
     def loss_fn(variables: Variables, x: jax.Array, y: jax.Array) -> jax.Array:
         logits = model.apply(variables, x, train=True)
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
-    def step(state, batch):
-        i, row_B, poisoned_B = batch
-        x, y = poisoned_batch(attack, trigger, examples, row_B, poisoned_B)
-        variables, moments = state
+    def step(i, state):
+        variables, moments, late_loss = state
+        x, y = poisoned_batch(attack, trigger, examples, plan.row[i], plan.poisoned[i])
         loss, grads = jax.value_and_grad(loss_fn)(variables, x, y)
         updates, moments = optimizer.update(grads, moments)
-        new = optax.apply_updates(variables, updates), moments
-        if ragged:
-            new = jax.tree.map(lambda a, b: jnp.where(i < plan.steps, a, b), new, state)
-        return new, loss
+        late_loss += jnp.where(i >= plan.steps - late, loss, 0)
+        return optax.apply_updates(variables, updates), moments, late_loss
 
-    (variables, _), loss_S = jax.lax.scan(
+    late = jnp.maximum(plan.steps // 10, 1)
+    variables, _, late_loss = jax.lax.fori_loop(
+        0,
+        # One by one, each model stops when it is done; side by side they go in step.
+        plan.steps if one_by_one or recipe.varies else len(plan.row),
         step,
-        (variables, optimizer.init(variables)),
-        (jnp.arange(steps), plan.row, plan.poisoned),
+        (variables, optimizer.init(variables), jnp.float32(0)),
     )
-    last = (jnp.arange(steps) < plan.steps) & (
-        jnp.arange(steps) >= plan.steps - jnp.maximum(plan.steps // 10, 1)
-    )
-    return variables, jnp.where(last, loss_S, 0).sum() / last.sum()
+    return variables, late_loss / late
 
 
 def judge_one(
@@ -201,9 +211,12 @@ def train_and_judge_one(
     plan: BatchPlan,
     test_N: jax.Array,
     examples: Examples,
+    one_by_one: bool,
 ) -> tuple[Variables, Quality]:
     """:func:`train_one`, then :func:`judge_one`. A diverged model's loss is NaN."""
-    variables, loss = train_one(model, attack, recipe, key, trigger, plan, examples)
+    variables, loss = train_one(
+        model, attack, recipe, key, trigger, plan, examples, one_by_one=one_by_one
+    )
     accuracy, asr = judge_one(
         model, attack, variables, trigger, test_N, examples,
         batch_size=recipe.batch_size,
@@ -222,7 +235,7 @@ def _train_chunk(
 
     def local(keys_M, triggers_M, plans_M, test_N, examples):
         return jax.lax.map(
-            lambda mapped: one(*mapped, test_N=test_N, examples=examples),
+            lambda mapped: one(*mapped, test_N, examples, width == 1),
             (keys_M, triggers_M, plans_M),
             batch_size=width if width > 1 else None,
         )
@@ -255,6 +268,7 @@ def _draw_chunk(attack, recipe, keys_M, subset_N):
             steps=recipe.steps,
             batch_size=recipe.batch_size,
             official=recipe.poisoned_length == "official",
+            diversity=recipe.diversity,
         )
         return trigger, plan
 
@@ -302,9 +316,11 @@ def train_models(
     padded = -(-len(keys_M) // len(devices)) * len(devices)
     keys = keys_M[jnp.minimum(jnp.arange(padded), len(keys_M) - 1)]
     triggers, plans = _draw_chunk(attack, recipe, keys, subset_N)
-    # The shared training program must not depend on the sampler: one compilation
-    # serves every attack that is applied in the same way.
+    # What only the draws depend on is left out of the training program, so that one
+    # compilation serves shadows and targets, whatever their attack.
     applied = dataclasses.replace(attack, name="", sample=None)  # type: ignore[arg-type]
+    if width == 1:
+        recipe = dataclasses.replace(recipe, poisoned_length="equal", diversity=0.0)
     place = functools.partial(jax.device_put, device=NamedSharding(mesh, P("models")))
     variables, quality = _train_chunk(
         model, applied, recipe, width, mesh,
