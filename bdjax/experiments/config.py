@@ -63,6 +63,15 @@ class PopulationConfig:
                 raise UserError(
                     f"population.{name} is {getattr(self, name)}; it must be at least 2"
                 )
+        attacks = self.target_attacks
+        if not attacks or len(set(attacks)) < len(attacks):
+            raise UserError(
+                f"population.target_attacks is {attacks}; name one or more, each once"
+            )
+        if "benign" in (self.shadow_attack, *attacks):
+            raise UserError(
+                "population: 'benign' is no attack; benign models are always trained"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +180,14 @@ def _value(kind: Any, value: Any, path: str) -> Any:
             raise UserError(f"{path} is {value!r}; it must hold fields")
         return from_mapping(kind, value, path)  # type: ignore[arg-type]
     if typing.get_origin(kind) is tuple:
-        return tuple(value)
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{path} is {value!r}; it must be a list of values")
+        item = typing.get_args(kind)[0]
+        return tuple(_value(item, v, f"{path}[{i}]") for i, v in enumerate(value))
+    if typing.get_origin(kind) is typing.Literal:
+        if value not in (choices := typing.get_args(kind)):
+            raise UserError(f"{path} is {value!r}; there are {list(choices)}")
+        return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and type(value) is not kind:

@@ -168,7 +168,7 @@ def _figures(outcome: Outcome, folder: Path) -> dict[str, Path]:
         ),
         "Clean accuracy and attack success rate": plots.quality_distributions(
             {
-                name: {
+                name.replace("-", "\n"): {
                     "accuracy": p.quality.accuracy,
                     "ASR": None if p.attack == "benign" else p.quality.asr,
                 }
@@ -204,7 +204,7 @@ def _trigger_figure(outcome: Outcome, each: int = 4) -> Any:
         population = outcome.populations[f"target-{kind}"]
         attack = get_attack(kind, task=config.task)
         for i in range(min(each, len(population))):
-            x = dataset.x[-1 - 37 * len(clean) % len(dataset.x)][None]
+            x = dataset.x[outcome.test_N[len(clean) % len(outcome.test_N)]][None]
             x = x / np.float32(255) if x.dtype == np.uint8 else x
             trigger = jax.tree.map(lambda leaf, i=i: leaf[i], population.triggers)
             clean.append(x[0])
@@ -265,6 +265,7 @@ def _parity(outcome: Outcome) -> str:
         "split=official": config.data.split == "official",
         "locations=official": config.population.locations == "official",
         "clip=False": not config.fit.clip,
+        "answers=logits": config.fit.answers == "logits",
         "shadow.poisoned_length=official": config.shadow.poisoned_length == "official",
         "target.poisoned_length=official": config.target.poisoned_length == "official",
     }

@@ -37,7 +37,6 @@ def claim(workdir: Path, config: dict[str, Any]) -> None:
             f"{workdir} is not empty and has no {_CONFIG}, so it is no run of ours; "
             "choose another --workdir"
         )
-    workdir.mkdir(parents=True, exist_ok=True)
     storage.write_json(path, config)
 
 

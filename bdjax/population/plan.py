@@ -69,7 +69,9 @@ def plan_one(
     room = max_steps(size, steps=steps, batch_size=batch_size, official=official)
     key_rows, key_order, key_share = jax.random.split(key, 3)
     share, length = jax.random.uniform(key_share, (2,), minval=1 - diversity)
-    clean = jnp.floor(share * size).astype(jnp.int32) if diversity else size
+    clean = size
+    if diversity:
+        clean = jnp.maximum(jnp.floor(share * size), 1).astype(jnp.int32)
     # In random order, so that its head is a random subset, of which the head again is
     # what gets poisoned.
     subset_N = jax.random.permutation(key_rows, subset_N)

@@ -1,0 +1,391 @@
+"""The saved detector: one callable in, one verdict out, or one line that says why not.
+
+The networks are linear, on inputs of three by two pixels.
+"""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax import mntd, storage
+from bdjax.evaluation import best_threshold
+from bdjax.mntd import FitConfig, QuerySpec
+from bdjax.types import UserError
+
+SHAPE, CLASSES, QUERIES = (3, 2, 1), 3, 4
+SPEC = QuerySpec(SHAPE, (0.0, 1.0), mean=0.4, std=0.5)
+CONFIG = FitConfig(queries=QUERIES, hidden=5, epochs=3, learning_rate=0.05, repeats=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_compilation():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def linear(v, x):
+    return x.reshape(len(x), -1) @ v["w"] + v["b"]
+
+
+def networks(seed, count):
+    rng = np.random.default_rng(seed)
+    w = rng.normal(size=(count, int(np.prod(SHAPE)), CLASSES)).astype(np.float32)
+    return {"w": w, "b": rng.normal(size=(count, CLASSES)).astype(np.float32)}
+
+
+LABELS, VALIDATION_LABELS = np.arange(14) % 2, np.array([1, 0, 0, 1, 0, 1, 0, 1, 0])
+STRANGER = {k: v[0] for k, v in networks(2, 1).items()}
+
+
+def make(**change):
+    config = dataclasses.replace(CONFIG, **change)
+    found = mntd.fit(
+        linear, networks(0, 14), LABELS, networks(1, 9), VALIDATION_LABELS,
+        spec=SPEC, config=config, key=jax.random.key(3),
+    )  # fmt: skip
+    detector = mntd.from_fit(
+        found, VALIDATION_LABELS,
+        task="mnist", num_classes=CLASSES, spec=SPEC, config=config,
+    )  # fmt: skip
+    return found, detector
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return make()
+
+
+@pytest.fixture(scope="module")
+def detector(fitted):
+    return fitted[1]
+
+
+def stranger(x):
+    return linear(STRANGER, x)
+
+
+def test_the_best_repeat_by_validation_becomes_the_detector(fitted):
+    found, detector = fitted
+    aucs = found.validation_auc_RxE.max(1)
+    assert len(set(aucs)) > 1
+    assert detector.repeat == aucs.argmax()
+    assert detector.repeat != aucs.argmin()
+    assert detector.validation_auc == aucs.max()
+    jax.tree.map(
+        np.testing.assert_array_equal, detector.meta, found.repeat(detector.repeat)
+    )
+
+
+def test_of_equal_repeats_the_first_becomes_the_detector(fitted):
+    found, _ = fitted
+    equal = found._replace(validation_auc_RxE=np.full((4, 3), 0.5))
+    chosen = mntd.from_fit(
+        equal, VALIDATION_LABELS,
+        task="mnist", num_classes=CLASSES, spec=SPEC, config=CONFIG,
+    )  # fmt: skip
+    assert chosen.repeat == 0
+
+
+def test_threshold_and_percentile_come_from_validation_scores(fitted):
+    found, detector = fitted
+    scores = found.validation_scores_RxV[detector.repeat]
+    assert detector.threshold == best_threshold(VALIDATION_LABELS, scores)
+    benign = scores[VALIDATION_LABELS == 0]
+    assert detector.benign_scores.tolist() == sorted(benign.tolist())
+    verdict = detector.score(stranger)
+    assert verdict.threshold == detector.threshold
+    # What was calibrated on, put to the detector as a stranger, scores as it did.
+    models = networks(1, 9)
+    for v in range(9):
+        again = detector.score(lambda x, v=v: x.reshape(QUERIES, -1) @ models["w"][v]
+                               + models["b"][v])  # fmt: skip
+        assert again.score == pytest.approx(scores[v], abs=1e-4)
+
+
+def test_percentile_counts_benign_scores_up_to_this_one(detector):
+    score = detector.score(stranger).score
+    for offsets, percentile in [
+        ((-2, -1, 1, 2), 50),
+        ((-2, -1, 0, 2), 75),  # an equal one is no more suspicious
+        ((1, 2, 3, 4), 0),
+        ((-4, -3, -2, -1), 100),
+    ]:
+        benign = score + np.array(offsets, float)
+        changed = dataclasses.replace(detector, benign_scores=benign)
+        assert changed.score(stranger).percentile == percentile
+
+
+def test_trojaned_means_above_the_threshold(detector):
+    score = detector.score(stranger).score
+    for threshold, trojaned in [
+        (score, False),
+        (np.nextafter(score, -np.inf), True),
+        (score + 1, False),
+        (score - 1, True),
+    ]:
+        changed = dataclasses.replace(detector, threshold=float(threshold))
+        assert changed.score(stranger).is_trojaned is trojaned
+
+
+@pytest.mark.parametrize(
+    ("mode", "answers"), [("binary", "log_probabilities"), ("one_class", "logits")]
+)
+def test_score_is_the_classifier_of_the_answers(mode, answers):
+    _, detector = make(mode=mode, answers=answers)
+    params = detector.meta.classifier["params"]
+    logits = stranger(detector.queries)
+    read = logits if answers == "logits" else np.log(softmax(logits))
+    hidden = read.ravel() @ params["hidden"]["kernel"] + params["hidden"]["bias"]
+    expected = np.maximum(hidden, 0) @ params["score"]["kernel"][:, 0]
+    if mode == "binary":
+        expected += params["score"]["bias"][0]
+    else:
+        assert "bias" not in params["score"]
+        expected = -expected  # normality, officially; suspicion here
+    verdict = detector.score(stranger)
+    assert verdict.score == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_array_equal(verdict.answers, logits)
+    assert detector.score_answers(verdict.answers) == verdict.score
+    # An offset that all classes share is left out of log-probabilities alone.
+    shifted = detector.score_answers(logits + np.arange(QUERIES)[:, None])
+    assert (shifted == pytest.approx(verdict.score, abs=1e-4)) is (answers != "logits")
+
+
+@pytest.mark.parametrize("change", [{}, {"mode": "one_class", "answers": "logits"}])
+def test_a_saved_detector_gives_the_identical_verdict(change, tmp_path):
+    _, detector = make(**change)
+    detector.save(tmp_path / "d")
+    loaded = mntd.load(tmp_path / "d")
+    for field in dataclasses.fields(detector):
+        found, expected = getattr(loaded, field.name), getattr(detector, field.name)
+        if field.name in ("meta", "benign_scores"):
+            jax.tree.map(np.testing.assert_array_equal, found, expected)
+            continue
+        assert found == expected
+        assert type(found) is type(expected)
+    found, expected = loaded.score(stranger), detector.score(stranger)
+    assert repr(found) == repr(expected)
+    np.testing.assert_array_equal(found.answers, expected.answers)
+
+
+def test_saving_again_replaces(detector, tmp_path):
+    detector.save(tmp_path)
+    dataclasses.replace(detector, threshold=42.0).save(tmp_path)
+    assert mntd.load(tmp_path).threshold == 42.0
+
+
+def test_saving_spares_what_is_there(detector, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"thesis\.tex"):
+        detector.save(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_network_is_asked_once_with_a_copy(detector):
+    asked, before = [], detector.queries.copy()
+
+    def spoil(x):
+        asked.append((type(x), x.dtype, x.shape, x.copy()))
+        answers = stranger(x)
+        x[...] = 7
+        return answers
+
+    first = detector.score(spoil)
+    assert len(asked) == 1
+    assert asked[0][:3] == (np.ndarray, np.float32, (QUERIES, *SHAPE))
+    np.testing.assert_array_equal(asked[0][3], before)
+    np.testing.assert_array_equal(detector.queries, before)
+    assert detector.score(stranger).score == first.score
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_any_floating_type_will_do(detector, dtype):
+    expected = detector.score(stranger)
+    found = detector.score(
+        lambda x: (
+            jnp.asarray(stranger(x)).astype(dtype)
+            if dtype == "bfloat16"
+            else stranger(x).astype(dtype)
+        )
+    )
+    assert found.score == pytest.approx(expected.score, abs=0.1)
+    assert found.answers.dtype == np.float32
+
+
+def test_callables_of_other_libraries(detector):
+    expected = detector.score(stranger).score
+    variables = jax.device_put(STRANGER)
+    compiled = jax.jit(lambda x: linear(variables, x))
+    assert detector.score(compiled).score == pytest.approx(expected, abs=1e-5)
+    listed = detector.score(lambda x: stranger(x).tolist())
+    assert listed.score == pytest.approx(expected, abs=1e-5)
+
+
+def test_torch_networks(detector):
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(6, CLASSES)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(STRANGER["w"].T))
+        layer.bias.copy_(torch.from_numpy(STRANGER["b"]))
+
+    def network(x):
+        return layer(torch.from_numpy(x).flatten(1))
+
+    with pytest.raises(UserError, match=r"Tensor that NumPy cannot read.*gradients"):
+        detector.score(network)
+    found = detector.score(torch.no_grad()(network))
+    assert found.score == pytest.approx(detector.score(stranger).score, abs=1e-5)
+
+
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum(1, keepdims=True)
+
+
+def spoiled(value, *where):
+    def network(x):
+        answers = stranger(x)
+        for i in where:
+            answers[i] = value
+        return answers
+
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (lambda x: stranger(x)[:, :2], r"shape \(4, 2\); it must give logits \(4, 3\)"),
+        (lambda x: stranger(x).T, r"shape \(3, 4\)"),
+        (lambda x: stranger(x).ravel(), r"shape \(12,\)"),
+        (lambda x: stranger(x)[:1], r"shape \(1, 3\)"),
+        (lambda x: stranger(x).argmax(1), r"shape \(4,\)"),
+        (lambda x: None, r"shape \(\)"),
+        (lambda x: object(), r"shape \(\)"),
+        (lambda x: {"logits": stranger(x)}, r"shape \(\)"),
+        (lambda x: [[1.0], [1.0, 2.0]], "a list that NumPy cannot read"),
+        (lambda x: stranger(x).astype(int), "dtype int64; .* not class indices"),
+        (lambda x: stranger(x) > 0, "dtype bool"),
+        (lambda x: stranger(x).astype(complex), "dtype complex128"),
+        (lambda x: stranger(x).astype(object), "dtype object"),
+        (lambda x: stranger(x).astype(str), "dtype <U"),
+        (spoiled(np.nan, (0, 1)), "1 of the model's 12 logits are NaN or infinite"),
+        (spoiled(np.inf, 0), "3 of the model's 12 logits are NaN or infinite"),
+        (lambda x: stranger(x) * np.float64(1e300), "of the model's 12 logits are NaN"),
+        (lambda x: np.zeros((4, 3)), "the same answer to every query"),
+        (lambda x: np.tile([1.0, -2, 3], (4, 1)), "the same answer to every query"),
+        (
+            lambda x: np.tile([100.0, -2, 3], (4, 1)) + 1e-6 * stranger(x),
+            "the same answer to every query",
+        ),
+        (lambda x: softmax(stranger(x)), "return probabilities .* return the logits"),
+        (
+            lambda x: np.log(softmax(stranger(x))),
+            "return log-probabilities .* return the logits",
+        ),
+    ],
+)
+def test_answers_that_are_no_logits(detector, network, message):
+    with pytest.raises(UserError, match=message) as error:
+        detector.score(network)
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_network_raises_is_not_hidden(detector):
+    def broken(x):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        detector.score(broken)
+
+
+def test_odd_but_honest_logits_are_judged(detector):
+    # All positive; rows that sum to 1 with negative entries; answers that differ
+    # little beside a large bias, but more than rounding does.
+    for network in (
+        lambda x: np.abs(stranger(x)) + 1,
+        lambda x: (
+            stranger(x) - stranger(x).mean(1, keepdims=True) + 1 / 3 - [2, -1, -1]
+        ),
+        lambda x: stranger(x) * 1e-2 + 100,
+    ):
+        assert np.isfinite(detector.score(network).score)
+
+
+def damage_json(path):
+    (path / "meta.json").write_text("{")
+
+
+def cut_tree(path):
+    tree = next(path.glob("tree-*"))
+    largest = max(tree.rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+    largest.write_bytes(largest.read_bytes()[:-8])
+
+
+def drop_tree(path):
+    shutil.rmtree(next(path.glob("tree-*")))
+
+
+def edit(path, change):
+    meta = json.loads((path / "meta.json").read_text())
+    change(meta)
+    (path / "meta.json").write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (shutil.rmtree, "no bdjax MNTD detector in .*check the path"),
+        (lambda p: (p / "meta.json").unlink(), "no bdjax MNTD detector in"),
+        (damage_json, "is not JSON"),
+        (cut_tree, "damaged"),
+        (drop_tree, "damaged"),
+        (lambda p: edit(p, lambda m: m.update(schema=99)), "newer bdjax"),
+        (lambda p: edit(p, lambda m: m.update(kind="cake")), "of kind 'cake'"),
+        (lambda p: edit(p, lambda m: m["meta"].pop("threshold")), "damaged"),
+        (lambda p: edit(p, lambda m: m["meta"]["config"].pop("mode")), None),
+        (lambda p: edit(p, lambda m: m["meta"]["config"].update(oven=1)), "damaged"),
+        (lambda p: edit(p, lambda m: m["meta"]["config"].update(epochs=0)), "epochs"),
+        (lambda p: edit(p, lambda m: m.pop("meta")), "damaged"),
+    ],
+)
+def test_a_detector_that_cannot_be_read_is_one_line(
+    detector, damage, message, tmp_path
+):
+    path = tmp_path / "detector"
+    detector.save(path)
+    damage(path)
+    if message is None:
+        assert mntd.load(path).config == detector.config  # the default of old files
+        return
+    with pytest.raises(UserError, match=message) as error:
+        mntd.load(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_another_kind_of_directory_is_no_detector(detector, tmp_path):
+    storage.save_tree(tmp_path / "fit", {"queries": detector.queries}, {}, kind="fit")
+    with pytest.raises(UserError, match="of kind 'fit'"):
+        mntd.load(tmp_path / "fit")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "meta.json").write_text("[1, 2]")
+    with pytest.raises(UserError, match="of kind 'list'"):
+        mntd.load(tmp_path / "other")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="no bdjax MNTD detector"):
+        mntd.load(tmp_path / "file")
+
+
+def test_the_detector_says_what_it_needs(detector):
+    assert detector.access == "logits"
+    assert detector.queries.shape == (QUERIES, *SHAPE)
+    assert detector.queries.dtype == np.float32
+    assert detector.value_range == (0.0, 1.0)
+    low, high = detector.queries.min(), detector.queries.max()
+    assert 0 <= low < high <= 1
