@@ -69,7 +69,7 @@ def plan_one(
     room = max_steps(size, steps=steps, batch_size=batch_size, official=official)
     key_rows, key_order, key_share = jax.random.split(key, 3)
     share, length = jax.random.uniform(key_share, (2,), minval=1 - diversity)
-    clean = size
+    clean: int | jax.Array = size
     if diversity:
         clean = jnp.maximum(jnp.floor(share * size), 1).astype(jnp.int32)
     # In random order, so that its head is a random subset, of which the head again is
@@ -87,7 +87,7 @@ def plan_one(
     position = jnp.arange(room * batch_size)
     example = order_ExN[position // total, position % total]
     poisoned = example >= clean
-    count = steps
+    count: int | jax.Array = steps
     if official:
         rounds = max(1, round(steps * batch_size / size))
         count = rounds * -(-total // batch_size)
