@@ -182,6 +182,12 @@ def test_jumbo_is_the_published_mixture(locations):
     assert uniform_over(stacked.target, range(10)) > 0.01
 
 
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_key_is_used_for_two_draws(name):
+    with jax.debug_key_reuse(True):
+        jax.make_jaxpr(ATTACKS[name](GREY).sample)(jax.random.key(0))
+
+
 def test_draws_of_one_trigger_are_independent():
     stacked = triggers("jumbo")
     side = sides(stacked)

@@ -321,6 +321,25 @@ def test_no_gradient_toward_shadows_and_none_is_changed():
     jax.tree.map(np.testing.assert_array_equal, SHADOWS, before)
 
 
+@pytest.mark.parametrize("mode", ["binary", "one_class"])
+def test_every_epoch_runs_the_same_program(mode):
+    def traces(epochs):
+        seen = []
+
+        def counted(v, x):
+            seen.append(x)
+            return linear(v, x)
+
+        config = dataclasses.replace(CONFIG, mode=mode, epochs=epochs)
+        fit(
+            counted, SHADOWS, LABELS, VALIDATION, VALIDATION_LABELS,
+            spec=SPEC, config=config, key=KEY,
+        )  # fmt: skip
+        return len(seen)
+
+    assert traces(3) == traces(1)
+
+
 def test_shadows_on_the_device_outlive_the_fit():
     device = jax.device_put(SHADOWS)
     first, second = run(shadows=device), run(shadows=device)

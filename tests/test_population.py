@@ -50,14 +50,15 @@ class Linear(nn.Module):
 
 
 class Fragile(Linear):
-    """Half of its random starts are broken, and stay so."""
+    """Half of its starts are broken, in a weight that no logit and no loss shows."""
 
     @nn.compact
     def __call__(self, x, *, train=False):
         def coin(key, shape):
             return jnp.where(jax.random.bernoulli(key, 0.5, shape), jnp.nan, 1.0)
 
-        return self.param("factor", coin, ()) * super().__call__(x, train=train)
+        self.param("unused", coin, ())
+        return super().__call__(x, train=train)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -244,6 +245,13 @@ def test_diverse_models_differ_in_data_and_length_alone(rate, official):
     assert abs(np.corrcoef(sizes, shares)[0, 1]) < 0.2
     seen = np.stack([np.isin(np.arange(n), row) for row in drawn.row])
     assert np.abs(seen.mean(0) - np.mean(sizes) / n).max() < 0.12
+
+
+@pytest.mark.parametrize("options", [{}, {"official": True, "diversity": 0.5}])
+def test_no_key_is_used_for_two_draws(options):
+    plan = functools.partial(plan_one, steps=4, batch_size=3, **options)
+    with jax.debug_key_reuse(True):
+        jax.make_jaxpr(plan)(jax.random.key(0), jnp.arange(9), jnp.float32(0.2))
 
 
 def test_a_diverse_model_is_never_left_without_data():
@@ -621,12 +629,12 @@ def test_diverged_models_are_named_and_left_out_in_order(tmp_path, monkeypatch):
     fragile = dataclasses.replace(TASKS["tiny"], model="fragile")
     monkeypatch.setitem(TASKS, "tiny", fragile)
     population = populate(tmp_path / "p", 12, chunk_size=4)
-    factor = population.variables["params"]["factor"]
-    broken = np.flatnonzero(np.isnan(factor))
+    unused = population.variables["params"]["unused"]
+    broken = np.flatnonzero(np.isnan(unused))
     assert 0 < len(broken) < 11
-    assert broken[0] < 11 - np.argmax(~np.isnan(factor[::-1]))  # one before a sound one
+    assert broken[0] < 11 - np.argmax(~np.isnan(unused[::-1]))  # one before a sound one
     assert population.diverged_ids == broken.tolist()
-    np.testing.assert_array_equal(np.isnan(population.quality.loss), np.isnan(factor))
+    np.testing.assert_array_equal(np.isnan(population.quality.loss), np.isnan(unused))
     rest = population.without_diverged()
     keep = np.setdiff1d(np.arange(12), broken)
     assert rest.ids_M.tolist() == keep.tolist()

@@ -237,7 +237,7 @@ def _epoch(
         body = functools.partial(
             _step, apply, spec, config, answers_M, shadows, labels_M
         )
-        history = jnp.full(steps, jnp.inf)  # scores so far, for the radius
+        history = jnp.full(steps, jnp.inf, jnp.float32)  # scores so far, for the radius
         (state, _), _ = jax.lax.scan(
             body, (state, history), (jnp.arange(steps), order_SxB)
         )
