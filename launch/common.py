@@ -48,6 +48,9 @@ def launch(main: Callable[[ConfigDict, Path], None], config: str, workdir: str) 
         main(flags.FLAGS.config, Path(flags.FLAGS.workdir))
 
     try:
+        if {"-h", "--help"} & set(sys.argv):
+            print(_usage(config, workdir))
+            return
         default = _load_config(sys.argv, str(ROOT / "configs" / config))
         for arg in sys.argv[1:]:
             _check_field(default, arg.lstrip("-").partition("=")[0])
@@ -57,9 +60,28 @@ def launch(main: Callable[[ConfigDict, Path], None], config: str, workdir: str) 
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(f"error: {error}; check the path, its rights and space", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def _usage(config: str, workdir: str) -> str:
+    module = getattr(sys.modules["__main__"].__spec__, "name", "launch")
+    there = ", ".join(_configs())
+    return (
+        f"usage: python -m {module} [--config=FILE[:argument]] "
+        "[--config.FIELD=VALUE ...] [--workdir=DIRECTORY]\n"
+        f"  --config    an experiment: {there} in configs/; default {config}\n"
+        "  --config.*  any field of it, such as --config.population.shadows=2048\n"
+        f"  --workdir   the run, resumed if it is there; default {workdir}"
+    )
+
+
+def _configs() -> list[str]:
+    return sorted(p.name for p in (ROOT / "configs").glob("[!_]*_*.py"))
 
 
 def _load_config(argv: list[str], default: str) -> ConfigDict:
@@ -82,13 +104,15 @@ def _load_config(argv: list[str], default: str) -> ConfigDict:
         break
     path, _, argument = chosen.partition(":")
     if not Path(path).is_file():
-        there = sorted(p.name for p in (ROOT / "configs").glob("[!_]*_*.py"))
-        raise UserError(f"no configuration file {path}; configs/ has {there}")
+        raise UserError(f"no configuration file {path}; configs/ has {_configs()}")
     spec = importlib.util.spec_from_file_location("config_file", path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is no Python file, which a configuration must be")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file may do
+        raise UserError(f"{path} fails with {type(error).__name__}: {error}") from error
     if not hasattr(module, "get_config"):
         raise UserError(f"{path} has no get_config(), so it is no configuration")
     return module.get_config(argument)

@@ -112,7 +112,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MNTDConfig:
-    """One MNTD experiment. All but execution, formulation and path is semantic.
+    """One MNTD experiment. What is not semantic may change on resuming.
 
     Attributes:
       task: key in ``bdjax.tasks.TASKS``.
@@ -141,9 +141,10 @@ class MNTDConfig:
     formulation: Formulation = "tile"
 
     def semantic(self) -> dict[str, Any]:
-        """What results follow from, as nested dicts: all but how it is run."""
+        """What models and fits follow from: all but how they are run and reported."""
         fields = dataclasses.asdict(self)
-        del fields["execution"], fields["formulation"]
+        for name in ("execution", "formulation", "bootstrap", "variants"):
+            del fields[name]
         del fields["data"]["path"]  # the same data may move; populations know their sum
         return fields
 

@@ -30,9 +30,14 @@ from bdjax.types import UserError
 # What a variant changes in the configured fit. One-class is the paper's, on logits: it
 # separates better on them, having no trojaned shadows to learn from what matters.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "jumbo": {"mode": "binary"},
+    "jumbo": {"mode": "binary", "query_tuning": True},
     "no_tuning": {"mode": "binary", "query_tuning": False},
-    "one_class": {"mode": "one_class", "batch_size": 1, "answers": "logits"},
+    "one_class": {
+        "mode": "one_class",
+        "query_tuning": True,
+        "batch_size": 1,
+        "answers": "logits",
+    },
 }
 
 
@@ -94,6 +99,7 @@ def run(
     # Only now, so that a mistake in the data does not bind the directory to it.
     rundir.claim(workdir, config.semantic())
     with telemetry.MetricsWriter(workdir / "metrics.jsonl") as metrics:
+        metrics.write("start", config=config.semantic())
         with clock.phase("population"):
             populations = _train(config, specs, dataset, splits, workdir, metrics)
         populations, notes = _drop_diverged(populations)

@@ -13,6 +13,7 @@ from bdjax.attacks import get_attack
 from bdjax.evaluation import (
     AucSummary,
     Table,
+    auc,
     auc_cell,
     plots,
     quality_cell,
@@ -50,6 +51,7 @@ def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
             for k, p in _all(outcome)
             if p.attack != "benign"
         },
+        "controls": controls(outcome),
         "verdicts": verdicts(outcome),
         "validation_auc": {
             variant: fit.validation_auc_RxE[
@@ -89,6 +91,31 @@ def aucs(outcome: Outcome) -> dict[str, dict[str, AucSummary]]:
     }
 
 
+def controls(outcome: Outcome) -> dict[str, dict[str, float | None]]:
+    """What the AUCs must be read beside, by attack.
+
+    ``accuracy_alone`` is the AUC of the targets' error rate as a score: poisoning costs
+    accuracy, above all in short training. ``successful`` and ``failed`` are jumbo
+    MNTD's mean AUC on the trojaned targets with an ASR of at least .5, and below.
+    """
+    found: dict[str, dict[str, float | None]] = {}
+    benign = np.asarray(outcome.populations["target-benign"].quality.accuracy)
+    for attack in outcome.config.population.target_attacks:
+        quality = outcome.populations[f"target-{attack}"].quality
+        errors = 1 - np.concatenate([benign, np.asarray(quality.accuracy)])
+        labels, scores_RxN = _labelled_scores(outcome.scores["jumbo"], attack)
+        worked = np.asarray(quality.asr) >= 0.5
+        found[attack] = {"accuracy_alone": auc(labels, errors)}
+        for name, chosen in (("successful", worked), ("failed", ~worked)):
+            keep = np.concatenate([np.ones(len(benign), bool), chosen])
+            found[attack][name] = (
+                float(np.mean([auc(labels[keep], s[keep]) for s in scores_RxN]))
+                if chosen.any()
+                else None
+            )
+    return found
+
+
 def verdicts(outcome: Outcome) -> dict[str, Any]:
     """The saved detector's verdicts on the targets, at its calibrated threshold."""
     saved = _saved_scores(outcome)
@@ -103,7 +130,7 @@ def verdicts(outcome: Outcome) -> dict[str, Any]:
 
 
 def tables(outcome: Outcome) -> list[Table]:
-    """The tables that a run prints: AUCs, qualities of the models."""
+    """The tables that a run prints: AUCs, controls, verdicts, qualities."""
     auc_rows = [
         (attack, *(auc_cell(s) for s in by_variant.values()))
         for attack, by_variant in aucs(outcome).items()
@@ -130,12 +157,35 @@ def tables(outcome: Outcome) -> list[Table]:
             columns=("target attack", *names),
             rows=tuple(auc_rows),
         ),
+        _controls_table(outcome),
         Table(
             title="Models: mean ± std over models",
             columns=("population", "models", "accuracy", "ASR", "ASR below .5"),
             rows=tuple(quality_rows),
         ),
     ]
+
+
+def _controls_table(outcome: Outcome) -> Table:
+    rates, found = verdicts(outcome), controls(outcome)
+    rows = []
+    for attack, control in found.items():
+        shares = rates["true_positive_rate"][attack], rates["false_positive_rate"]
+        values = control["successful"], control["failed"], control["accuracy_alone"]
+        cells = ["" if v is None else f"{v:.3f}" for v in values]
+        rows.append((attack, *cells, *(f"{share:.0%}" for share in shares)))
+    return Table(
+        title="AUC by success of the attack and of accuracy alone; verdicts",
+        columns=(
+            "target attack",
+            "ASR ≥ .5",
+            "ASR < .5",
+            "accuracy alone",
+            "found at threshold",
+            "benign flagged",
+        ),
+        rows=tuple(rows),
+    )
 
 
 def write(outcome: Outcome, workdir: Path, clock: telemetry.Clock) -> dict[str, Any]:
@@ -234,14 +284,16 @@ def _markdown(
         f"{config.data.defender} examples; targets of "
         f"{config.target.recipe(config.data.attacker).steps} steps on "
         f"{config.data.attacker} examples of the attacker's own "
-        f"(split: {config.data.split}). Seed {config.seed}.",
+        f"(split: {config.data.split}). Each shadow draws its share of examples and "
+        f"steps from [{1 - config.shadow.diversity:g}, 1]. Seed {config.seed}.",
         "",
-        f"Device: {found['device']}. Wall time: {phases}. "
+        f"Device: {found['device']}. Wall time of this invocation: {phases}. "
         f"Peak memory: {found['peak_memory_bytes'] / 2**30:.1f} GiB.",
         "",
         f"Parity options: {_parity(outcome)}. Queries "
         f"{'clipped to the value range' if fit.clip else 'not clipped'}; "
-        f"{fit.batch_size} shadow model(s) a meta-training step.",
+        f"{fit.batch_size} shadow model(s) a meta-training step; the classifier reads "
+        f"{fit.answers.replace('_', '-')} (one-class: logits).",
         "",
     ]
     for note in outcome.notes:

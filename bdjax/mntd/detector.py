@@ -27,7 +27,8 @@ class Verdict:
       threshold: scores above it are called trojaned. Set on validation shadow models.
       is_trojaned: ``score > threshold``.
       percentile: share, in percent, of *benign* validation shadow models that score
-        no more than this network. 100 means: none of them looked this suspicious.
+        no more than this network. 100 means: none of them looked this suspicious, be
+        it for a Trojan or for having been trained quite differently.
       answers: float32 ``[Q, C]``, the logits that the network gave.
     """
 
@@ -90,8 +91,13 @@ class MetaDetector:
           UserError: the answers have the wrong shape or type, are not finite, do not
             depend on the input, or are probabilities and not logits.
         """
+        if not callable(model):
+            raise UserError(
+                f"model is a {type(model).__name__}; give a function that maps "
+                "queries to logits"
+            )
         answers = self._check(model(self.queries.copy()))
-        score = self.score_answers(answers)
+        score = float(classify(self.config, self.meta, answers))
         return Verdict(
             score=score,
             threshold=self.threshold,
@@ -101,8 +107,12 @@ class MetaDetector:
         )
 
     def score_answers(self, answers_QxC: np.ndarray) -> float:
-        """The score of answers already at hand: logits float ``[Q, num_classes]``."""
-        return float(classify(self.config, self.meta, answers_QxC))
+        """The score of answers already at hand: logits float ``[Q, num_classes]``.
+
+        Raises:
+          UserError: as :meth:`score`.
+        """
+        return float(classify(self.config, self.meta, self._check(answers_QxC)))
 
     def _check(self, answers: ArrayLike) -> np.ndarray:
         shape = len(self.queries), self.num_classes
@@ -223,14 +233,18 @@ def from_fit(
 
 
 def _refuse_probabilities(logits_QxC: np.ndarray) -> None:
+    """Raises for what a softmax or sigmoid leaves, rounded or in percent included."""
     if logits_QxC.shape[1] < 2:
         return
-    for what, values in (
-        ("probabilities", logits_QxC),
-        ("log-probabilities", np.exp(np.minimum(logits_QxC, 1.0))),
-    ):
-        if (values >= 0).all() and np.allclose(values.sum(1), 1, atol=1e-3):
-            raise UserError(
-                f"the model seems to return {what} (every row sums to 1); return the "
-                "logits, from before the softmax"
-            )
+    what = None
+    if (logits_QxC >= 0).all() and (logits_QxC <= 1).all():
+        what = "probabilities (every value lies in [0, 1])"
+    elif (logits_QxC >= 0).all() and np.allclose(logits_QxC.sum(1), 100, atol=2):
+        what = "percentages (every row sums to 100)"
+    elif np.allclose(np.exp(np.minimum(logits_QxC, 1)).sum(1), 1, atol=1e-3):
+        what = "log-probabilities (every row's exponentials sum to 1)"
+    if what:
+        raise UserError(
+            f"the model seems to return {what}; return the logits, from before the "
+            "softmax or sigmoid"
+        )

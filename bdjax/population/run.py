@@ -68,12 +68,23 @@ class Population:
     name: str
     attack: str
     ids_M: np.ndarray
-    variables: Variables
-    triggers: Trigger
-    quality: Quality
+    variables: Variables = dataclasses.field(repr=False)
+    triggers: Trigger = dataclasses.field(repr=False)
+    quality: Quality = dataclasses.field(repr=False)
 
     def __len__(self) -> int:
         return len(self.ids_M)
+
+    def __getitem__(self, models: np.ndarray | slice) -> "Population":
+        """Some of the models: an index array or a slice."""
+        parts = self.ids_M, self.variables, self.triggers, self.quality
+        return Population(self.name, self.attack, *tree.index(parts, models))
+
+    def record(self, i: int) -> dict[str, Any]:
+        """What is known of the ``i``-th model: id, trigger, accuracy, ASR, loss."""
+        trigger, quality = tree.index((self.triggers, self.quality), i)
+        known = trigger._asdict() | quality._asdict()
+        return {"id": int(self.ids_M[i]), "attack": self.attack} | known
 
     @property
     def diverged_ids(self) -> list[int]:
@@ -85,9 +96,7 @@ class Population:
         keep = np.flatnonzero(~np.isnan(self.quality.loss))
         if len(keep) == len(self):
             return self
-        parts = self.ids_M, self.variables, self.triggers, self.quality
-        ids, variables, triggers, quality = tree.index(parts, keep)
-        return Population(self.name, self.attack, ids, variables, triggers, quality)
+        return self[keep]
 
 
 def train_population(
