@@ -2,6 +2,7 @@ import functools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ from bdjax.benchmarks import layout, meta, population, report, torch_worker
 from bdjax.benchmarks.timing import Absent, DidNotRunError, Sample, Section, measure
 from bdjax.population import Examples, Recipe, plan_one
 from bdjax.population.train import poisoned_batch, train_one
+
+ROOT = Path(__file__).parents[1]
 
 
 @functools.cache
@@ -191,7 +194,7 @@ def test_without_torch_its_rows_say_how_to_install_it(monkeypatch):
 def test_quick_measures_every_row(tmp_path):
     out = tmp_path / "new" / "bench.json"
     command = [sys.executable, "-m", "launch.bench", "--quick", f"--out={out}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     assert found["complete"]
@@ -214,7 +217,7 @@ def test_quick_measures_every_row(tmp_path):
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     command = [sys.executable, "-m", "launch.bench", f"--out={tmp_path}/file/b.json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
