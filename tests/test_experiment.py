@@ -282,6 +282,35 @@ def test_the_saved_detector_scores_targets_as_reported(smoke):
     }
 
 
+def test_verdicts_and_aucs_are_of_the_right_repeat_and_variant(smoke):
+    detector = smoke.outcome.detector
+    t, saved = detector.threshold, detector.repeat
+
+    def scores(saved_row, other_row):
+        return np.array([saved_row if r == saved else other_row for r in range(2)])
+
+    jumbo = {
+        "benign": scores([t - 1, t + 1], [t + 9, t + 9]),
+        "M": scores([t + 2, t + 3], [t, t]),
+        "B": scores([t, t - 2], [t, t]),
+    }
+    others = {kind: np.full((2, 2), t + 1) for kind in jumbo}
+    changed = dataclasses.replace(
+        smoke.outcome,
+        scores={"jumbo": jumbo, "no_tuning": others, "one_class": others},
+    )
+    assert report.verdicts(changed) == {
+        "threshold": t,
+        "false_positive_rate": 0.5,
+        "true_positive_rate": {"M": 1.0, "B": 0.0},  # at the threshold is not above
+    }
+    aucs = report.aucs(changed)
+    assert aucs["M"]["jumbo"].mean == (1 + 0) / 2
+    assert aucs["B"]["jumbo"].mean == (0.25 + 0) / 2
+    assert aucs["M"]["jumbo"].std == pytest.approx(0.5**0.5)
+    assert aucs["M"]["one_class"].mean == 0.5
+
+
 def test_variants_differ_only_in_what_they_are_called_after(smoke):
     fits = smoke.outcome.fits
     assert tuple(fits) == VARIANTS
