@@ -33,9 +33,8 @@ class Task:
 TASKS = {
     # Official queries start from the mean and deviation of MNIST's pixels, a third of
     # them below 0. Clipping those to [0, 1] would leave grey noise, on which shadows
-    # and targets differ by more than Trojans do: AUC for M fell from .97 to .90 in
-    # development. This start, once clipped, has MNIST's ink instead: 19 % of pixels
-    # above 0, mean .13.
+    # and targets differ by more than Trojans do. This start, once clipped, has MNIST's
+    # ink instead: 19 % of pixels above 0, mean .13.
     "mnist": Task(
         name="mnist",
         shape=(28, 28, 1),

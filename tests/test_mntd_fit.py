@@ -425,3 +425,8 @@ def test_labels_without_meaning_teach_nothing():
     assert np.mean([auc(labels, s) for s in seen]) > 0.58  # some by heart
     # One AUC of 200 + 200 deviates by .03 from one half.
     assert np.abs(np.array([auc(test_labels, s) for s in scores]) - 0.5).max() < 0.1
+
+
+def test_labels_and_models_must_be_as_many():
+    with pytest.raises(UserError, match=f"{len(LABELS) - 1} labels for {len(LABELS)}"):
+        run(labels=LABELS[:-1])

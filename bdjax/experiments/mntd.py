@@ -86,6 +86,7 @@ def run(
     if "jumbo" not in config.variants:
         raise UserError("variants lack 'jumbo', which makes the detector; add it")
     specs = list(_specs(config))
+    config.execution.local_devices()  # or UserError
     with clock.phase("data"):
         dataset = _load(config, task)
         splits = data.make_splits(

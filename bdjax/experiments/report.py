@@ -9,24 +9,19 @@ import jax
 import numpy as np
 
 from bdjax import storage, telemetry
-from bdjax.attacks import get_attack
 from bdjax.evaluation import (
     AucSummary,
     Table,
     auc,
     auc_cell,
-    plots,
     quality_cell,
     summarize_auc,
 )
+from bdjax.experiments import figures
+from bdjax.experiments.figures import VARIANT_NAMES, labelled_scores, saved_scores
 from bdjax.experiments.mntd import Outcome, fit_config
 from bdjax.population import Population
 
-VARIANT_NAMES = {
-    "jumbo": "jumbo MNTD",
-    "no_tuning": "without query tuning",
-    "one_class": "one-class",
-}
 PACKAGES = ("bdjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -49,7 +44,7 @@ def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
             k: _summary(np.asarray(p.quality.asr))
             | {"failed": int((p.quality.asr < 0.5).sum()), "models": len(p)}
             for k, p in _all(outcome)
-            if p.attack != "benign"
+            if p.is_trojaned
         },
         "controls": controls(outcome),
         "verdicts": verdicts(outcome),
@@ -70,7 +65,7 @@ def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
 
 
 def device() -> str:
-    """Such as ``"2 x cpu (x86_64, 2 cores)"``."""
+    """Such as ``"2 x cpu (x86_64)"``."""
     first = jax.local_devices()[0]
     kind = first.device_kind
     if first.platform == "cpu":
@@ -83,7 +78,7 @@ def aucs(outcome: Outcome) -> dict[str, dict[str, AucSummary]]:
     return {
         attack: {
             variant: summarize_auc(
-                *_labelled_scores(scores, attack), bootstrap=outcome.config.bootstrap
+                *labelled_scores(scores, attack), bootstrap=outcome.config.bootstrap
             )
             for variant, scores in outcome.scores.items()
         }
@@ -103,7 +98,7 @@ def controls(outcome: Outcome) -> dict[str, dict[str, float | None]]:
     for attack in outcome.config.population.target_attacks:
         quality = outcome.populations[f"target-{attack}"].quality
         errors = 1 - np.concatenate([benign, np.asarray(quality.accuracy)])
-        labels, scores_RxN = _labelled_scores(outcome.scores["jumbo"], attack)
+        labels, scores_RxN = labelled_scores(outcome.scores["jumbo"], attack)
         worked = np.asarray(quality.asr) >= 0.5
         found[attack] = {"accuracy_alone": auc(labels, errors)}
         for name, chosen in (("successful", worked), ("failed", ~worked)):
@@ -118,7 +113,7 @@ def controls(outcome: Outcome) -> dict[str, dict[str, float | None]]:
 
 def verdicts(outcome: Outcome) -> dict[str, Any]:
     """The saved detector's verdicts on the targets, at its calibrated threshold."""
-    saved = _saved_scores(outcome)
+    saved = saved_scores(outcome)
     share = {
         k: float((s > outcome.detector.threshold).mean()) for k, s in saved.items()
     }
@@ -139,7 +134,7 @@ def tables(outcome: Outcome) -> list[Table]:
     names = [VARIANT_NAMES[v] for v in outcome.config.variants]
     quality_rows = []
     for name, population in _all(outcome):
-        trojaned = population.attack != "benign"
+        trojaned = population.is_trojaned
         asr = population.quality.asr
         quality_rows.append(
             (
@@ -191,85 +186,16 @@ def _controls_table(outcome: Outcome) -> Table:
 def write(outcome: Outcome, workdir: Path, clock: telemetry.Clock) -> dict[str, Any]:
     """Writes figures, ``results.json`` and ``report.md``; returns the results."""
     with clock.phase("report"):
-        figures = _figures(outcome, workdir / "figures")
+        drawn = figures.draw(outcome, workdir / "figures")
     found = results(outcome, clock)
     storage.write_json(workdir / "results.json", found)
-    text = _markdown(outcome, found, figures, workdir)
+    text = _markdown(outcome, found, drawn, workdir)
     (workdir / "report.md").write_text(text, encoding="utf-8")
     return found
 
 
-def _figures(outcome: Outcome, folder: Path) -> dict[str, Path]:
-    """Draws every figure; caption -> file."""
-    folder.mkdir(exist_ok=True)
-    detector = outcome.detector
-    figures = {
-        "Scores that the saved detector gives to the targets; the line is its "
-        "threshold, set on validation shadows": plots.score_histograms(
-            _saved_scores(outcome),
-            threshold=detector.threshold,
-            title="Detector scores of target models",
-        ),
-        "The saved detector's query set": plots.query_images(
-            detector.queries, value_range=detector.value_range, title="Learned queries"
-        ),
-        "Clean test images and the same with triggers of target models": (
-            _trigger_figure(outcome)
-        ),
-        "Clean accuracy and attack success rate": plots.quality_distributions(
-            {
-                name.replace("-", "\n"): {
-                    "accuracy": p.quality.accuracy,
-                    "ASR": None if p.attack == "benign" else p.quality.asr,
-                }
-                for name, p in _all(outcome)
-            },
-            title="Quality of the models",
-        ),
-    }
-    for attack in outcome.config.population.target_attacks:
-        curves = {
-            VARIANT_NAMES[variant]: _labelled_scores(scores, attack)
-            for variant, scores in outcome.scores.items()
-        }
-        caption = f"ROC on targets with attack {attack}, one thin line a repeat"
-        figures[caption] = plots.roc_curves(
-            curves, f"Attack {attack}: detection of targets"
-        )
-    names = ["scores", "queries", "triggers", "quality"]
-    names += [f"roc-{a}" for a in outcome.config.population.target_attacks]
-    return {
-        caption: plots.save(figure, folder / f"{name}.png")
-        for name, (caption, figure) in zip(names, figures.items(), strict=True)
-    }
-
-
-def _trigger_figure(outcome: Outcome, each: int = 4) -> Any:
-    """A few test images beside what the targets' attackers make of them."""
-    config, dataset = outcome.config, outcome.dataset
-    clean: list[np.ndarray] = []
-    triggered: list[np.ndarray] = []
-    labels: list[str] = []
-    for kind in config.population.target_attacks:
-        population = outcome.populations[f"target-{kind}"]
-        attack = get_attack(kind, task=config.task)
-        for i in range(min(each, len(population))):
-            x = dataset.x[outcome.test_N[len(clean) % len(outcome.test_N)]][None]
-            x = x / np.float32(255) if x.dtype == np.uint8 else x
-            trigger = jax.tree.map(lambda leaf, i=i: leaf[i], population.triggers)
-            clean.append(x[0])
-            triggered.append(np.asarray(attack.apply(trigger, x))[0])
-            asr = population.quality.asr[i]
-            labels.append(
-                f"{kind} {population.ids_M[i]} → {trigger.target}\nASR {asr:.2f}"
-            )
-    return plots.trigger_samples(
-        np.stack(clean), np.stack(triggered), labels, "Triggers of target models"
-    )
-
-
 def _markdown(
-    outcome: Outcome, found: dict[str, Any], figures: dict[str, Path], workdir: Path
+    outcome: Outcome, found: dict[str, Any], drawn: dict[str, Path], workdir: Path
 ) -> str:
     config, seconds = outcome.config, found["wall_seconds"]
     phases = ", ".join(f"{k} {v:.0f} s" for k, v in seconds.items())
@@ -306,7 +232,7 @@ def _markdown(
         f"benign targets trojaned; of the trojaned ones it finds: {caught}.",
         "",
     ]
-    for caption, path in figures.items():
+    for caption, path in drawn.items():
         lines += [f"![{caption}]({path.relative_to(workdir)})", "", f"*{caption}*", ""]
     return "\n".join(lines)
 
@@ -322,20 +248,6 @@ def _parity(outcome: Outcome) -> str:
         "target.poisoned_length=official": config.target.poisoned_length == "official",
     }
     return ", ".join(k for k, v in on.items() if v) or "none on"
-
-
-def _labelled_scores(
-    scores: dict[str, np.ndarray], attack: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels ``[N]`` and scores ``[R, N]`` of benign and so attacked targets."""
-    benign, trojaned = scores["benign"], scores[attack]
-    labels = np.repeat([0, 1], [benign.shape[1], trojaned.shape[1]])
-    return labels, np.concatenate([benign, trojaned], axis=1)
-
-
-def _saved_scores(outcome: Outcome) -> dict[str, np.ndarray]:
-    """The targets' scores by the one repeat that became the saved detector."""
-    return {k: s[outcome.detector.repeat] for k, s in outcome.scores["jumbo"].items()}
 
 
 def _summary(values: np.ndarray) -> dict[str, float]:

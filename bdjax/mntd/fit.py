@@ -109,6 +109,12 @@ def fit(
     )
     _check_labels("shadow", labels_M, both=config.mode == "binary")
     _check_labels("validation shadow", validation_labels_V, both=True)
+    for labels, models in ((labels_M, shadows), (validation_labels_V, validation)):
+        if len(labels) != tree.count(models):
+            raise UserError(
+                f"there are {len(labels)} labels for {tree.count(models)} models; give "
+                "one each"
+            )
     if config.mode == "one_class":
         benign = np.flatnonzero(labels_M == 0)
         shadows, labels_M = tree.index(shadows, benign), labels_M[benign]

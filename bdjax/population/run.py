@@ -12,13 +12,8 @@ import numpy as np
 from bdjax import prng, storage, tree
 from bdjax.attacks import Locations, Trigger, get_attack
 from bdjax.models import Formulation, get_model
-from bdjax.population.train import (
-    Examples,
-    Execution,
-    Quality,
-    Recipe,
-    train_models,
-)
+from bdjax.population.recipe import Execution, Recipe
+from bdjax.population.train import Examples, Quality, train_models
 from bdjax.tasks import get_task
 from bdjax.types import UserError, Variables
 
@@ -85,6 +80,11 @@ class Population:
         trigger, quality = tree.index((self.triggers, self.quality), i)
         known = trigger._asdict() | quality._asdict()
         return {"id": int(self.ids_M[i]), "attack": self.attack} | known
+
+    @property
+    def is_trojaned(self) -> bool:
+        """Whether these models were attacked: their poisoning rates are not 0."""
+        return bool(np.any(np.asarray(self.triggers.rate) > 0))
 
     @property
     def diverged_ids(self) -> list[int]:
@@ -174,7 +174,8 @@ def train_population(
                 store.save(n, chunk)
             chunks.append(tree.index(chunk, slice(models)))
             if callback:
-                callback(models, None if n in done else Quality(**chunk["quality"]))
+                quality = Quality(**chunks[-1]["quality"])
+                callback(models, None if n in done else quality)
     return _population(spec.name, spec.attack, chunks)
 
 

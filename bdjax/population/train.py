@@ -16,80 +16,8 @@ from bdjax import prng, tree
 from bdjax.attacks import Attack, Trigger
 from bdjax.models import Model
 from bdjax.population.plan import BatchPlan, plan_one
-from bdjax.types import PRNGKey, UserError, Variables
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How one model is trained: MNTD's Adam on cross-entropy, no schedule, no decay.
-
-    Attributes:
-      steps: optimiser steps.
-      batch_size: examples a step.
-      learning_rate: Adam's.
-      poisoned_length: ``"equal"`` gives poisoned models as many steps as clean ones;
-        ``"official"`` as many epochs, hence up to half as many steps more.
-      diversity: in [0, 1). Above 0, every model trains on its own random share of the
-        examples and for a random share of the steps, both uniform in
-        [1 - diversity, 1]; so shadow models differ in more than their start.
-    """
-
-    steps: int
-    batch_size: int = 100
-    learning_rate: float = 1e-3
-    poisoned_length: str = "equal"
-    diversity: float = 0.0
-
-    def __post_init__(self):
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be at least 1"
-                )
-        if not self.learning_rate > 0:
-            raise UserError(
-                f"learning_rate is {self.learning_rate}; it must be above 0"
-            )
-        if not 0 <= self.diversity < 1:
-            raise UserError(
-                f"diversity is {self.diversity}; it must be 0 or more and below 1"
-            )
-        if self.poisoned_length not in ("equal", "official"):
-            raise UserError(
-                f"unknown poisoned_length {self.poisoned_length!r}; there are 'equal' "
-                "and 'official'"
-            )
-
-    @property
-    def varies(self) -> bool:
-        """Whether models of this recipe train for different numbers of steps."""
-        return self.diversity > 0 or self.poisoned_length == "official"
-
-
-@dataclasses.dataclass(frozen=True)
-class Execution:
-    """How training is run. Nothing here changes a result beyond rounding.
-
-    Attributes:
-      chunk_size: models trained and committed together; what a kill can cost.
-      width: models advanced at once on a device by ``vmap``; 0 chooses by backend
-        (one on a CPU, where the working set then stays in the cache; the whole
-        chunk on an accelerator).
-      devices: local devices to use; 0 means all.
-    """
-
-    chunk_size: int = 8
-    width: int = 0
-    devices: int = 0
-
-    def __post_init__(self):
-        if self.chunk_size < 1:
-            raise UserError(f"chunk_size is {self.chunk_size}; it must be at least 1")
-        for name in ("width", "devices"):
-            if getattr(self, name) < 0:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be 0 or more"
-                )
+from bdjax.population.recipe import Execution, Recipe
+from bdjax.types import PRNGKey, Variables
 
 
 class Examples(NamedTuple):
@@ -251,28 +179,27 @@ def _train_chunk(
     )(keys_M, triggers_M, plans_M, test_N, examples)
 
 
-@functools.partial(jax.jit, static_argnames=("attack", "recipe"))
-def _draw_chunk(attack, recipe, keys_M, subset_N):
-    """Triggers and batch plans of a chunk.
+@functools.partial(jax.jit, static_argnames="attack")
+def _draw_triggers(attack, keys_M):
+    return jax.vmap(lambda key: attack.sample(prng.stream(key, "trigger")))(keys_M)
 
-    Apart from training, so that a split of another size does not compile the training
-    program again.
-    """
 
-    def one(key):
-        trigger = attack.sample(prng.stream(key, "trigger"))
-        plan = plan_one(
+@functools.partial(jax.jit, static_argnames="recipe")
+def _draw_plans(recipe, keys_M, subset_N, rate_M):
+    """Batches of a chunk: apart from triggers and training, one compilation a split."""
+
+    def one(key, rate):
+        return plan_one(
             prng.stream(key, "batches"),
             subset_N,
-            trigger.rate,
+            rate,
             steps=recipe.steps,
             batch_size=recipe.batch_size,
             official=recipe.poisoned_length == "official",
             diversity=recipe.diversity,
         )
-        return trigger, plan
 
-    return jax.vmap(one)(keys_M)
+    return jax.vmap(one)(keys_M, rate_M)
 
 
 def train_models(
@@ -301,12 +228,7 @@ def train_models(
     Returns:
       Stacked variables, triggers and qualities, leading axis ``M``.
     """
-    devices = jax.local_devices()
-    if execution.devices > len(devices):
-        raise UserError(
-            f"devices is {execution.devices}; this machine has {len(devices)}"
-        )
-    devices = devices[: execution.devices or None]
+    devices = execution.local_devices()
     width = execution.width
     if not width:
         width = 1 if devices[0].platform == "cpu" else len(keys_M)
@@ -315,7 +237,8 @@ def train_models(
     )
     padded = -(-len(keys_M) // len(devices)) * len(devices)
     keys = keys_M[jnp.minimum(jnp.arange(padded), len(keys_M) - 1)]
-    triggers, plans = _draw_chunk(attack, recipe, keys, subset_N)
+    triggers = _draw_triggers(attack, keys)
+    plans = _draw_plans(recipe, keys, subset_N, triggers.rate)
     # What only the draws depend on is left out of the training program, so that one
     # compilation serves shadows and targets, whatever their attack.
     applied = dataclasses.replace(attack, name="", sample=None)  # type: ignore[arg-type]

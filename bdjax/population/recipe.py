@@ -1,0 +1,93 @@
+"""How models are trained (which changes them), and how that is run (which does not)."""
+
+import dataclasses
+
+import jax
+
+from bdjax.types import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one model is trained: MNTD's Adam on cross-entropy, no schedule, no decay.
+
+    Attributes:
+      steps: optimiser steps.
+      batch_size: examples a step.
+      learning_rate: Adam's.
+      poisoned_length: ``"equal"`` gives poisoned models as many steps as clean ones;
+        ``"official"`` as many epochs, hence up to half as many steps more.
+      diversity: in [0, 1). Above 0, every model trains on its own random share of the
+        examples and for a random share of the steps, both uniform in
+        [1 - diversity, 1]; so shadow models differ in more than their start.
+    """
+
+    steps: int
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    poisoned_length: str = "equal"
+    diversity: float = 0.0
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; it must be at least 1"
+                )
+        if not self.learning_rate > 0:
+            raise UserError(
+                f"learning_rate is {self.learning_rate}; it must be above 0"
+            )
+        if not 0 <= self.diversity < 1:
+            raise UserError(
+                f"diversity is {self.diversity}; it must be 0 or more and below 1"
+            )
+        if self.poisoned_length not in ("equal", "official"):
+            raise UserError(
+                f"unknown poisoned_length {self.poisoned_length!r}; there are 'equal' "
+                "and 'official'"
+            )
+
+    @property
+    def varies(self) -> bool:
+        """Whether models of this recipe train for different numbers of steps."""
+        return self.diversity > 0 or self.poisoned_length == "official"
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How training is run. Nothing here changes a result beyond rounding.
+
+    Attributes:
+      chunk_size: models trained and committed together; what a kill can cost.
+      width: models advanced at once on a device by ``vmap``; 0 chooses by backend
+        (one on a CPU, where the working set then stays in the cache; the whole
+        chunk on an accelerator).
+      devices: local devices to use; 0 means all.
+    """
+
+    chunk_size: int = 8
+    width: int = 0
+    devices: int = 0
+
+    def __post_init__(self):
+        if self.chunk_size < 1:
+            raise UserError(f"chunk_size is {self.chunk_size}; it must be at least 1")
+        for name in ("width", "devices"):
+            if getattr(self, name) < 0:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; it must be 0 or more"
+                )
+
+    def local_devices(self) -> list[jax.Device]:
+        """The devices to use.
+
+        Raises:
+          UserError: this machine has fewer.
+        """
+        devices = jax.local_devices()
+        if self.devices > len(devices):
+            raise UserError(
+                f"devices is {self.devices}; this machine has {len(devices)}"
+            )
+        return devices[: self.devices or None]
