@@ -30,7 +30,22 @@ class Task:
     query_init: Mapping[str, tuple[Any, Any]]
 
 
+CIFAR_MEAN, CIFAR_STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.261)
+
 TASKS = {
+    # Mean and deviation are MNTD's official ones for both starts: CIFAR's pixels fill
+    # the range, so that clipping costs little.
+    "cifar10": Task(
+        name="cifar10",
+        shape=(32, 32, 3),
+        num_classes=10,
+        value_range=(0.0, 1.0),
+        model="mntd_cifar_cnn",
+        query_init={
+            "official": (CIFAR_MEAN, CIFAR_STD),
+            "clipped": (CIFAR_MEAN, CIFAR_STD),
+        },
+    ),
     # Official queries start from the mean and deviation of MNIST's pixels, a third of
     # them below 0. Clipping those to [0, 1] would leave grey noise, on which shadows
     # and targets differ by more than Trojans do. This start, once clipped, has MNIST's

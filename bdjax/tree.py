@@ -27,3 +27,8 @@ def count(tree: PyTree) -> int:
 def all_finite(tree: PyTree) -> jax.Array:
     """Whether every leaf of one model is finite; bool scalar."""
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def where(condition: jax.Array, tree: PyTree, other: float) -> PyTree:
+    """The tree where a bool scalar holds, else a constant in its place."""
+    return jax.tree.map(lambda leaf: jnp.where(condition, leaf, other), tree)

@@ -27,7 +27,7 @@ def mntd(task: str) -> ConfigDict:
             "variants": ("jumbo", "no_tuning", "one_class"),
             "bootstrap": dataclasses.asdict(BootstrapConfig()),
             "execution": dataclasses.asdict(Execution()),
-            "formulation": "tile",
+            "formulation": "auto",
         }
     )
 

@@ -3,15 +3,21 @@
 import importlib.util
 import logging
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import jax
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
+from bdjax import storage
 from bdjax.types import UserError
+from launch import processes
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,47 +34,100 @@ def set_up_jax() -> None:
     logging.getLogger("jax").setLevel(logging.ERROR)
 
 
-def launch(main: Callable[[ConfigDict, Path], None], config: str, workdir: str) -> None:
+class Terminated(BaseException):
+    """SIGTERM arrived, as when a scheduler wants the machine back."""
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    del frame
+    # A second one, as schedulers send, would cut the ending short.
+    signal.signal(signum, signal.SIG_IGN)
+    raise Terminated
+
+
+def launch(
+    main: Callable[[ConfigDict, Path], None],
+    config: str,
+    workdir: str,
+    *,
+    distributed: bool = False,
+) -> None:
     """Runs ``main(config, workdir)`` as the flags say.
 
     The flags are ``--config=FILE[:argument]``, ``--config.any.field=value`` and
     ``--workdir=DIRECTORY``. What the user can mend ends in one line and exit status 2,
-    an interrupt in 130.
+    an interrupt in 130, SIGTERM in 143. Both give up the chunk in flight and finish
+    the commit in flight. Where one of several processes ends early, all end.
 
     Args:
       main: the work.
       config: default configuration, a file name in ``configs/``.
       workdir: default directory of the run.
+      distributed: whether it can run as one of several processes.
     """
 
     def guarded(argv: list[str]) -> None:
         if len(argv) > 1:
             raise UserError(f"unknown arguments {argv[1:]}; options start with --")
         set_up_jax()
+        if distributed and (job := processes.from_flags(os.environ)):
+            processes.start(job)
         main(flags.FLAGS.config, Path(flags.FLAGS.workdir))
+        storage.part()
 
     try:
+        signal.signal(signal.SIGTERM, _terminate)
         if {"-h", "--help"} & set(sys.argv):
-            print(_usage(config, workdir))
+            print(_usage(config, workdir, distributed))
             return
         default = _load_config(sys.argv, str(ROOT / "configs" / config))
         for arg in sys.argv[1:]:
             _check_field(default, arg.lstrip("-").partition("=")[0])
         config_flags.DEFINE_config_dict("config", default, "The experiment.")
         flags.DEFINE_string("workdir", workdir, "The run; resumed if it is there.")
+        if distributed:
+            processes.define_flags()
         app.run(guarded, flags_parser=_parse)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(f"{error}")
     except OSError as error:
-        print(f"error: {error}; check the path, its rights and space", file=sys.stderr)
-        sys.exit(2)
+        _fail(f"{error}; check the path, its rights and space")
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        _leave("interrupted", 130)
+    except Terminated:
+        _leave("terminated", 143)
+    except Exception as error:
+        if not storage.are_tied():
+            raise
+        traceback.print_exc()
+        _leave(f"{type(error).__name__}: {error}", 1)
 
 
-def _usage(config: str, workdir: str) -> str:
+def _fail(line: str) -> NoReturn:
+    """Ends in one line that says what to mend."""
+    print(f"error: {line}", file=sys.stderr)
+    if storage.are_tied():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        storage.leave(2, f"error: {line}")
+        _exit(2)
+    sys.exit(2)
+
+
+def _leave(why: str, status: int) -> NoReturn:
+    """Exits at once: Python would wait for what JAX is still computing."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    status, why = processes.ending(status, why)
+    print(f"{why}; the same command goes on from here", file=sys.stderr)
+    _exit(status)
+
+
+def _exit(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _usage(config: str, workdir: str, distributed: bool) -> str:
     module = getattr(sys.modules["__main__"].__spec__, "name", "launch")
     there = ", ".join(_configs())
     return (
@@ -77,7 +136,15 @@ def _usage(config: str, workdir: str) -> str:
         f"  --config    an experiment: {there} in configs/; default {config}\n"
         "  --config.*  any field of it, such as --config.population.shadows=2048\n"
         f"  --workdir   the run, resumed if it is there; default {workdir}"
+        f"{_own_flags()}"
+        f"{processes.USAGE if distributed else ''}"
     )
+
+
+def _own_flags() -> str:
+    """A line for each flag that the launcher itself has defined."""
+    own = flags.FLAGS.get_flags_for_module(sys.argv[0])
+    return "".join(f"\n  {'--' + f.name:<11} {f.help}" for f in own)
 
 
 def _configs() -> list[str]:

@@ -16,6 +16,8 @@ def main(config: ConfigDict, workdir: Path) -> None:
     console, clock = Console(), telemetry.Clock()
     experiment = from_mapping(MNTDConfig, config.to_dict())
     outcome = mntd.run(experiment, workdir, clock=clock, console=console)
+    if outcome is None:  # process 0 has the rest to do
+        return
     found = report.write(outcome, workdir, clock)
     for table in report.tables(outcome):
         console.print(table.to_rich())
@@ -27,4 +29,6 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    common.launch(main, config="mntd_mnist5k.py", workdir="runs/mnist5k")
+    common.launch(
+        main, config="mntd_mnist5k.py", workdir="runs/mnist5k", distributed=True
+    )

@@ -2,18 +2,23 @@ import functools
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from bdjax import mntd, prng, tree
-from bdjax.benchmarks import layout, meta, population, report, torch_worker
+from bdjax.benchmarks import layout, meta, population, report, scaling, torch_worker
 from bdjax.benchmarks.timing import Absent, DidNotRunError, Sample, Section, measure
+from bdjax.benchmarks.torch_worker import Pools
 from bdjax.population import Examples, Recipe, plan_one
 from bdjax.population.train import poisoned_batch, train_one
+from bdjax.types import UserError
+from launch import bench
 
 ROOT = Path(__file__).parents[1]
 
@@ -200,7 +205,8 @@ def test_quick_measures_every_row(tmp_path):
     assert found["complete"]
     assert {k: len(rows) for k, rows in found["sections"].items()} == {
         "matmul": 4,
-        "training": 6,
+        "training": 9,
+        "training_cifar10": 8,
         "meta-training": 5,
     }
     for rows in found["sections"].values():
@@ -212,6 +218,25 @@ def test_quick_measures_every_row(tmp_path):
                 assert len(row["ms"]) >= 3
                 assert 0 < row["ms_min"] <= row["ms_median"] <= row["ms_max"]
         assert rows[0]["reason"] is None
+
+
+def test_scaling_times_populations_and_draws_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "QUICK", scaling.Size(populations=(2, 4), steps=1))
+    monkeypatch.setattr(scaling, "WARM_UP", 2)
+    monkeypatch.setattr(torch_worker, "pools", lambda cores: nullcontext(Pools()))
+    out = tmp_path / "bench.json"
+    bench.bench(out, chosen="scaling", quick=True, console=Console(quiet=True))
+    points = json.loads(out.read_text())["sections"]["scaling"]
+    assert [(p["name"], p["models"]) for p in points] == [("bdjax", 2), ("bdjax", 4)]
+    assert all(p["seconds"] > 0 < p["peak_bytes"] for p in points)
+    assert out.with_suffix(".png").stat().st_size > 10_000
+
+
+def test_the_gpu_set_needs_one(tmp_path):
+    with pytest.raises(UserError, match="needs an accelerator"):
+        bench.bench(
+            tmp_path / "b.json", chosen="gpu", quick=True, console=Console(quiet=True)
+        )
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):

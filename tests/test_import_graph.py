@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
 # Packages that stay in one place, so that they can be replaced there.
 CONFINED = {
     "orbax": {"bdjax.storage"},
+    "safetensors": {"bdjax.storage"},
     "tensorstore": {"bdjax.storage"},
     "etils": {"bdjax.storage"},
     "flax": {"bdjax.models", "bdjax.mntd.classifier"},

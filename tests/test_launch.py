@@ -119,11 +119,12 @@ def test_execution_and_place_are_not_semantic():
         return from_mapping(MNTDConfig, smoke_values(**changes)).semantic()
 
     plain = semantic()
-    other = {"formulation": FORMULATIONS[1], "data__path": "elsewhere"}
-    assert other["formulation"] != "tile"
-    assert semantic(**other, execution__width=3, execution__chunk_size=7) == plain
+    for formulation in FORMULATIONS:
+        other = {"formulation": formulation, "data__path": "elsewhere"}
+        assert semantic(**other, execution__width=3, execution__chunk_size=7) == plain
     for change in ("data__defender", "shadow__steps", "fit__hidden", "seed"):
         assert semantic(**{change: 17}) != plain
+    assert semantic(shadow__precision="bfloat16") != plain
 
 
 def test_values_take_the_type_of_their_field():
@@ -180,7 +181,7 @@ def drop(values, path):
         ("population.target_attacks", ["M", "M"], "each once"),
         ("population.target_attacks", ["benign"], "'benign' is no attack"),
         ("population.shadow_attack", "benign", "'benign' is no attack"),
-        ("execution.chunk_size", 0, "chunk_size is 0"),
+        ("execution.chunk_size", -1, "chunk_size is -1; it must be 0 or more"),
         ("bootstrap.confidence", 95, "confidence=95"),
     ],
 )
@@ -317,6 +318,7 @@ MISTAKES = {
     "--config.data.attacker=5000": "5000 training rows",
     "--config.shadow.epochs=3": "give one of the two",
     "--config.shadow.poisoned_length=x": "unknown poisoned_length 'x'",
+    "--config.shadow.precision=fp8": r"precision.* 'fp8'; there are \['float32', 'tf",
     "--config.seed=-1": r"must lie in \[0, 2\*\*32\)",
     "--config.execution.devices=99": "devices is 99; this machine has",
     "--workdir=README.md": r"README\.md is a file; choose a directory",

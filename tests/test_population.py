@@ -1,7 +1,8 @@
+"""Training, judging and planning one model, and that neighbours do not touch it."""
+
 import dataclasses
 import functools
 import math
-import shutil
 
 import flax.linen as nn
 import jax
@@ -9,83 +10,36 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from tiny import (
+    CLASSES,
+    EXAMPLES,
+    RECIPE,
+    SHAPE,
+    SUBSET,
+    TEST,
+    assert_close,
+    make_examples,
+    tiny_model,
+    tiny_tasks,  # noqa: F401
+)
 
 from bdjax import prng, tree
 from bdjax.attacks import Trigger, all_to_one, blend, get_attack
 from bdjax.attacks.base import Attack
-from bdjax.models import MODELS, get_model
+from bdjax.models import get_model
+from bdjax.models.base import from_linen
 from bdjax.models.layers import dense
 from bdjax.population import (
     Examples,
     Execution,
-    PopulationSpec,
     Recipe,
-    load_population,
     plan_one,
-    run,
     train,
     train_models,
-    train_population,
 )
-from bdjax.tasks import TASKS, Task
 from bdjax.types import UserError
 
-# A single dense layer on 6x6 images of 4 classes: it compiles in no time.
-SHAPE, CLASSES = (6, 6, 1), 4
-STREAMS = ["init", "trigger", "batches"]
-RECIPE = Recipe(steps=63, batch_size=8, learning_rate=0.05)
 VARIED = dataclasses.replace(RECIPE, poisoned_length="official", diversity=0.5)
-
-
-class Linear(nn.Module):
-    num_classes: int
-    formulation: str
-
-    @nn.compact
-    def __call__(self, x, *, train=False):
-        del train
-        x = x.reshape(len(x), -1)
-        self.sow("intermediates", "features", x)
-        return dense(self.num_classes, fan_in=x.shape[-1], name="logits")(x)
-
-
-class Fragile(Linear):
-    """Half of its starts are broken, in a weight that no logit and no loss shows."""
-
-    @nn.compact
-    def __call__(self, x, *, train=False):
-        def coin(key, shape):
-            return jnp.where(jax.random.bernoulli(key, 0.5, shape), jnp.nan, 1.0)
-
-        self.param("unused", coin, ())
-        return super().__call__(x, train=train)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny_tasks():
-    with pytest.MonkeyPatch.context() as patch:
-        for name, module in (("tiny", Linear), ("fragile", Fragile)):
-            patch.setitem(MODELS, name, module)
-        patch.setitem(TASKS, "tiny", Task("tiny", SHAPE, CLASSES, (0, 1), "tiny", {}))
-        yield
-
-
-def tiny_model():
-    return get_model("tiny", input_shape=SHAPE, num_classes=CLASSES)
-
-
-def make_examples(count, shape, classes, seed=0):
-    """Noise in bytes, with a bright row that tells the class."""
-    rng = np.random.default_rng(seed)
-    x = rng.integers(0, 160, (count, *shape), dtype=np.uint8)
-    y = rng.integers(0, classes, count, dtype=np.int32)
-    x[np.arange(count), y] += 90
-    return Examples(x, y)
-
-
-EXAMPLES = make_examples(80, SHAPE, CLASSES)
-SUBSET = np.arange(1, 60, 2)  # 30 rows
-TEST = np.arange(60, 77)  # 17 rows: the last batch of 8 is short
 
 
 def models(attack, ids, **execution):
@@ -102,15 +56,6 @@ def models(attack, ids, **execution):
         execution=Execution(**execution),
     )
     return jax.device_get(out)
-
-
-def assert_close(got, expected, rtol=1e-5, atol=1e-6):
-    close = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol)
-    jax.tree.map(close, got, expected)
-
-
-def assert_same(got, expected):
-    jax.tree.map(np.testing.assert_array_equal, got, expected)
 
 
 def make_trigger(shape=SHAPE, opacity=0.6, target=1, rate=0.2):
@@ -327,6 +272,39 @@ def test_train_one_on_the_published_network_equals_training_by_hand():
         np.testing.assert_allclose(got, right, atol=1e-3)
 
 
+class TwoLayers(nn.Module):
+    precision: str = "float32"
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        del train
+        x = nn.relu(dense(16, 36, self.precision, name="hidden")(x.reshape(-1, 36)))
+        self.sow("intermediates", "features", x)
+        return dense(CLASSES, 16, self.precision, name="logits")(x)
+
+
+def test_training_in_bfloat16_learns_and_keeps_float32_weights():
+    model = from_linen("two_layers", TwoLayers(), SHAPE)
+    plan, trigger = manual_plan(SUBSET, 200), make_trigger(rate=0.0)
+    plan = plan._replace(poisoned=np.zeros_like(plan.poisoned))
+    recipe = Recipe(steps=200, batch_size=8, learning_rate=0.01)
+    key, results = jax.random.key(1), {}
+    for precision in ("float32", "bfloat16"):
+        recipe = dataclasses.replace(recipe, precision=precision)
+        args = model, ATTACK, recipe, key, trigger
+        results[precision] = fit(*args, plan, EXAMPLES)
+        _, early = fit(*args, plan._replace(steps=np.int32(10)), EXAMPLES)
+        assert results[precision][1] < 0.5 * early
+    exact, loss = results["float32"]
+    weights, rounded_loss = results["bfloat16"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(weights)} == {np.dtype("float32")}
+    for got, other in zip(*map(jax.tree.leaves, (weights, exact)), strict=True):
+        assert (got.astype(jnp.bfloat16).astype(jnp.float32) != got).mean() > 0.9
+        assert (got != other).any()  # other products they were
+        assert np.abs(got - other).mean() < 0.2 * np.abs(other).mean()
+    assert abs(loss - rounded_loss) < 0.1
+
+
 def test_steps_beyond_a_plan_s_own_are_not_taken():
     key, trigger, long = jax.random.key(8), make_trigger(), manual_plan(SUBSET, 75)
     short = long._replace(steps=np.int32(63))
@@ -423,194 +401,6 @@ def test_models_learn_their_task_and_their_trigger(seven):
     assert np.isnan(benign.asr).all()
 
 
-# On disk.
-
-SPEC = PopulationSpec("tiny", "shadow", "jumbo", RECIPE, seed=3)
-
-
-def populate(
-    directory, count, spec=SPEC, *, chunk_size=2, devices=4, width=0, **options
-):
-    return train_population(
-        directory, spec, count,
-        examples=EXAMPLES, subset_N=SUBSET, test_N=TEST,
-        provenance={"data": options.pop("data", "tiny-1")},
-        execution=Execution(chunk_size, width, devices),
-        **options,
-    )  # fmt: skip
-
-
-def content(population):
-    return (
-        population.ids_M,
-        population.variables,
-        population.triggers,
-        population.quality,
-    )
-
-
-def files(directory):
-    return {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    """The numbers of models of all calls to `train_models` from here on."""
-    calls = []
-
-    def spy(*args, **options):
-        calls.append(len(args[3]))
-        return train_models(*args, **options)
-
-    monkeypatch.setattr(run, "train_models", spy)
-    return calls
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A population of five in chunks of two, never to be changed."""
-    directory = tmp_path_factory.mktemp("population") / "shadow-jumbo"
-    return directory, populate(directory, 5)
-
-
-@pytest.fixture
-def copied(made, tmp_path):
-    shutil.copytree(made[0], tmp_path / "copy")
-    return tmp_path / "copy"
-
-
-def test_population_on_disk_is_what_was_trained(made):
-    directory, population = made
-    assert population.name == "shadow-jumbo"
-    assert population.ids_M.tolist() == [0, 1, 2, 3, 4]
-    assert len(population) == 5
-    assert tree.count(population.variables) == 5
-    assert np.isfinite(population.quality.asr).all()
-    loaded = load_population(directory)
-    assert (loaded.name, loaded.attack) == (population.name, population.attack)
-    assert len(loaded) == 6  # the last chunk is whole
-    assert_same(tree.index(content(loaded), slice(5)), content(population))
-
-
-@pytest.mark.parametrize(
-    ("chunk_size", "devices", "width"), [(3, 4, 1), (4, 4, 1), (4, 2, 2), (4, 1, 1)]
-)
-def test_neither_chunks_nor_devices_nor_width_change_a_model(
-    made, tmp_path, chunk_size, devices, width
-):
-    execution = {"chunk_size": chunk_size, "devices": devices, "width": width}
-    got = populate(tmp_path / "p", 5, **execution)
-    assert_close(content(got), content(made[1]))
-
-
-def test_extending_keeps_the_earlier_models(made, copied, trained):
-    before = files(copied)
-    told = []
-    more = populate(copied, 7, callback=lambda *args: told.append(args))
-    assert trained == [2]
-    assert_same(tree.index(content(more), slice(5)), content(made[1]))
-    assert more.ids_M.tolist() == list(range(7))
-    after = files(copied)
-    assert all(after[path] == data for path, data in before.items())
-    assert [count for count, _ in told] == [2, 2, 2, 1]
-    assert [quality is None for _, quality in told] == [True, True, True, False]
-    # And fewer may be asked for than there are.
-    fewer = populate(copied, 3)
-    assert_same(content(fewer), tree.index(content(made[1]), slice(3)))
-    assert trained == [2]
-
-
-def test_a_lost_chunk_alone_is_trained_again(made, copied, trained):
-    before = files(copied)
-    shutil.rmtree(copied / "chunks" / "1")
-    with pytest.raises(UserError, match=r"incomplete.*\[0, 2\]"):
-        load_population(copied)
-    again = populate(copied, 5)
-    assert trained == [2]
-    assert_same(content(again), content(made[1]))
-    kept = {p: d for p, d in files(copied).items() if p.parts[-2] != "1"}
-    assert all(
-        before[p] == data
-        for p, data in kept.items()
-        if (copied / "chunks" / "1") not in p.parents
-    )
-
-
-class Kill(BaseException):
-    pass
-
-
-def test_an_interrupted_population_goes_on_where_it_stopped(made, tmp_path, trained):
-    def die(count, quality):
-        if len(trained) == 2:
-            raise Kill
-
-    with pytest.raises(Kill):
-        populate(tmp_path / "p", 5, callback=die)
-    assert trained == [2, 2]
-    resumed = populate(tmp_path / "p", 5)
-    assert trained == [2, 2, 2]
-    assert_same(content(resumed), content(made[1]))
-
-
-def test_chunk_size_on_disk_wins_over_the_one_asked(made, copied, trained):
-    got = populate(copied, 8, chunk_size=4)
-    assert trained == [2]
-    assert sorted(p.name for p in (copied / "chunks").iterdir()) == list("0123")
-    assert_same(tree.index(content(got), slice(5)), content(made[1]))
-
-
-@pytest.mark.parametrize(
-    ("field", "change"),
-    [
-        ("recipe.recipe.steps: 63 on disk, 64 asked", {"recipe": Recipe(64, 8, 0.05)}),
-        (
-            "recipe.recipe.learning_rate: 0.05 on disk, 0.1 asked",
-            {"recipe": Recipe(63, 8, 0.1)},
-        ),
-        ('recipe.attack: "jumbo" on disk, "M" asked', {"attack": "M"}),
-        ('recipe.role: "shadow" on disk, "target" asked', {"role": "target"}),
-        ("recipe.seed: 3 on disk, 4 asked", {"seed": 4}),
-        ('recipe.locations: "all" on disk', {"locations": "official"}),
-    ],
-)
-def test_another_recipe_is_refused_by_the_field_that_differs(made, field, change):
-    before = files(made[0])
-    with pytest.raises(UserError) as error:
-        populate(made[0], 5, dataclasses.replace(SPEC, **change))
-    assert field in str(error.value)
-    assert files(made[0]) == before
-
-
-def test_other_data_are_refused_and_so_is_an_empty_population(made, tmp_path):
-    with pytest.raises(UserError, match=r'recipe\.data: "tiny-1" on disk, "tiny-2"'):
-        populate(made[0], 5, data="tiny-2")
-    with pytest.raises(UserError, match="shadow-jumbo: asked for 0 models"):
-        populate(tmp_path / "p", 0)
-    with pytest.raises(UserError, match="no population"):
-        load_population(tmp_path / "p")
-
-
-def test_roles_attacks_and_seeds_share_no_randomness(tmp_path, monkeypatch):
-    keys = []
-
-    def spy(model, attack, recipe, keys_M, *args, **options):
-        keys.extend(keys_M)
-        raise Kill
-
-    monkeypatch.setattr(run, "train_models", spy)
-    roles = [{"role": "target"}, {"role": "validation"}, {"seed": 4}, {"attack": "M"}]
-    for i, change in enumerate([{}, *roles]):
-        with pytest.raises(Kill):
-            populate(tmp_path / str(i), 2, dataclasses.replace(SPEC, **change))
-    starts = [tiny_model().init(prng.stream(key, "init")) for key in keys]
-    kernels = np.stack([v["params"]["logits"]["kernel"].ravel() for v in starts])
-    assert np.abs(np.corrcoef(kernels) - np.eye(10)).max() < 0.4
-    # Nor do the streams of one model.
-    streams = [jax.random.key_data(prng.stream(keys[0], name)) for name in STREAMS]
-    assert len(np.unique(streams, axis=0)) == len(STREAMS)
-
-
 # Models that training broke.
 
 
@@ -626,27 +416,6 @@ def test_an_absurd_learning_rate_is_on_record_as_nan_loss():
     assert not np.isfinite(variables["params"]["logits"]["kernel"]).all()
 
 
-def test_diverged_models_are_named_and_left_out_in_order(tmp_path, monkeypatch):
-    fragile = dataclasses.replace(TASKS["tiny"], model="fragile")
-    monkeypatch.setitem(TASKS, "tiny", fragile)
-    population = populate(tmp_path / "p", 12, chunk_size=4)
-    unused = population.variables["params"]["unused"]
-    broken = np.flatnonzero(np.isnan(unused))
-    assert 0 < len(broken) < 11
-    assert broken[0] < 11 - np.argmax(~np.isnan(unused[::-1]))  # one before a sound one
-    assert population.diverged_ids == broken.tolist()
-    np.testing.assert_array_equal(np.isnan(population.quality.loss), np.isnan(unused))
-    rest = population.without_diverged()
-    keep = np.setdiff1d(np.arange(12), broken)
-    assert rest.ids_M.tolist() == keep.tolist()
-    assert_same(content(rest), tree.index(content(population), keep))
-    assert (rest.name, rest.attack) == (population.name, population.attack)
-    assert rest.diverged_ids == []
-    assert_same(content(rest.without_diverged()), content(rest))
-    loaded = load_population(tmp_path / "p")
-    assert loaded.diverged_ids == population.diverged_ids
-
-
 # What no recipe may say.
 
 
@@ -660,7 +429,8 @@ def test_diverged_models_are_named_and_left_out_in_order(tmp_path, monkeypatch):
         (lambda: Recipe(steps=5, diversity=1.0), "diversity is 1.0"),
         (lambda: Recipe(steps=5, diversity=-0.1), "diversity is -0.1"),
         (lambda: Recipe(steps=5, poisoned_length="long"), "'long'.*'equal'.*'off"),
-        (lambda: Execution(chunk_size=0), "chunk_size is 0"),
+        (lambda: Recipe(5, precision="fp8"), "'fp8'; there are .*'tf32', 'bfloat16'"),
+        (lambda: Execution(chunk_size=-1), "chunk_size is -1"),
         (lambda: Execution(width=-1), "width is -1"),
         (lambda: Execution(devices=-1), "devices is -1"),
     ],

@@ -1,4 +1,4 @@
-"""Populations and fitted trees on disk: resume, refusals, kills and damage."""
+"""Chunks and manifests on disk: resume, refusals, kills and damage."""
 
 import dataclasses
 import json
@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import chex
 import jax
@@ -16,44 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from trees import assert_same, flip_a_byte, largest_file, make_tree
 
 from bdjax import storage
+from bdjax.storage import checkpoint
 from bdjax.types import UserError
 
-RECIPE = {"task": "mnist", "steps": 100, "layers": (16, 32), "poison": {"rate": 0.1}}
-
-
-def make_tree(models=3, width=5):
-    rng = np.random.default_rng(0)
-    kernel = rng.standard_normal((models, width, 7), dtype=np.float32)
-    return {
-        "variables": {
-            "params": {
-                "Dense_0": {"kernel": kernel, "bias": np.zeros((models, 7), "f")}
-            },
-            "batch_stats": {},
-        },
-        "records": {
-            "model_id": np.arange(models, dtype=np.int32),
-            "label": np.ones(models, np.uint8),
-            "mask": rng.random((models, 4, 4)) > 0.5,
-            "loss": np.array([0.5, np.nan, np.inf], np.float64),
-            "half": np.asarray(jnp.arange(4, dtype=jnp.bfloat16)),
-            "root": np.array(7, np.uint32),
-        },
-    }
-
-
-def assert_same(found, expected):
-    """Same keys in the same order; same dtypes, shapes and bits."""
-    if isinstance(expected, dict):
-        assert list(found) == list(expected)
-        for key in expected:
-            assert_same(found[key], expected[key])
-    else:
-        assert type(found) is np.ndarray
-        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-        assert found.tobytes() == np.asarray(expected).tobytes()
+RECIPE = {
+    "task": "mnist",
+    "chunk_size": 4,
+    "steps": 100,
+    "layers": (16, 32),
+    "poison": {"rate": 0.1},
+}
+IDS = range(100)
 
 
 def run_python(code, *args, devices=1, wait=True):
@@ -82,23 +57,12 @@ def finished(process):
     return out, err
 
 
-def largest_file(directory):
-    files = (p for p in directory.rglob("*") if p.is_file())
-    return max(files, key=lambda p: p.stat().st_size)
-
-
-def flip_a_byte(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 # Chunks
 
 
 def test_chunks_come_back_as_saved(tmp_path):
     tree = make_tree()
-    with storage.open_population(tmp_path / "new" / "population", RECIPE) as store:
+    with storage.open_population(tmp_path / "new" / "population", RECIPE, IDS) as store:
         assert store.committed() == []
         for n in (10, 2, 0):
             store.save(n, tree)
@@ -112,14 +76,14 @@ def test_chunks_come_back_as_saved(tmp_path):
     assert reader.committed() == [0, 2, 10]
     assert_same(reader.load(10), tree)
     assert reader.recipe == json.loads(json.dumps(RECIPE))
-    assert reader.manifest["schema"] == 1
+    assert reader.manifest["schema"] == 2
     assert reader.manifest["versions"]["jax"] == jax.__version__
 
 
 def test_buffers_are_free_once_save_returns(tmp_path):
     array = np.ones((64, 1 << 14), np.float32)
     device = jnp.ones((64, 1 << 14))
-    with storage.open_population(tmp_path / "p", {}) as store:
+    with storage.open_population(tmp_path / "p", {}, IDS) as store:
         store.save(0, {"host": array, "device": device})
         array[:] = 2
         device.delete()
@@ -130,7 +94,7 @@ def test_buffers_are_free_once_save_returns(tmp_path):
 
 def test_any_orbax_reads_a_chunk(tmp_path):
     tree = {"params": {"w": np.arange(6, dtype=np.float32), "b": np.zeros(3, bool)}}
-    with storage.open_population(tmp_path, {}) as store:
+    with storage.open_population(tmp_path, {}, IDS) as store:
         store.save(0, tree)
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.restore(tmp_path / "chunks" / "0")
@@ -146,7 +110,7 @@ def test_device_count_does_not_matter(tmp_path):
         mesh = jax.sharding.Mesh(np.array(jax.devices()), "models")
         sharding = jax.NamedSharding(mesh, jax.P("models"))
         x = jax.device_put(np.arange(32.0, dtype="f").reshape(8, 4), sharding)
-        with storage.open_population(sys.argv[1], {}) as store:
+        with storage.open_population(sys.argv[1], {}, range(9)) as store:
             store.save(0, {"x": x})
         """,
         tmp_path / "p",
@@ -166,7 +130,7 @@ def test_processes_of_one_run_each_commit_their_own_chunks(tmp_path):
         from bdjax import storage
         me = jax.process_index()
         assert jax.process_count() == 2
-        with storage.open_population(sys.argv[1], {"a": 1}) as store:
+        with storage.open_population(sys.argv[1], {"a": 1}, range(9)) as store:
             # Uneven on purpose: nobody may wait for the other.
             for n in (0, 2) if me == 0 else (1, 3, 5, 7):
                 store.save(n, {"x": np.full((2, 3), n, np.float32)})
@@ -187,7 +151,7 @@ def test_kill_keeps_what_is_committed(tmp_path, delay):
     code = """
         import sys, numpy as np
         from bdjax import storage
-        store = storage.open_population(sys.argv[1], {"a": 1})
+        store = storage.open_population(sys.argv[1], {"a": 1}, range(9))
         big = {"x": np.full((64, 1 << 18), 3, np.float32)}
         store.save(0, {"x": np.arange(5, dtype=np.int32)})
         store.wait()
@@ -203,7 +167,7 @@ def test_kill_keeps_what_is_committed(tmp_path, delay):
         process.wait(delay)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    with storage.open_population(tmp_path / "p", {"a": 1}) as store:
+    with storage.open_population(tmp_path / "p", {"a": 1}, IDS) as store:
         committed = store.committed()
         assert committed == list(range(len(committed)))
         assert_same(store.load(0), {"x": np.arange(5, dtype=np.int32)})
@@ -214,8 +178,26 @@ def test_kill_keeps_what_is_committed(tmp_path, delay):
         assert_same(store.load(n), {"x": np.arange(3)})
 
 
+def test_one_job_at_a_time_may_write_and_any_may_read(tmp_path):
+    with storage.open_population(tmp_path, RECIPE, IDS) as store:
+        store.save(0, make_tree())
+        store.wait()
+        manifest = (tmp_path / "manifest.json").read_text()
+        for recipe in (RECIPE, {}):  # who holds it is said before what differs
+            with pytest.raises(
+                UserError, match=f"is being written to by process {os.getpid()} on "
+            ):
+                storage.open_population(tmp_path, recipe, range(200))
+        assert (tmp_path / "manifest.json").read_text() == manifest
+        assert_same(storage.read_population(tmp_path).load(0), make_tree())
+        store.save(1, make_tree())
+    for _ in range(2):
+        with storage.open_population(tmp_path, RECIPE, IDS) as store:
+            assert store.committed() == [0, 1]
+
+
 def test_leftover_of_a_killed_save_is_ignored_and_replaced(tmp_path):
-    with storage.open_population(tmp_path, {}) as store:
+    with storage.open_population(tmp_path, {}, IDS) as store:
         store.save(3, make_tree())
         store.wait()
         left = tmp_path / "chunks" / "3.orbax-checkpoint-tmp"
@@ -228,7 +210,7 @@ def test_leftover_of_a_killed_save_is_ignored_and_replaced(tmp_path):
 
 @pytest.mark.parametrize("how", ["truncated", "emptied", "flipped", "removed", "tree"])
 def test_damaged_chunk_is_named_and_can_be_made_again(tmp_path, how):
-    with storage.open_population(tmp_path, RECIPE) as store:
+    with storage.open_population(tmp_path, RECIPE, IDS) as store:
         for n in (0, 1):
             store.save(n, make_tree(width=1000))
         store.wait()
@@ -256,7 +238,7 @@ def test_damaged_chunk_is_named_and_can_be_made_again(tmp_path, how):
 
 
 def test_missing_and_repeated_chunks(tmp_path):
-    with storage.open_population(tmp_path, RECIPE) as store:
+    with storage.open_population(tmp_path, RECIPE, IDS) as store:
         store.save(0, make_tree())
         with pytest.raises(UserError, match="chunk 0 is already in"):
             store.save(0, make_tree())
@@ -288,7 +270,7 @@ def test_missing_and_repeated_chunks(tmp_path):
     ],
 )
 def test_what_is_not_a_tree_of_arrays_is_refused(tmp_path, tree, message):
-    with storage.open_population(tmp_path, {}) as store:
+    with storage.open_population(tmp_path, {}, IDS) as store:
         with pytest.raises(UserError, match=message):
             store.save(0, tree)
         store.save(0, {"a": np.ones(2)})
@@ -296,7 +278,7 @@ def test_what_is_not_a_tree_of_arrays_is_refused(tmp_path, tree, message):
 
 
 def test_failed_write_names_the_chunk(tmp_path):
-    with storage.open_population(tmp_path, {}) as store:
+    with storage.open_population(tmp_path, {}, IDS) as store:
         (tmp_path / "chunks").rmdir()
         (tmp_path / "chunks").write_text("in the way")
 
@@ -312,13 +294,30 @@ def test_failed_write_names_the_chunk(tmp_path):
         assert_same(store.load(4), make_tree())
 
 
+def test_a_failure_that_orbax_repeats_hides_nothing_and_frees_the_directory(
+    tmp_path, monkeypatch
+):
+    def fail(writer):
+        raise OSError(28, "No space left on device")
+
+    close = checkpoint.Writer.close
+    monkeypatch.setattr(checkpoint.Writer, "wait", fail)
+    monkeypatch.setattr(checkpoint.Writer, "close", lambda w: (close(w), fail(w)))
+    store = storage.open_population(tmp_path, RECIPE, IDS)
+    store.save(4, make_tree())
+    with pytest.raises(UserError, match=r"chunk 4 could not .*No space left"):
+        store.close()
+    monkeypatch.undo()
+    storage.open_population(tmp_path, RECIPE, IDS).close()
+
+
 def test_nothing_is_logged_at_info_level(tmp_path):
     out, err = run_python(
         """
         import sys, absl.logging, numpy as np
         absl.logging.set_verbosity(absl.logging.INFO)
         from bdjax import storage
-        with storage.open_population(sys.argv[1] + "/p", {}) as store:
+        with storage.open_population(sys.argv[1] + "/p", {}, range(9)) as store:
             store.save(0, {"x": np.ones(3)})
             store.save(1, {"x": np.ones(3)})
             store.load(0)
@@ -349,12 +348,12 @@ def test_nothing_is_logged_at_info_level(tmp_path):
     ],
 )
 def test_other_recipe_is_refused_by_field(tmp_path, change, message):
-    storage.open_population(tmp_path, RECIPE).close()
+    storage.open_population(tmp_path, RECIPE, IDS).close()
     before = (tmp_path / "manifest.json").read_text()
     with pytest.raises(UserError, match=message):
-        storage.open_population(tmp_path, {**RECIPE, **change})
+        storage.open_population(tmp_path, {**RECIPE, **change}, IDS)
     assert (tmp_path / "manifest.json").read_text() == before
-    storage.open_population(tmp_path, RECIPE).close()
+    storage.open_population(tmp_path, RECIPE, IDS).close()
 
 
 def test_recipe_is_compared_as_json(tmp_path):
@@ -367,30 +366,30 @@ def test_recipe_is_compared_as_json(tmp_path):
         attack = Attack(rate=float("nan"), sizes=(1, 2))
         return {"attack": attack, "ids": np.arange(3), "seed": np.int64(3)}
 
-    storage.open_population(tmp_path, recipe()).close()
-    store = storage.open_population(tmp_path, recipe())
-    assert store.recipe["ids"] == [0, 1, 2]
+    storage.open_population(tmp_path, recipe(), IDS).close()
+    with storage.open_population(tmp_path, recipe(), IDS) as store:
+        assert store.recipe["ids"] == [0, 1, 2]
     with pytest.raises(UserError, match=r"recipe.seed: 3 on disk, 4 asked"):
-        storage.open_population(tmp_path, {**recipe(), "seed": 4})
+        storage.open_population(tmp_path, {**recipe(), "seed": 4}, IDS)
 
 
 def test_directories_that_are_not_ours(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"holds thesis.tex and no manifest.json"):
-        storage.open_population(tmp_path / "other", RECIPE)
+        storage.open_population(tmp_path / "other", RECIPE, IDS)
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="is a file"):
-        storage.open_population(tmp_path / "file", RECIPE)
+        storage.open_population(tmp_path / "file", RECIPE, IDS)
     with pytest.raises(UserError, match=r"no population in .*missing"):
         storage.read_population(tmp_path / "missing")
-    with pytest.raises(UserError, match="cannot be written"):
-        storage.open_population(tmp_path / "file" / "below", RECIPE)
+    with pytest.raises(UserError, match=r"cannot write to .*below \(Not a"):
+        storage.open_population(tmp_path / "file" / "below", RECIPE, IDS)
 
 
 def test_kill_at_birth_leaves_a_directory_that_opens(tmp_path):
     (tmp_path / ".manifest.json.123.tmp").write_text('{"sch')
-    storage.open_population(tmp_path, RECIPE).close()
+    storage.open_population(tmp_path, RECIPE, IDS).close()
 
 
 @pytest.mark.parametrize(
@@ -402,121 +401,28 @@ def test_kill_at_birth_leaves_a_directory_that_opens(tmp_path):
             "of kind 'holiday plans', not 'bdjax population'",
         ),
         ("[]", "of kind 'list'"),
-        ('{"kind": "bdjax population", "schema": 2}', "newer bdjax"),
+        ('{"kind": "bdjax population", "schema": 3}', "newer bdjax"),
         ('{"kind": "bdjax population"}', "schema is None"),
-        ('{"kind": "bdjax population", "schema": 1}', "no 'recipe'"),
+        ('{"kind": "bdjax population", "schema": 2}', "no 'recipe'"),
+        (
+            '{"kind": "bdjax population", "schema": 2, "recipe": {}}',
+            "is damaged: no 'ids'",
+        ),
+        (
+            '{"kind": "bdjax population", "schema": 2, "recipe": {}, "ids": [3]}',
+            r"is damaged: ids is \[3\], not two",
+        ),
+        (
+            '{"kind": "bdjax population", "schema": 1, "recipe": {}}',
+            "schema 1 comes from an older bdjax",
+        ),
     ],
 )
 def test_bad_manifests(tmp_path, text, message):
     (tmp_path / "manifest.json").write_text(text)
-    for open_ in (storage.read_population, lambda d: storage.open_population(d, {})):
+    for open_ in (
+        storage.read_population,
+        lambda d: storage.open_population(d, {}, IDS),
+    ):
         with pytest.raises(UserError, match=message):
             open_(tmp_path)
-
-
-# One tree with its JSON
-
-
-def test_tree_comes_back_and_is_replaced(tmp_path):
-    place = tmp_path / "detector"
-    storage.save_tree(place, make_tree(), {"auc": np.float32(0.5)}, kind="detector")
-    tree, meta = storage.load_tree(place, kind="detector")
-    assert_same(tree, make_tree())
-    assert meta == {"auc": 0.5}
-    storage.save_tree(place, {"w": jnp.ones(3)}, {"auc": 0.9}, kind="detector")
-    tree, meta = storage.load_tree(place, kind="detector")
-    assert_same(tree, {"w": np.ones(3, np.float32)})
-    assert meta == {"auc": 0.9}
-    assert len(list(place.iterdir())) == 2
-
-
-def test_failed_or_killed_replacement_leaves_the_old_tree(tmp_path):
-    storage.save_tree(tmp_path, {"w": np.ones(3)}, {"n": 1}, kind="detector")
-    with pytest.raises(TypeError, match="no JSON form"):
-        storage.save_tree(
-            tmp_path, {"w": np.zeros(3)}, {"n": object()}, kind="detector"
-        )
-    with pytest.raises(UserError, match="not an array"):
-        storage.save_tree(tmp_path, {"w": "text"}, {"n": 2}, kind="detector")
-    (tmp_path / "tree-9.orbax-checkpoint-tmp").mkdir()  # Of a kill in the write.
-    tree, meta = storage.load_tree(tmp_path, kind="detector")
-    assert_same(tree, {"w": np.ones(3)})
-    assert meta == {"n": 1}
-    storage.save_tree(tmp_path, {"w": np.zeros(3)}, {"n": 2}, kind="detector")
-    assert storage.load_tree(tmp_path, kind="detector")[1] == {"n": 2}
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_trees_that_cannot_be_loaded(tmp_path):
-    with pytest.raises(UserError, match=r"no detector in .*meta.json"):
-        storage.load_tree(tmp_path, kind="detector")
-    place = tmp_path / "d"
-    storage.save_tree(place, {"w": np.ones(999)}, {}, kind="detector")
-    for use in (
-        lambda: storage.load_tree(place, kind="forecast"),
-        lambda: storage.save_tree(place, {"w": np.ones(9)}, {}, kind="forecast"),
-    ):
-        with pytest.raises(UserError, match="of kind 'detector', not 'forecast'"):
-            use()
-    flip_a_byte(largest_file(place))
-    with pytest.raises(UserError, match=r"detector in .*tree-1 is damaged \(w is not"):
-        storage.load_tree(place, kind="detector")
-    (place / "meta.json").write_text('{"kind": "dete')
-    with pytest.raises(UserError, match=r"meta.json is not JSON"):
-        storage.load_tree(place, kind="detector")
-
-
-def test_tree_is_not_written_into_a_stranger(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match=r"holds thesis.tex"):
-        storage.save_tree(tmp_path, {"w": np.ones(3)}, {}, kind="detector")
-    with pytest.raises(UserError, match="is a file"):
-        storage.save_tree(
-            tmp_path / "thesis.tex", {"w": np.ones(3)}, {}, kind="detector"
-        )
-
-
-# JSON
-
-
-def test_json_round_trip(tmp_path):
-    @dataclasses.dataclass
-    class Score:
-        value: np.float32
-        targets: np.ndarray
-
-    path = tmp_path / "a" / "b.json"
-    value = {
-        "score": Score(np.float32(0.5), np.arange(3)),
-        "array": jnp.ones((2, 1)),
-        "flag": np.bool_(True),
-        "path": Path("x") / "y",
-        "text": "żółw",
-    }
-    storage.write_json(path, value)
-    assert storage.read_json(path) == {
-        "score": {"value": 0.5, "targets": [0, 1, 2]},
-        "array": [[1.0], [1.0]],
-        "flag": True,
-        "path": str(Path("x") / "y"),
-        "text": "żółw",
-    }
-    with pytest.raises(TypeError, match="no JSON form"):
-        storage.write_json(path, {"bad": object()})
-    assert storage.read_json(path)["flag"] is True
-    assert [p.name for p in path.parent.iterdir()] == ["b.json"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"a": 1', r"is not JSON \(line 1, column 8"),
-        (b"\xff\xfe", "not UTF-8"),
-        (None, "cannot be read: No such file"),
-    ],
-)
-def test_bad_json(tmp_path, content, message):
-    if content is not None:
-        (tmp_path / "x.json").write_bytes(content)
-    with pytest.raises(UserError, match=message):
-        storage.read_json(tmp_path / "x.json")

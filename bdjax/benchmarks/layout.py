@@ -30,23 +30,3 @@ def torch_arrays(variables: Variables) -> dict[str, np.ndarray]:
 def torch_images(x_BxHxWxC: np.ndarray) -> np.ndarray:
     """Channels last to channels first: float32 ``[B, C, H, W]``."""
     return np.ascontiguousarray(np.moveaxis(x_BxHxWxC, -1, 1), np.float32)
-
-
-def training_flop(variables: Variables, side: int) -> int:
-    """Useful arithmetic of training on one example: thrice the forward pass's.
-
-    Two operations a multiply-add; what a formulation does beside it does not count.
-
-    Args:
-      variables: one model's, of ``mntd_mnist_cnn``; shapes suffice.
-      side: of the input image.
-    """
-    params, multiply_adds = variables["params"], 0
-    for name in CONVOLUTIONS:
-        shape = params[name]["kernel"].shape
-        side = side - shape[0] + 1
-        multiply_adds += int(np.prod(shape)) * side**2
-        side //= 2
-    for name in DENSE:
-        multiply_adds += int(np.prod(params[name]["kernel"].shape))
-    return 3 * 2 * multiply_adds

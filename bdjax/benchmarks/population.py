@@ -1,4 +1,4 @@
-"""Training a population: bdjax and PyTorch on the same poisoned digits."""
+"""Training a population: bdjax and PyTorch on the same poisoned images."""
 
 import dataclasses
 import time
@@ -10,12 +10,13 @@ import numpy as np
 
 from bdjax import data, prng
 from bdjax.attacks import Attack, get_attack
-from bdjax.benchmarks.layout import torch_images, training_flop
+from bdjax.benchmarks.layout import torch_images
 from bdjax.benchmarks.timing import Absent, Contender, Sample, Section
 from bdjax.benchmarks.torch_worker import Pools
 from bdjax.data import Dataset
-from bdjax.models import Formulation, Model, get_model
+from bdjax.models import Formulation, Model, Precision, get_model
 from bdjax.population import Examples, Execution, Recipe, train_models
+from bdjax.population.work import count_work
 from bdjax.tasks import get_task
 
 TASK = get_task("mnist")
@@ -29,28 +30,36 @@ class Size:
     """How much work a timed run is.
 
     Attributes:
+      task: what to train on: digits of MNIST, or noise of CIFAR-10's shape.
       steps: of every model.
       lax_steps: of every model in the slow formulation; 0 leaves it out on a CPU.
       vmap_models: models at once under ``torch.func.vmap`` on a CPU.
       vmap_steps: of each of these.
       compiled: whether ``torch.compile``, which compiles for long, has a go.
+      formulations: beside ``"auto"`` and ``"lax"``, in every precision.
       accelerator_models: models at once on an accelerator.
       repeats: timed runs of each contender.
     """
 
+    task: str = "mnist"
     steps: int = 100
     lax_steps: int = 4
     vmap_models: int = 4
     vmap_steps: int = 10
     compiled: bool = True
+    formulations: tuple[Formulation, ...] = ()
     accelerator_models: int = 256
     repeats: int = 5
 
 
+CIFAR = Size(
+    task="cifar10", steps=20, lax_steps=0, vmap_models=0, compiled=False, repeats=3,
+)  # fmt: skip
 QUICK = Size(
     steps=15, lax_steps=0, vmap_models=2, vmap_steps=3, compiled=False,
     accelerator_models=32, repeats=3,
 )  # fmt: skip
+QUICK_CIFAR = dataclasses.replace(CIFAR, steps=1, accelerator_models=8)
 
 
 class Bdjax:
@@ -64,9 +73,10 @@ class Bdjax:
     ):
         """Trains ``models`` a run."""
         devices = jax.local_devices()
-        self.name = f"bdjax {formulation}"
+        how = "" if formulation == "auto" else f", {formulation}"
+        self.name = f"bdjax {recipe.precision}{how}"
         self.device = f"{len(devices)} x {devices[0].platform}"
-        self._model, self._attack = networks(formulation)
+        self._model, self._attack = networks(formulation, dataset.name)
         self._recipe, self._models = recipe, models
         self._examples = jax.device_put(Examples(dataset.x, dataset.y))
         rows = jnp.asarray(_shuffled_rows(dataset))
@@ -88,15 +98,28 @@ class Bdjax:
         return Sample(seconds, self._models * self._recipe.steps)
 
 
-def networks(formulation: Formulation = "tile") -> tuple[Model, Attack]:
+def networks(
+    formulation: Formulation = "auto", task: str = "mnist"
+) -> tuple[Model, Attack]:
     """The network and the attack that are benchmarked."""
+    chosen = get_task(task)
     model = get_model(
-        TASK.model,
-        input_shape=TASK.shape,
-        num_classes=TASK.num_classes,
+        chosen.model,
+        input_shape=chosen.shape,
+        num_classes=chosen.num_classes,
         formulation=formulation,
     )
-    return model, get_attack(ATTACK, task=TASK.name)
+    return model, get_attack(ATTACK, task=task)
+
+
+def load_images(task: str) -> Dataset:
+    """Digits for MNIST; noise for CIFAR-10, whose images are not at hand everywhere."""
+    if task == "mnist":
+        return load_digits()
+    chosen, rng = get_task(task), np.random.default_rng(0)
+    x = rng.integers(0, 256, (EXAMPLES + 200, *chosen.shape), dtype=np.uint8)
+    y = rng.integers(0, chosen.num_classes, len(x), dtype=np.int32)
+    return dataclasses.replace(load_digits(), name=task, x=x, y=y, num_train=len(x))
 
 
 def load_digits() -> Dataset:
@@ -112,7 +135,7 @@ def poisoned_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       float32 ``[N, C, H, W]`` and int64 ``[N]``.
     """
-    _, attack = networks()
+    _, attack = networks(task=dataset.name)
     trigger = jax.jit(attack.sample)(prng.stream(prng.root(0), "trigger"))
     rows = _shuffled_rows(dataset)[:EXAMPLES]
     x, y = dataset.x[rows].astype(np.float32) / 255, dataset.y[rows]
@@ -122,59 +145,86 @@ def poisoned_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return torch_images(x), y.astype(np.int64)
 
 
-def step_flop(batch_size: int) -> int:
-    """Useful arithmetic of one step of one model."""
-    model, _ = networks()
-    shapes = jax.eval_shape(model.init, prng.root(0))
-    return batch_size * training_flop(shapes, TASK.shape[0])
+def step_flop(batch_size: int, task: str = "mnist") -> int:
+    """Useful arithmetic of one step of one model: thrice the forward pass's.
+
+    What a formulation computes beside it does not count.
+    """
+    model, _ = networks("lax", task)
+    variables = jax.eval_shape(model.init, prng.root(0))
+    x = jax.ShapeDtypeStruct((batch_size, *get_task(task).shape), jnp.float32)
+    return 3 * count_work(model.apply, variables, x).flops
 
 
 def section(size: Size, pools: Pools) -> Section:
     """Training of models, timed."""
-    flop = step_flop(Recipe(steps=1).batch_size)
+    flop = step_flop(Recipe(steps=1).batch_size, size.task)
     return Section(
-        name="training",
-        title=f"Training, models of {MODEL_STEPS} steps, {flop / 1e9:.2f} GFLOP a step",
+        name="training" if size.task == "mnist" else f"training_{size.task}",
+        title=f"Training {size.task} models of {MODEL_STEPS} steps, "
+        f"{flop / 1e9:.2f} GFLOP a step",
         unit="step",
-        contenders=_contenders(size, pools),
+        contenders=[*_ours(size), *_pytorch(size, pools)],
         repeats=size.repeats,
         flop=flop,
         rate=("models/s", MODEL_STEPS),
     )
 
 
-def _contenders(size: Size, pools: Pools) -> list[Contender]:
-    dataset = load_digits()
-    x, y = poisoned_arrays(dataset)
-    recipe = Recipe(steps=size.steps)
+def _ours(size: Size) -> list[Contender]:
+    dataset = load_images(size.task)
     cpu = jax.default_backend() == "cpu"
     models = len(jax.local_devices()) * (1 if cpu else size.accelerator_models)
-    lax_recipe = dataclasses.replace(recipe, steps=size.lax_steps or 1)
-    lax: Contender = Bdjax("lax", lax_recipe if cpu else recipe, dataset, models)
+    precisions: list[Precision] = ["float32", "tf32", "bfloat16"]
+    if cpu:  # which has no TF32
+        precisions.remove("tf32")
+    rows: list[Contender] = []
+    formulations: list[Formulation] = ["auto", *size.formulations]
+    for formulation in formulations:
+        for precision in precisions:
+            recipe = Recipe(steps=size.steps, precision=precision)
+            rows.append(Bdjax(formulation, recipe, dataset, models))
+    steps = size.lax_steps if cpu else size.steps
+    lax = Bdjax("lax", Recipe(steps=steps or 1), dataset, models)
     if cpu and not size.lax_steps:
-        lax = Absent(lax.name, "left out by --quick: slow on a CPU")
-    shared: dict[str, Any] = {
+        return [*rows, Absent(lax.name, "left out: slow on a CPU")]
+    return [*rows, lax]
+
+
+def torch_job(recipe: Recipe, task: str = "mnist") -> dict[str, Any]:
+    """Arguments of ``torch_reference.Train``."""
+    x, y = poisoned_arrays(load_images(task))
+    return {
         "x_N": x,
         "y_N": y,
         "steps": recipe.steps,
         "batch_size": recipe.batch_size,
         "learning_rate": recipe.learning_rate,
+        "task": task,
     }
-    eager = pools.contender("eager", "train", **shared)
-    eager_cores = pools.contender("eager", "train", per_core=True, **shared)
-    compiled = pools.contender(
-        "compile", "train", compiled_into=pools.scratch, **shared
-    )
-    if pools.whole and not size.compiled:
-        compiled = Absent(compiled.name, "left out by --quick: compiles for long")
-    shared.update(
-        models=size.vmap_models,
-        accelerator_models=size.accelerator_models,
-        steps=size.vmap_steps,
-    )
-    vmap = pools.contender("vmap", "train_vmap", **shared)
-    ours: list[Contender] = [Bdjax("tile", recipe, dataset, models), lax]
-    return [*ours, eager, eager_cores, compiled, vmap]
+
+
+def _pytorch(size: Size, pools: Pools) -> list[Contender]:
+    job = torch_job(Recipe(steps=size.steps), size.task)
+    rows: list[Contender] = []
+    for bfloat16, name in ((False, "eager"), (True, "eager, bfloat16")):
+        for per_core in (False, True):
+            arguments = {**job, "bfloat16": bfloat16}
+            row = pools.contender(name, "train", per_core=per_core, **arguments)
+            rows.append(row)
+    compiled: Contender = Absent("PyTorch compile", "left out: compiles for long")
+    if size.compiled or not pools.whole:
+        arguments = {**job, "compiled_into": pools.scratch}
+        compiled = pools.contender("compile", "train", **arguments)
+    if not size.vmap_models:
+        return [*rows, compiled]
+    del job["task"]
+    job |= {
+        "models": size.vmap_models,
+        "accelerator_models": size.accelerator_models,
+        "steps": size.vmap_steps,
+    }
+    return [*rows, compiled, pools.contender("vmap", "train_vmap", **job)]
 
 
 def _shuffled_rows(dataset: Dataset) -> np.ndarray:

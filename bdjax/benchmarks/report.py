@@ -3,7 +3,6 @@
 import math
 import os
 import platform
-import statistics
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -101,17 +100,30 @@ def machine() -> dict[str, Any]:
     }
 
 
-def headline(found: Mapping[str, Any]) -> str:
-    """One sentence: our best row beside PyTorch's best, if both ran."""
-    rows = [r for r in found["sections"]["training"] if r["ms_median"] is not None]
-    torch = [r for r in rows if r["name"].startswith("PyTorch")]
-    ours = [r for r in rows if not r["name"].startswith("PyTorch")]
+def headline(found: Mapping[str, Any]) -> list[str]:
+    """A sentence a training section and precision: our best row beside PyTorch's."""
+    sections = [v for k, v in found["sections"].items() if k.startswith("training")]
+    names = [k for k in found["sections"] if k.startswith("training")]
+    return [
+        f"{name}, {precision}: {sentence}"
+        for name, rows in zip(names, sections, strict=True)
+        for precision in ("float32", "bfloat16")
+        if (sentence := _comparison(rows, precision))
+    ]
+
+
+def _comparison(rows: Sequence[Mapping[str, Any]], precision: str) -> str:
+    ran = [r for r in rows if r["ms_median"] is not None]
+    ours = [r for r in ran if precision in r["name"] and "PyTorch" not in r["name"]]
+    half = precision == "bfloat16"
+    torch = [
+        r for r in ran if "PyTorch" in r["name"] and ("bfloat16" in r["name"]) == half
+    ]
     if not torch or not ours:
-        return "No comparison: one side did not run."
+        return ""
     a, b = (min(side, key=lambda r: r["ms_median"]) for side in (ours, torch))
-    ratio = statistics.median(b["ms"]) / statistics.median(a["ms"])
     return (
-        f"Training: {a['name']} takes {number(a['ms_median'])} ms a step, "
-        f"PyTorch at its best ({b['name'].removeprefix('PyTorch ')}) "
-        f"{number(b['ms_median'])} ms: {number(ratio)} x."
+        f"{a['name']} takes {number(a['ms_median'])} ms a step, PyTorch at its best "
+        f"({b['name'].removeprefix('PyTorch ')}) {number(b['ms_median'])} ms: "
+        f"{number(b['ms_median'] / a['ms_median'])} x."
     )

@@ -6,6 +6,7 @@ so only the workers (:mod:`bdjax.benchmarks.torch_worker`) and tests import this
 """
 
 import os
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +33,30 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def network() -> nn.Sequential:
-    """MNTD's MNIST network; its layers are named as bdjax's."""
+def network(task: str = "mnist") -> nn.Sequential:
+    """MNTD's network for MNIST or CIFAR-10; its layers are named as bdjax's."""
+    return {"mnist": _mnist_network, "cifar10": _cifar_network}[task]()
+
+
+def _cifar_network() -> nn.Sequential:
+    layers: list[tuple[str, nn.Module]] = []
+    for i, (c, f) in enumerate([(3, 32), (32, 32), (32, 64), (64, 64)], 1):
+        layers += [(f"conv{i}", nn.Conv2d(c, f, 3, padding=1)), (f"relu{i}", nn.ReLU())]
+        if i % 2 == 0:
+            layers.append((f"pool{i}", nn.MaxPool2d(2)))
+    layers += [
+        ("flatten", nn.Flatten()),
+        ("hidden1", nn.Linear(4096, 256)),
+        ("relu5", nn.ReLU()),
+        ("hidden2", nn.Linear(256, 256)),
+        ("relu6", nn.ReLU()),
+        ("dropout", nn.Dropout(0.5)),
+        ("logits", nn.Linear(256, 10)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
+
+
+def _mnist_network() -> nn.Sequential:
     layers = [
         ("conv1", nn.Conv2d(1, 16, 5)),
         ("relu1", nn.ReLU()),
@@ -62,12 +85,16 @@ def train(
     *,
     learning_rate: float,
     parameters: Sequence[nn.Parameter],
+    bfloat16: bool = False,
 ) -> torch.Tensor:
     """An Adam step a row of ``row_SxB``; returns the losses before each, ``[S]``."""
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     losses = []
+    mixed = torch.autocast(device().type, dtype=torch.bfloat16, enabled=bfloat16)
     for row_B in row_SxB:
-        loss = nn.functional.cross_entropy(net(x_N[row_B]), y_N[row_B])
+        with mixed:
+            logits = net(x_N[row_B])
+        loss = nn.functional.cross_entropy(logits.float(), y_N[row_B])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -87,14 +114,17 @@ class Train:
         batch_size: int,
         learning_rate: float,
         compiled_into: str = "",
+        bfloat16: bool = False,
+        task: str = "mnist",
     ):
         """Makes the network; compiles it if there is a directory for the programs."""
+        self._bfloat16 = bfloat16
         # Faster on a CPU than the defaults, as is fused Adam.
         self._x = torch.from_numpy(x_N).to(device(), memory_format=CHANNELS_LAST)
         self._y = torch.from_numpy(y_N).to(device())
         self._steps, self._batch_size = steps, batch_size
         self._learning_rate = learning_rate
-        self._net = network().to(device())
+        self._net = network(task).to(device())
         for parameter in self._net.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.to(memory_format=CHANNELS_LAST)
@@ -117,8 +147,22 @@ class Train:
             shuffled(len(self._x), self._steps, self._batch_size).to(device()),
             learning_rate=self._learning_rate,
             parameters=list(self._net.parameters()),
+            bfloat16=self._bfloat16,
         )
         return _now() - start, self._steps
+
+
+class Population(Train):
+    """A population, trained model after model and saved, a file a model."""
+
+    def run(self, models: int = 1) -> tuple[float, float]:
+        """Trains so many models; a unit is one of them."""
+        start = _now()
+        with tempfile.TemporaryDirectory(prefix="bdjax-bench-") as directory:
+            for i in range(models):
+                super().run()
+                torch.save(self._net.state_dict(), Path(directory) / f"{i}.pt")
+        return _now() - start, models
 
 
 class TrainVmap:
@@ -265,6 +309,7 @@ JOBS: dict[str, type] = {
     "train": Train,
     "train_vmap": TrainVmap,
     "meta": Meta,
+    "population": Population,
     "matmul": Matmul,
 }
 

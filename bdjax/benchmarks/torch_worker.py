@@ -16,7 +16,7 @@ from typing import Any
 from bdjax.benchmarks.timing import Absent, Contender, DidNotRunError, Sample
 
 MISSING = "PyTorch is not installed (pip install 'bdjax[bench]')"
-PATIENCE = 120.0  # seconds that a worker may take over one job
+PATIENCE = 600.0  # seconds that a worker may take over one job
 
 
 class Pool:
@@ -195,4 +195,4 @@ def _carry_out(
         jobs[name] = torch_reference.JOBS[job](**arguments)
         return None
     barrier.wait(PATIENCE)
-    return jobs[args[0]].run()
+    return jobs[args[0]].run(*args[1:])

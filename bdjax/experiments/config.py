@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from bdjax.attacks import Locations
 from bdjax.evaluation import BootstrapConfig
 from bdjax.mntd import FitConfig
-from bdjax.models import Formulation
+from bdjax.models import Formulation, Precision
 from bdjax.population import Execution, Recipe
 from bdjax.types import UserError
 
@@ -85,6 +85,7 @@ class TrainConfig:
       learning_rate: Adam's.
       poisoned_length: ``"equal"`` or ``"official"``.
       diversity: how much the models differ in data and length.
+      precision: of matrix products, ``"float32"``, ``"tf32"`` or ``"bfloat16"``.
     """
 
     steps: int = 0
@@ -93,6 +94,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     poisoned_length: str = "equal"
     diversity: float = 0.0
+    precision: Precision = "float32"
 
     def recipe(self, examples: int) -> Recipe:
         """The recipe for models that train on so many clean examples."""
@@ -107,6 +109,7 @@ class TrainConfig:
             learning_rate=self.learning_rate,
             poisoned_length=self.poisoned_length,
             diversity=self.diversity,
+            precision=self.precision,
         )
 
 
@@ -138,7 +141,7 @@ class MNTDConfig:
     variants: tuple[str, ...] = ("jumbo", "no_tuning", "one_class")
     bootstrap: BootstrapConfig = BootstrapConfig()
     execution: Execution = Execution()
-    formulation: Formulation = "tile"
+    formulation: Formulation = "auto"
 
     def semantic(self) -> dict[str, Any]:
         """What models and fits follow from: all but how they are run and reported."""

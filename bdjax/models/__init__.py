@@ -3,11 +3,13 @@
 import functools
 
 from bdjax.models.base import Model, from_linen
-from bdjax.models.cnn import MNISTNet
+from bdjax.models.cnn import CIFARNet, MNISTNet
 from bdjax.models.conv import FORMULATIONS, Formulation
+from bdjax.models.products import PRECISIONS, Precision
 from bdjax.types import UserError
 
 MODELS = {
+    "mntd_cifar_cnn": CIFARNet,
     "mntd_mnist_cnn": MNISTNet,
 }
 
@@ -18,7 +20,7 @@ def get_model(
     *,
     input_shape: tuple[int, ...],
     num_classes: int,
-    formulation: Formulation = "tile",
+    formulation: Formulation = "auto",
 ) -> Model:
     """The registered network ``name``; equal arguments give the same object.
 
@@ -42,4 +44,13 @@ def get_model(
     return from_linen(name, module, input_shape)
 
 
-__all__ = ["FORMULATIONS", "MODELS", "Formulation", "Model", "from_linen", "get_model"]
+__all__ = [
+    "FORMULATIONS",
+    "MODELS",
+    "PRECISIONS",
+    "Formulation",
+    "Model",
+    "Precision",
+    "from_linen",
+    "get_model",
+]

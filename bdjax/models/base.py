@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bdjax.models.products import Precision
 from bdjax.types import PRNGKey, Variables
 
 
@@ -17,8 +18,9 @@ class Model:
     Attributes:
       name: what the registry calls it.
       init: ``init(key) -> variables``, nested dicts of float arrays.
-      apply: ``apply(variables, x, *, train=False, key=None) -> logits``; ``x`` is
-        float ``[B, H, W, C]`` in the task's value range, logits float ``[B, C]``.
+      apply: ``apply(variables, x, *, train=False, key=None, precision="float32") ->
+        logits``; ``x`` is float ``[B, H, W, C]`` in the task's value range, logits
+        float ``[B, C]``; precisions are those of :mod:`bdjax.models.products`.
       features: ``features(variables, x) -> activations``, the penultimate layer,
         float ``[B, D]``.
     """
@@ -31,6 +33,8 @@ class Model:
 
 def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Model:
     """Adapts a Linen module whose ``__call__(x, *, train)`` gives logits.
+
+    To train in other precisions than float32, it must have a field ``precision``.
 
     The module must record its penultimate activations with
     ``self.sow("intermediates", "features", ...)``.
@@ -46,9 +50,13 @@ def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Mo
         *,
         train: bool = False,
         key: PRNGKey | None = None,
+        precision: Precision = "float32",
     ) -> jax.Array:
         rngs = None if key is None else {"dropout": key}
-        return jnp.asarray(module.apply(variables, x, train=train, rngs=rngs))
+        network = module
+        if precision != "float32":  # a module of one's own need not know of others
+            network = module.clone(precision=precision)
+        return jnp.asarray(network.apply(variables, x, train=train, rngs=rngs))
 
     def features(variables: Variables, x: jax.Array) -> jax.Array:
         _, state = module.apply(variables, x, train=False, mutable=["intermediates"])

@@ -1,220 +1,118 @@
-"""Convolution, ReLU and 2x2 max-pooling as one operation that is fast in a loop.
+"""Convolutions that are fast in a loop and under ``vmap`` over models.
 
-On a CPU, XLA runs ``lax.conv`` inside a loop body 20 to 30 times slower than
-outside, and under ``vmap`` over models every convolution becomes a grouped one on
-any backend. The ``tile`` formulation is matrix products only. One matrix row covers
-a whole *pooling window*: the ``(k+1) x (k+1)`` input patch under it meets an expanded
-kernel that yields its four outputs at once. Beside plain im2col this costs
-``((k+1)/k)^2`` times the arithmetic, but patches overlap ``((k+1)/2)^2`` instead of
-``k^2`` times, so that 2.8 times less memory moves for ``k = 5``; pooling and its
-gradient become elementwise operations over contiguous arrays. Activations are laid
-out ``[C, H, W, N]``, the batch innermost, so that all copies are of long runs.
+On a CPU, XLA runs the gradients of ``lax.conv`` inside a loop body 20 to 50 times
+slower than outside, and under ``vmap`` over models every convolution becomes a grouped
+one on any backend. The formulations here avoid one or both; which is the fastest
+depends on backend, shape and precision, and never changes the result.
 """
 
-import functools
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-Formulation = Literal["tile", "lax"]
-FORMULATIONS = ("tile", "lax")
+from bdjax.models import direct, im2col, tile
+from bdjax.models.pool import max_pool
+from bdjax.models.products import XLA_PRECISION, Precision, rounded
+
+Formulation = Literal["auto", "tile", "im2col", "direct", "lax"]
+FORMULATIONS = ("auto", "tile", "im2col", "direct", "lax")
 
 
-def conv_relu_pool(
-    x_CxHxWxN: jax.Array,
+def conv_relu(
+    x_NxHxWxC: jax.Array,
     kernel_KxKxCxF: jax.Array,
     bias_F: jax.Array,
     *,
-    formulation: Formulation = "tile",
+    padding: int = 0,
+    pool: bool = False,
+    formulation: Formulation = "auto",
+    precision: Precision = "float32",
 ) -> jax.Array:
-    """``max_pool_2x2(relu(conv(x, kernel) + bias))`` with valid padding.
+    """``relu(conv(x, kernel) + bias)``, and 2x2 max-pooling of it if ``pool``.
 
-    Both formulations give the same values and gradients up to rounding, ties in a
+    All formulations give the same values and gradients up to rounding, ties in a
     pooling window included (the first of the tied positions takes the gradient). A
-    last odd row or column of the convolution is dropped, as pooling does.
+    last odd row or column of a pooled convolution is dropped.
 
     Args:
-      x_CxHxWxN: float activations, batch innermost.
-      kernel_KxKxCxF: float kernel of odd size.
-      bias_F: float bias.
-      formulation: how to compute it; never changes the result.
+      x_NxHxWxC: float32 activations.
+      kernel_KxKxCxF: float32 kernel of odd size.
+      bias_F: float32 bias.
+      padding: rows and columns of zeros on every side, less than the kernel's size.
+      pool: whether to pool.
+      formulation: how to compute it; ``"auto"`` is :func:`fastest`.
+      precision: of its matrix products, see :mod:`bdjax.models.products`.
 
     Returns:
-      float ``[F, (H - K + 1) // 2, (W - K + 1) // 2, N]``.
+      float32 ``[N, H + 2 * padding - K + 1, W + 2 * padding - K + 1, F]``, or half of
+      that in height and width.
 
     Raises:
-      ValueError: the kernel's size is even, or the image is smaller than it needs.
+      ValueError: the kernel's size is even or not above the padding, or the image is
+        smaller than it needs.
     """
     size = kernel_KxKxCxF.shape[0]
     if size % 2 == 0:
-        raise ValueError(f"kernel size is {size}; conv_relu_pool needs an odd one")
-    height, width = ((s - size + 1) // 2 * 2 for s in x_CxHxWxN.shape[1:3])
-    if min(height, width) < 2:
+        raise ValueError(f"kernel size is {size}; conv_relu needs an odd one")
+    if not 0 <= padding < size:
+        raise ValueError(f"padding is {padding}; it must be below the kernel's {size}")
+    height, width = (s + 2 * padding - size + 1 for s in x_NxHxWxC.shape[1:3])
+    if min(height, width) < 1 + pool:
         raise ValueError(
-            f"image is {x_CxHxWxN.shape[1:3]}; a {size}x{size} kernel with pooling "
-            f"needs at least {size + 1}x{size + 1}"
+            f"image is {x_NxHxWxC.shape[1:3]}; a {size}x{size} kernel"
+            f"{' with pooling' if pool else ''} needs at least "
+            f"{size + pool - 2 * padding} rows and columns"
         )
-    x_CxHxWxN = x_CxHxWxN[:, : height + size - 1, : width + size - 1]
-    if formulation == "lax":
-        return _conv_relu_pool_lax(x_CxHxWxN, kernel_KxKxCxF, bias_F)
-    return _conv_relu_pool_tile(x_CxHxWxN, kernel_KxKxCxF, bias_F)
+    if formulation == "auto":
+        formulation = fastest(size, pool, precision)
+    if formulation == "tile" and pool:
+        around = (padding, padding)
+        x = jnp.pad(x_NxHxWxC, ((0, 0), around, around, (0, 0)))
+        x = x[:, : height // 2 * 2 + size - 1, : width // 2 * 2 + size - 1]
+        x = x.transpose(3, 1, 2, 0)
+        y = tile.conv_relu_pool(x, kernel_KxKxCxF, bias_F, precision)
+        return y.transpose(3, 1, 2, 0)
+    if formulation in ("tile", "im2col"):
+        x = x_NxHxWxC.transpose(3, 1, 2, 0)
+        y = im2col.conv_relu(x, kernel_KxKxCxF, bias_F, padding, precision)
+        y = y.transpose(3, 1, 2, 0)
+    else:
+        convolve = _lax if formulation == "lax" else direct.conv
+        y = convolve(x_NxHxWxC, kernel_KxKxCxF, padding, precision)
+        y = jax.nn.relu(y + bias_F)
+    return max_pool(y) if pool else y
 
 
-def _conv_relu_pool_lax(
-    x_CxHxWxN: jax.Array, kernel_KxKxCxF: jax.Array, bias_F: jax.Array
+def fastest(size: int, pool: bool, precision: Precision) -> Formulation:
+    """The formulation that was measured to be fastest; see ``launch.bench``.
+
+    On an accelerator it is yet a guess: matrix products alone.
+
+    Args:
+      size: of the kernel.
+      pool: whether pooling follows.
+      precision: of the products.
+    """
+    half = precision == "bfloat16"
+    if pool and (size >= 5 or half):
+        return "tile"
+    return "direct" if jax.default_backend() == "cpu" and not half else "im2col"
+
+
+def _lax(
+    x_NxHxWxC: jax.Array,
+    kernel_KxKxCxF: jax.Array,
+    padding: int,
+    precision: Precision,
 ) -> jax.Array:
     y = lax.conv_general_dilated(
-        x_CxHxWxN,
-        kernel_KxKxCxF,
+        rounded(x_NxHxWxC, precision),
+        rounded(kernel_KxKxCxF, precision),
         window_strides=(1, 1),
-        padding="VALID",
-        dimension_numbers=("CHWN", "HWIO", "CHWN"),
+        padding=[(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=XLA_PRECISION[precision],
     )
-    y = jax.nn.relu(y + bias_F[:, None, None, None])
-    return lax.reduce_window(y, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-
-
-@jax.custom_vjp
-def _conv_relu_pool_tile(
-    x_CxHxWxN: jax.Array, kernel_KxKxCxF: jax.Array, bias_F: jax.Array
-) -> jax.Array:
-    return _tile_forward(x_CxHxWxN, kernel_KxKxCxF, bias_F)[0]
-
-
-def _tile_forward(
-    x_CxHxWxN: jax.Array, kernel_KxKxCxF: jax.Array, bias_F: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    size, _, _, features = kernel_KxKxCxF.shape
-    _, height, width, batch = x_CxHxWxN.shape
-    patches_PxL = _patches(x_CxHxWxN, size)
-    tiles_4FxP = _expand(kernel_KxKxCxF)
-    y_4xFxL = (tiles_4FxP @ patches_PxL).reshape(4, features, -1)
-    top, bottom = (
-        jnp.maximum(y_4xFxL[0], y_4xFxL[1]),
-        jnp.maximum(y_4xFxL[2], y_4xFxL[3]),
-    )
-    best_FxL = jnp.maximum(top, bottom) + bias_F[:, None]
-    # Where the window's maximum stands: 0..3, or 4 where ReLU cuts it off. All that
-    # the backward pass needs to know of the forward one, in a byte a window.
-    winner_FxL = jnp.where(
-        best_FxL > 0,
-        jnp.where(
-            top >= bottom,
-            jnp.where(y_4xFxL[0] >= y_4xFxL[1], 0, 1),
-            jnp.where(y_4xFxL[2] >= y_4xFxL[3], 2, 3),
-        ),
-        4,
-    ).astype(jnp.int8)
-    pooled = jax.nn.relu(best_FxL).reshape(
-        features, (height - size + 1) // 2, (width - size + 1) // 2, batch
-    )
-    # The zero-sized arrays carry shapes, the only static facts a residual may hold.
-    shapes = jnp.zeros((0, *x_CxHxWxN.shape)), jnp.zeros((0, *kernel_KxKxCxF.shape))
-    return pooled, (patches_PxL, tiles_4FxP, winner_FxL, *shapes)
-
-
-def _tile_backward(
-    residuals: tuple[jax.Array, ...], grad: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    patches_PxL, tiles_4FxP, winner_FxL, x_shaped, kernel_shaped = residuals
-    grad_FxL = grad.reshape(winner_FxL.shape)
-    position = lax.broadcasted_iota(jnp.int8, (4, *winner_FxL.shape), 0)
-    grad_4FxL = jnp.where(winner_FxL == position, grad_FxL, 0).reshape(
-        len(tiles_4FxP), -1
-    )
-    grad_bias = jnp.where(winner_FxL < 4, grad_FxL, 0).sum(-1)
-    grad_tiles = lax.dot_general(grad_4FxL, patches_PxL, (((1,), (1,)), ((), ())))
-    grad_patches = lax.dot_general(tiles_4FxP, grad_4FxL, (((0,), (0,)), ((), ())))
-    return (
-        _unpatch(grad_patches, x_shaped.shape[1:], kernel_shaped.shape[1]),
-        _contract(grad_tiles, kernel_shaped.shape[1:]),
-        grad_bias,
-    )
-
-
-_conv_relu_pool_tile.defvjp(_tile_forward, _tile_backward)
-
-
-def _patches(x_CxHxWxN: jax.Array, size: int) -> jax.Array:
-    """The ``(size+1)^2`` patch under every pooling window, one a column.
-
-    On a grid of 2x2 cells, a patch is ``blocks x blocks`` cells. Returns
-    ``[blocks^2 * C * 4, H' * W' * N]``, rows ordered (block, channel, place in cell).
-    The loop keeps XLA from fusing the copies into one slow gather.
-    """
-    grid = _Grid(x_CxHxWxN.shape, size)
-    cells = x_CxHxWxN.reshape(grid.cells)
-
-    def copy(i: jax.Array, out: jax.Array) -> jax.Array:
-        part = lax.dynamic_slice(cells, grid.corner(i), grid.window)
-        part = part.transpose(0, 2, 4, 1, 3, 5)
-        return lax.dynamic_update_index_in_dim(out, part, i, 0)
-
-    out = jnp.zeros((grid.blocks**2, *grid.column), cells.dtype)
-    out = lax.fori_loop(0, grid.blocks**2, copy, out)
-    return out.reshape(grid.blocks**2 * grid.cells[0] * 4, -1)
-
-
-def _unpatch(grad_PxL: jax.Array, shape: tuple[int, ...], size: int) -> jax.Array:
-    """Transpose of :func:`_patches`: sums overlapping patches into an image."""
-    grid = _Grid(shape, size)
-    grad = grad_PxL.reshape(grid.blocks**2, *grid.column)
-
-    def add(i: jax.Array, out: jax.Array) -> jax.Array:
-        part = lax.dynamic_index_in_dim(grad, i, 0, keepdims=False)
-        part = part.transpose(0, 3, 1, 4, 2, 5)
-        part += lax.dynamic_slice(out, grid.corner(i), grid.window)
-        return lax.dynamic_update_slice(out, part, grid.corner(i))
-
-    cells = lax.fori_loop(0, grid.blocks**2, add, jnp.zeros(grid.cells, grad.dtype))
-    return cells.reshape(shape)
-
-
-class _Grid:
-    """Shapes of an image ``[C, H, W, N]`` as a grid of 2x2 cells."""
-
-    def __init__(self, shape: tuple[int, ...], size: int):
-        c, h, w, n = shape
-        self.blocks = (size + 1) // 2
-        self.cells = (c, h // 2, 2, w // 2, 2, n)
-        rows, columns = h // 2 - self.blocks + 1, w // 2 - self.blocks + 1
-        self.window = (c, rows, 2, columns, 2, n)
-        self.column = (c, 2, 2, rows, columns, n)
-
-    def corner(self, i: jax.Array) -> tuple[jax.Array, ...]:
-        """Where block ``i`` of every patch begins."""
-        zero = i * 0
-        return zero, i // self.blocks, zero, i % self.blocks, zero, zero
-
-
-def _expand(kernel_KxKxCxF: jax.Array) -> jax.Array:
-    """The kernel at the four offsets of a window: ``[4 * F, blocks^2 * C * 4]``."""
-    size, _, channels, features = kernel_KxKxCxF.shape
-    blocks = (size + 1) // 2
-    out = jnp.zeros((size + 1, size + 1, channels, 4, features), kernel_KxKxCxF.dtype)
-    for position, window in _windows(size):
-        out = out.at[(*window, slice(None), position)].set(kernel_KxKxCxF)
-    out = out.reshape(blocks, 2, blocks, 2, channels, 4 * features)
-    return out.transpose(5, 0, 2, 4, 1, 3).reshape(4 * features, -1)
-
-
-def _contract(grad_4FxP: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Transpose of :func:`_expand`."""
-    size, _, channels, features = shape
-    blocks = (size + 1) // 2
-    grad = grad_4FxP.reshape(4, features, blocks, blocks, channels, 2, 2)
-    grad = grad.transpose(2, 5, 3, 6, 4, 0, 1)
-    grad = grad.reshape(size + 1, size + 1, channels, 4, features)
-    parts = [grad[(*window, slice(None), p)] for p, window in _windows(size)]
-    return functools.reduce(jnp.add, parts)
-
-
-def _windows(size: int) -> list[tuple[int, tuple[slice, slice]]]:
-    """Position in the pooling window, and where the kernel then lies in the patch."""
-    return [
-        (2 * dy + dx, (slice(dy, dy + size), slice(dx, dx + size)))
-        for dy in (0, 1)
-        for dx in (0, 1)
-    ]
+    return y.astype(jnp.float32)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bdjax.models.products import Precision, matmul
 from bdjax.types import PRNGKey
 
 # PyTorch's default for kernels: uniform in +-1/sqrt(fan_in).
@@ -23,7 +24,19 @@ def torch_bias(fan_in: int) -> nn.initializers.Initializer:
     return init
 
 
-def dense(features: int, *, fan_in: int, name: str, **options: Any) -> nn.Dense:
+def dense(
+    features: int,
+    fan_in: int,
+    precision: Precision = "float32",
+    *,
+    name: str,
+    **options: Any,
+) -> nn.Dense:
     """A dense layer with PyTorch's default initialisation; ``options`` override it."""
     torch = {"kernel_init": torch_kernel, "bias_init": torch_bias(fan_in)}
-    return nn.Dense(features, name=name, **(torch | options))
+
+    def dot_general(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
+        y = matmul(x.reshape(-1, fan_in), kernel, precision)
+        return y.reshape(*x.shape[:-1], features)
+
+    return nn.Dense(features, name=name, dot_general=dot_general, **(torch | options))

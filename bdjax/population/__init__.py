@@ -1,24 +1,37 @@
 """Populations of models, trained in parallel and kept on disk."""
 
+from bdjax.population.exchange import export_models, import_models
+from bdjax.population.inspection import (
+    Damage,
+    Summary,
+    discard_damaged,
+    inspect_population,
+)
+from bdjax.population.merge import merge_populations
 from bdjax.population.plan import BatchPlan, plan_one
 from bdjax.population.recipe import Execution, Recipe
-from bdjax.population.run import (
-    Population,
-    PopulationSpec,
-    load_population,
-    train_population,
-)
+from bdjax.population.run import train_population
+from bdjax.population.single import load_model
+from bdjax.population.stored import Population, PopulationSpec, load_population
 from bdjax.population.train import Examples, Quality, train_models
 
 __all__ = [
     "BatchPlan",
+    "Damage",
     "Examples",
     "Execution",
     "Population",
     "PopulationSpec",
     "Quality",
     "Recipe",
+    "Summary",
+    "discard_damaged",
+    "export_models",
+    "import_models",
+    "inspect_population",
+    "load_model",
     "load_population",
+    "merge_populations",
     "plan_one",
     "train_models",
     "train_population",

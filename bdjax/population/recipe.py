@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 
+from bdjax.models import PRECISIONS, Precision
 from bdjax.types import UserError
 
 
@@ -17,6 +18,9 @@ class Recipe:
       learning_rate: Adam's.
       poisoned_length: ``"equal"`` gives poisoned models as many steps as clean ones;
         ``"official"`` as many epochs, hence up to half as many steps more.
+      precision: of matrix products and of the activations between them, one of
+        ``PRECISIONS``; weights, Adam and the loss are float32 in all. ``"tf32"`` is
+        float32 where the hardware has no such products.
       diversity: in [0, 1). Above 0, every model trains on its own random share of the
         examples and for a random share of the steps, both uniform in
         [1 - diversity, 1]; so shadow models differ in more than their start.
@@ -27,6 +31,7 @@ class Recipe:
     learning_rate: float = 1e-3
     poisoned_length: str = "equal"
     diversity: float = 0.0
+    precision: Precision = "float32"
 
     def __post_init__(self):
         for name in ("steps", "batch_size"):
@@ -47,6 +52,10 @@ class Recipe:
                 f"unknown poisoned_length {self.poisoned_length!r}; there are 'equal' "
                 "and 'official'"
             )
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"unknown precision {self.precision!r}; there are {list(PRECISIONS)}"
+            )
 
     @property
     def varies(self) -> bool:
@@ -59,21 +68,19 @@ class Execution:
     """How training is run. Nothing here changes a result beyond rounding.
 
     Attributes:
-      chunk_size: models trained and committed together; what a kill can cost.
+      chunk_size: models trained and committed together, which is what a kill can
+        cost; 0 chooses by backend.
       width: models advanced at once on a device by ``vmap``; 0 chooses by backend
-        (one on a CPU, where the working set then stays in the cache; the whole
-        chunk on an accelerator).
+        and memory, see :func:`bdjax.population.width.choose_width`.
       devices: local devices to use; 0 means all.
     """
 
-    chunk_size: int = 8
+    chunk_size: int = 0
     width: int = 0
     devices: int = 0
 
     def __post_init__(self):
-        if self.chunk_size < 1:
-            raise UserError(f"chunk_size is {self.chunk_size}; it must be at least 1")
-        for name in ("width", "devices"):
+        for name in ("chunk_size", "width", "devices"):
             if getattr(self, name) < 0:
                 raise UserError(
                     f"{name} is {getattr(self, name)}; it must be 0 or more"
@@ -91,3 +98,12 @@ class Execution:
                 f"devices is {self.devices}; this machine has {len(devices)}"
             )
         return devices[: self.devices or None]
+
+    def auto_chunk_size(self) -> int:
+        """Models a chunk where ``chunk_size`` is 0.
+
+        On a CPU, few enough for a commit every some seconds; on an accelerator, enough
+        models side by side to keep it busy.
+        """
+        devices = self.local_devices()
+        return len(devices) * (4 if devices[0].platform == "cpu" else 256)

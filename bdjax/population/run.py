@@ -1,7 +1,9 @@
-"""Populations: chunk after chunk of models trained, committed and read back."""
+"""Populations: chunk after chunk of models trained and committed."""
 
+import collections
 import dataclasses
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,114 +12,46 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax import prng, storage, tree
-from bdjax.attacks import Locations, Trigger, get_attack
+from bdjax.attacks import get_attack
 from bdjax.models import Formulation, get_model
-from bdjax.population.recipe import Execution, Recipe
+from bdjax.population.recipe import Execution
+from bdjax.population.stored import PopulationSpec
 from bdjax.population.train import Examples, Quality, train_models
+from bdjax.population.width import choose_width, halved, is_out_of_memory
 from bdjax.tasks import get_task
-from bdjax.types import UserError, Variables
+from bdjax.types import PyTree, UserError
 
 Callback = Callable[[int, Quality | None], None]
+Note = Callable[[str], None]
 
-
-@dataclasses.dataclass(frozen=True)
-class PopulationSpec:
-    """Which models a population is made of; with the data, all they follow from.
-
-    Attributes:
-      task: key in ``bdjax.tasks.TASKS``.
-      role: ``"shadow"``, ``"validation"`` or ``"target"``, say: models of different
-        roles share no randomness.
-      attack: key in ``bdjax.attacks.ATTACKS``; ``"benign"`` for clean models.
-      recipe: how each model is trained.
-      seed: of the experiment.
-      locations: where patches may lie, see :func:`bdjax.attacks.get_attack`.
-    """
-
-    task: str
-    role: str
-    attack: str
-    recipe: Recipe
-    seed: int = 0
-    locations: Locations = "all"
-
-    @property
-    def name(self) -> str:
-        """Such as ``"shadow-jumbo"``."""
-        return f"{self.role}-{self.attack}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Population:
-    """Trained models and what is known of each; all NumPy.
-
-    Attributes:
-      name: such as ``"shadow-jumbo"``.
-      attack: its attack; every model has its own trigger.
-      ids_M: int, what the models are called.
-      variables: stacked variables, leaves ``[M, ...]``.
-      triggers: stacked triggers, leaves ``[M, ...]``.
-      quality: stacked float32 ``[M]``; see :class:`Quality`.
-    """
-
-    name: str
-    attack: str
-    ids_M: np.ndarray
-    variables: Variables = dataclasses.field(repr=False)
-    triggers: Trigger = dataclasses.field(repr=False)
-    quality: Quality = dataclasses.field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.ids_M)
-
-    def __getitem__(self, models: np.ndarray | slice) -> "Population":
-        """Some of the models: an index array or a slice."""
-        parts = self.ids_M, self.variables, self.triggers, self.quality
-        return Population(self.name, self.attack, *tree.index(parts, models))
-
-    def record(self, i: int) -> dict[str, Any]:
-        """What is known of the ``i``-th model: id, trigger, accuracy, ASR, loss."""
-        trigger, quality = tree.index((self.triggers, self.quality), i)
-        known = trigger._asdict() | quality._asdict()
-        return {"id": int(self.ids_M[i]), "attack": self.attack} | known
-
-    @property
-    def is_trojaned(self) -> bool:
-        """Whether these models were attacked: their poisoning rates are not 0."""
-        return bool(np.any(np.asarray(self.triggers.rate) > 0))
-
-    @property
-    def diverged_ids(self) -> list[int]:
-        """Ids of models whose weights are not finite."""
-        return self.ids_M[np.isnan(self.quality.loss)].tolist()
-
-    def without_diverged(self) -> "Population":
-        """The models that training did not break."""
-        keep = np.flatnonzero(~np.isnan(self.quality.loss))
-        if len(keep) == len(self):
-            return self
-        return self[keep]
+_POLL_SECONDS = 0.02
 
 
 def train_population(
     directory: str | os.PathLike[str],
     spec: PopulationSpec,
-    count: int,
+    ids: range,
     *,
     examples: Examples,
     subset_N: np.ndarray,
     test_N: np.ndarray,
     provenance: dict[str, Any],
     execution: Execution,
-    formulation: Formulation = "tile",
+    formulation: Formulation = "auto",
     callback: Callback | None = None,
-) -> Population:
-    """Trains the models ``0 .. count - 1`` that are not on disk yet; returns them all.
+    note: Note = print,
+) -> None:
+    """Trains those of the models ``ids`` that are not on disk yet.
+
+    Memory is bounded by the chunk, not by the population. A kill loses at most the
+    chunks in flight; calling it again goes on from there. Under ``jax.distributed``
+    every process trains chunks of its own, and all return once all are committed.
 
     Args:
       directory: the population's own directory, made where missing.
       spec: what to train.
-      count: how many models; more than before extends the population.
+      ids: which models, a range of step 1. Other ids than before extend the
+        population, and must adjoin or overlap those that it has.
       examples: the data set, NumPy or on the device.
       subset_N: int, rows of ``examples`` to train on.
       test_N: int, rows of ``examples`` to judge on.
@@ -125,15 +59,20 @@ def train_population(
       execution: chunks, width, devices. A population keeps the chunk size that it
         was begun with.
       formulation: how convolutions are computed.
-      callback: called as ``callback(models, quality)`` after every chunk, with
-        ``quality`` None for a chunk that was already there.
+      callback: called as ``callback(models, quality)`` after every chunk of this
+        process, with ``quality`` None for a chunk that was already there.
+      note: told, in one sentence, what the user should know.
 
     Raises:
       UserError: the directory is another population's (the field that differs is
-        named), is not one of ours, or a chunk is damaged.
+        named), is not one of ours, another job is writing to it, a chunk cannot be
+        written, or one model does not fit into the device's memory.
     """
-    if count < 1:
-        raise UserError(f"{spec.name}: asked for {count} models; ask for at least 1")
+    if not ids or ids.step != 1 or ids.start < 0:
+        raise UserError(
+            f"{spec.name}: asked for models {ids}; ask for 1 or more, from 0 on, in "
+            "steps of 1"
+        )
     task = get_task(spec.task)
     model = get_model(
         task.model,
@@ -144,71 +83,101 @@ def train_population(
     attack = get_attack(spec.attack, task=spec.task, locations=spec.locations)
     key = prng.stream(prng.root(spec.seed), spec.name)
     recipe = {**dataclasses.asdict(spec), **provenance}
-    recipe["chunk_size"] = _chunk_size(directory, execution)
-    size = recipe["chunk_size"]
+    recipe["chunk_size"] = size = _chunk_size(directory, execution, ids)
+    width = choose_width(
+        model, attack, spec.recipe, examples, chunk_size=size, execution=execution
+    )
+    execution = dataclasses.replace(execution, width=width)
 
-    def train(n: int) -> dict[str, Any]:
-        ids = jnp.arange(n * size, (n + 1) * size)
+    def train(n: int, execution: Execution) -> dict[str, Any]:
+        chunk_ids = jnp.arange(n * size, (n + 1) * size)
         variables, triggers, quality = train_models(
-            model, attack, spec.recipe, prng.model_keys(key, ids),
+            model, attack, spec.recipe, prng.model_keys(key, chunk_ids),
             jnp.asarray(subset_N), jnp.asarray(test_N), examples, execution=execution,
         )  # fmt: skip
-        return jax.device_get(
-            {
-                "ids": ids,
-                "variables": variables,
-                "triggers": triggers._asdict(),
-                "quality": quality._asdict(),
-            }
-        )
+        return {
+            "ids": chunk_ids,
+            "variables": variables,
+            "triggers": triggers._asdict(),
+            "quality": quality._asdict(),
+        }
 
-    chunks = []
-    with storage.open_population(directory, recipe) as store:
+    with storage.open_population(directory, recipe, ids) as store:
+        mine = store.chunks_of(ids)[jax.process_index() :: jax.process_count()]
         done = set(store.committed())
-        for n in range(-(-count // size)):
-            models = min(size, count - n * size)
-            if n in done:
-                chunk = store.load(n)
-            else:
-                chunk = train(n)
+
+        def models(n: int) -> slice:
+            """Which of the chunk's models were asked for: its ends may not be."""
+            return slice(max(ids.start - n * size, 0), min(ids.stop - n * size, size))
+
+        def finish(n: int, chunk: dict[str, Any] | None) -> None:
+            if chunk is not None:
                 store.save(n, chunk)
-            chunks.append(tree.index(chunk, slice(models)))
+            asked = models(n)
             if callback:
-                quality = Quality(**chunks[-1]["quality"])
-                callback(models, None if n in done else quality)
-    return _population(spec.name, spec.attack, chunks)
+                quality = None
+                if chunk is not None:
+                    quality = Quality(**tree.index(chunk["quality"], asked))
+                callback(asked.stop - asked.start, quality)
+
+        for n in filter(done.__contains__, mine):
+            finish(n, None)
+        todo = [n for n in mine if n not in done]
+        _train_chunks(train, todo, finish, execution, note)
+        store.wait()
+        storage.barrier(f"trained {directory}")
 
 
-def load_population(directory: str | os.PathLike[str]) -> Population:
-    """Reads a population back, every committed model of it.
+def _train_chunks(
+    train: Callable[[int, Execution], PyTree],
+    todo: list[int],
+    finish: Callable[[int, dict[str, Any]], None],
+    execution: Execution,
+    note: Note,
+) -> None:
+    """Trains chunks in order, an accelerator's next one queued before one is fetched.
 
-    Raises:
-      UserError: there is none, or a chunk is missing or damaged.
+    Where memory runs out, goes on with half the width.
     """
-    store = storage.read_population(directory)
-    name = f"{store.recipe['role']}-{store.recipe['attack']}"
-    committed = store.committed()
-    if committed != list(range(len(committed))) or not committed:
-        raise UserError(
-            f"{directory} is incomplete: it has chunks {committed}; resume it"
-        )
-    return _population(name, store.recipe["attack"], [store.load(n) for n in committed])
+    ahead = 1 if execution.local_devices()[0].platform == "cpu" else 2
+    waiting = collections.deque(todo)
+    flying: collections.deque[tuple[int, PyTree]] = collections.deque()
+    while waiting or flying:
+        try:
+            while waiting and len(flying) < ahead:
+                flying.append((waiting[0], train(waiting[0], execution)))
+                waiting.popleft()
+            chunk = _fetch(flying[0][1])
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            execution = halved(execution, error)
+            note(f"out of device memory: going on with a width of {execution.width}")
+            waiting.extendleft(n for n, _ in reversed(flying))
+            flying.clear()
+            continue
+        n, _ = flying.popleft()
+        finish(n, chunk)
 
 
-def _population(name: str, attack: str, chunks: list[dict[str, Any]]) -> Population:
-    joined = tree.concatenate(chunks)
-    return Population(
-        name=name,
-        attack=attack,
-        ids_M=joined["ids"],
-        variables=joined["variables"],
-        triggers=Trigger(**joined["triggers"]),
-        quality=Quality(**joined["quality"]),
-    )
+def _fetch(chunk: PyTree) -> PyTree:
+    """The chunk as NumPy, once it is trained.
+
+    Polls, because a signal cannot end a wait inside JAX: Ctrl-C and SIGTERM would
+    have to sit out the chunk.
+    """
+    pause = 0.0005
+    for leaf in jax.tree.leaves(chunk):
+        while not leaf.is_ready():
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL_SECONDS)
+    return jax.device_get(chunk)
 
 
-def _chunk_size(directory: str | os.PathLike[str], execution: Execution) -> int:
+def _chunk_size(
+    directory: str | os.PathLike[str], execution: Execution, ids: range
+) -> int:
     try:
         return storage.read_population(directory).recipe["chunk_size"]
-    except (UserError, KeyError):
-        return execution.chunk_size  # new, or damaged: opening it will say
+    except (UserError, KeyError):  # new, or damaged: opening it will say
+        return execution.chunk_size or min(execution.auto_chunk_size(), len(ids))

@@ -77,24 +77,31 @@ def train_one(
     """Trains one model from its own random start; returns it and its final loss."""
     optimizer = optax.adam(recipe.learning_rate)
     variables = model.init(prng.stream(key, "init"))
+    precise = {} if recipe.precision == "float32" else {"precision": recipe.precision}
 
-    def loss_fn(variables: Variables, x: jax.Array, y: jax.Array) -> jax.Array:
-        logits = model.apply(variables, x, train=True)
+    def loss_fn(
+        variables: Variables, i: jax.Array, x: jax.Array, y: jax.Array
+    ) -> jax.Array:
+        noise = jax.random.fold_in(prng.stream(key, "dropout"), i)
+        logits = model.apply(variables, x, train=True, key=noise, **precise)
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
     def step(i, state):
         variables, moments, late_loss = state
         x, y = poisoned_batch(attack, trigger, examples, plan.row[i], plan.poisoned[i])
-        loss, grads = jax.value_and_grad(loss_fn)(variables, x, y)
+        loss, grads = jax.value_and_grad(loss_fn)(variables, i, x, y)
         updates, moments = optimizer.update(grads, moments)
-        late_loss += jnp.where(i >= plan.steps - late, loss, 0)
+        if not one_by_one and recipe.varies:
+            updates = tree.where(i < plan.steps, updates, 0)
+        late_loss += jnp.where((i >= plan.steps - late) & (i < plan.steps), loss, 0)
         return optax.apply_updates(variables, updates), moments, late_loss
 
     late = jnp.maximum(plan.steps // 10, 1)
     variables, _, late_loss = jax.lax.fori_loop(
         0,
-        # One by one, each model stops when it is done; side by side they go in step.
-        plan.steps if one_by_one or recipe.varies else len(plan.row),
+        # One by one, each model stops when it is done; side by side they go in step,
+        # and those that are done stand still.
+        plan.steps if one_by_one else len(plan.row),
         step,
         (variables, optimizer.init(variables), jnp.float32(0)),
     )

@@ -1,5 +1,6 @@
 """A population on disk: a manifest with its recipe, and chunks, there or not."""
 
+import contextlib
 import operator
 import os
 import shutil
@@ -7,13 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bdjax.storage import checkpoint, files
+from bdjax.storage import checkpoint, files, lock, manifest, processes
 from bdjax.types import PyTree, UserError
-
-_SCHEMA = 1
-_KIND = "bdjax population"
-_MANIFEST = "manifest.json"
-_CHUNKS = "chunks"
 
 
 class ChunkStore:
@@ -27,10 +23,18 @@ class ChunkStore:
       manifest: its manifest, with the caller's JSON under `recipe`.
     """
 
-    def __init__(self, directory: Path, manifest: dict[str, Any], *, writable: bool):
+    def __init__(
+        self,
+        directory: Path,
+        manifest_json: dict[str, Any],
+        *,
+        writable: bool,
+        held: lock.Lock | None = None,
+    ):
         self.directory = directory
-        self.manifest = manifest
+        self.manifest = manifest_json
         self._writable = writable
+        self._lock = held
         self._writer: checkpoint.Writer | None = None
         self._pending: int | None = None
 
@@ -39,15 +43,25 @@ class ChunkStore:
         """What the caller gave to `open_population`, as JSON holds it."""
         return self.manifest["recipe"]
 
+    @property
+    def ids(self) -> range:
+        """The models that the population is to have."""
+        return range(*self.manifest["ids"])
+
+    def chunks_of(self, ids: range) -> range:
+        """The chunks that hold the models `ids`: `n` begins at `n * chunk_size`."""
+        size = self.recipe["chunk_size"]
+        return range(ids.start // size, -(-ids.stop // size))
+
     def path(self, n: int) -> Path:
         """The directory of chunk `n`, whether or not it is committed."""
         if (n := operator.index(n)) < 0:
             raise ValueError(f"chunk {n}: chunks count from 0")
-        return self.directory / _CHUNKS / str(n)
+        return self.directory / manifest.CHUNKS / str(n)
 
     def committed(self) -> list[int]:
         """Lists the chunks that are done, by any process, in ascending order."""
-        chunks = self.directory / _CHUNKS
+        chunks = self.directory / manifest.CHUNKS
         names = os.listdir(chunks) if chunks.is_dir() else []
         # A save that was killed leaves a directory with a longer name.
         return sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)))
@@ -69,11 +83,7 @@ class ChunkStore:
         """
         path = self._writable_path(n)
         self.wait()
-        if path.exists():
-            raise UserError(
-                f"chunk {n} is already in {path}; delete that directory to train it "
-                "again"
-            )
+        _refuse_committed(n, path)
         if self._writer is None:
             self._writer = checkpoint.Writer()
         self._pending = n
@@ -142,13 +152,47 @@ class ChunkStore:
             path.rename(trash)
             shutil.rmtree(trash)
 
+    def copy(self, n: int, source: "ChunkStore") -> None:
+        """Commits chunk `n` as another population of the same recipe has it.
+
+        A kill leaves the whole chunk or none: the copy is read back and compared with
+        its checksums before it counts.
+
+        Args:
+          n: the chunk, committed in `source` and not here.
+          source: where it is copied from.
+
+        Raises:
+          UserError: the chunk is already committed, cannot be written, or the copy is
+            damaged.
+          RuntimeError: the population was opened by `read_population`.
+        """
+        path = self._writable_path(n)
+        self.wait()
+        _refuse_committed(n, path)
+        fresh = path.with_name(f"{n}.copy")
+        try:
+            if fresh.exists():  # of a copy that was killed
+                shutil.rmtree(fresh)
+            _copy_files(source.path(n), fresh)
+            fix = "check the disk and run again"
+            what = f"the copy of chunk {n} of {source.directory}"
+            checkpoint.read_tree(fresh, what=what, fix=fix)
+            fresh.rename(path)
+        except OSError as error:
+            raise _not_written(n, path, error) from error
+
     def size_bytes(self) -> int:
         """Adds up the sizes of all files of the population."""
         self.wait()
-        return sum(f.stat().st_size for f in self.directory.rglob("*") if f.is_file())
+        total = 0
+        for file in self.directory.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # a save is just done
+                total += file.stat().st_size if file.is_file() else 0
+        return total
 
     def close(self) -> None:
-        """Waits for the chunk in flight and frees the threads.
+        """Waits for the chunk in flight; frees the threads and the directory.
 
         Raises:
           UserError: that chunk could not be written.
@@ -157,8 +201,12 @@ class ChunkStore:
             self.wait()
         finally:
             if self._writer is not None:
-                self._writer.close()
+                # Where a commit failed, orbax may say so once more: `wait` has.
+                with contextlib.suppress(Exception):
+                    self._writer.close()
                 self._writer = None
+            if self._lock is not None:
+                self._lock.release()
 
     def __enter__(self) -> "ChunkStore":
         return self
@@ -179,34 +227,39 @@ class ChunkStore:
 
 
 def open_population(
-    directory: str | os.PathLike[str], recipe: dict[str, Any]
+    directory: str | os.PathLike[str], recipe: dict[str, Any], ids: range
 ) -> ChunkStore:
     """Opens a population to add chunks to it: makes it, or resumes one of that recipe.
 
+    One job at a time may hold it open. Under `jax.distributed` all processes of the job
+    call this together; the first one makes and holds it for all.
+
     Args:
       directory: the population's directory; missing, empty, or a population already.
-      recipe: everything that the chunks follow from, as `files.json_text` takes it.
+      recipe: everything that the chunks follow from, as `files.json_text` takes it;
+        its `chunk_size` is the number of models a chunk.
+      ids: the models that it is to have, beside those that it was to have before.
 
     Returns:
       The store.
 
     Raises:
-      UserError: the directory holds something else, its manifest is damaged or of a
-        newer bdjax, or its recipe differs (the first field that does is named).
+      UserError: the directory holds something else, another job holds it, its manifest
+        is damaged or of a newer bdjax, its recipe differs (the first field that does is
+        named), or the ids leave a gap to those it was to have.
     """
     directory = Path(directory)
-    recipe = files.as_json(recipe)
-    if not (directory / _MANIFEST).exists():
-        _refuse_foreign(directory)
-        manifest = {**files.header(_SCHEMA, _KIND), "recipe": recipe}
-        files.write_json(directory / _MANIFEST, manifest)
-    manifest = _read_manifest(directory)
-    if difference := files.difference("recipe", manifest["recipe"], recipe):
-        raise UserError(
-            f"{directory}: {difference}; use another directory or the same recipe"
-        )
-    (directory / _CHUNKS).mkdir(exist_ok=True)
-    return ChunkStore(directory, manifest, writable=True)
+    held = None
+    if processes.is_first():
+        manifest.refuse_foreign(directory)
+        held = lock.Lock(directory)
+        try:
+            manifest.claim(directory, files.as_json(recipe), ids)
+        except BaseException:
+            held.release()
+            raise
+    processes.barrier(f"opened {directory}")
+    return ChunkStore(directory, manifest.read(directory), writable=True, held=held)
 
 
 def read_population(directory: str | os.PathLike[str]) -> ChunkStore:
@@ -222,30 +275,27 @@ def read_population(directory: str | os.PathLike[str]) -> ChunkStore:
       UserError: there is no population, or its manifest is damaged or of a newer bdjax.
     """
     directory = Path(directory)
-    if not (directory / _MANIFEST).exists():
+    return ChunkStore(directory, manifest.read(directory), writable=False)
+
+
+def _refuse_committed(n: int, path: Path) -> None:
+    if path.exists():
         raise UserError(
-            f"no population in {directory}: it has no {_MANIFEST}; check the path"
+            f"chunk {n} is already in {path}; delete that directory to train it again"
         )
-    return ChunkStore(directory, _read_manifest(directory), writable=False)
 
 
-def _read_manifest(directory: Path) -> dict[str, Any]:
-    return files.read_header(
-        directory / _MANIFEST, schema=_SCHEMA, kind=_KIND, fields={"recipe": dict}
-    )
-
-
-def _refuse_foreign(directory: Path) -> None:
-    """Raises unless `directory` is missing or as empty as a kill at birth leaves it."""
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file; choose a directory for the population")
-    if directory.is_dir():
-        for entry in directory.iterdir():
-            if not files.is_temporary(entry):
-                raise UserError(
-                    f"{directory} holds {entry.name} and no {_MANIFEST}, so it is no "
-                    "population; choose an empty directory"
-                )
+def _copy_files(source: Path, target: Path) -> None:
+    """Copies a directory and waits for the disk: what is renamed next must be whole."""
+    target.mkdir()
+    for entry in sorted(source.iterdir()):
+        if entry.is_dir():
+            _copy_files(entry, target / entry.name)
+            continue
+        with open(entry, "rb") as read, open(target / entry.name, "wb") as write:
+            shutil.copyfileobj(read, write, 1 << 20)
+            write.flush()
+            os.fsync(write.fileno())
 
 
 def _not_written(n: int, path: Path, error: Exception) -> UserError:

@@ -10,6 +10,7 @@ from bdjax.evaluation.plots.distributions import (
 )
 from bdjax.evaluation.plots.images import query_images, trigger_samples
 from bdjax.evaluation.plots.roc import roc_curves
+from bdjax.evaluation.plots.scaling import wall_times
 from bdjax.evaluation.plots.style import kind_colors, save
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "save",
     "score_histograms",
     "trigger_samples",
+    "wall_times",
 ]

@@ -1,0 +1,265 @@
+"""The populations of an experiment: data, specifications, training."""
+
+import contextlib
+import dataclasses
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from bdjax import data, storage, telemetry
+from bdjax.attacks import get_attack
+from bdjax.data import Dataset, Splits
+from bdjax.experiments.config import MNTDConfig
+from bdjax.population import (
+    Examples,
+    Population,
+    PopulationSpec,
+    Quality,
+    load_population,
+    train_population,
+)
+from bdjax.tasks import Task, get_task
+
+Wanted = tuple[PopulationSpec, range]
+
+
+def load_data(config: MNTDConfig) -> tuple[Dataset, Splits]:
+    """The data set and who holds which of its rows.
+
+    Raises:
+      UserError: the source or the sizes are at fault.
+    """
+    dataset = _load(config, get_task(config.task))
+    splits = data.make_splits(
+        dataset,
+        defender=config.data.defender,
+        attacker=config.data.attacker,
+        test=config.data.test,
+        seed=config.seed,
+        mode=config.data.split,
+    )
+    return dataset, splits
+
+
+def _load(config: MNTDConfig, task: Task) -> Dataset:
+    with contextlib.ExitStack() as stack:
+        bars: list[telemetry.Progress] = []
+
+        def progress(done: int, total: int) -> None:
+            if not bars:  # sources that are quick do not report
+                bar = telemetry.progress("reading data", total=total, unit="rows")
+                bars.append(stack.enter_context(bar))
+            bars[0].advance(done - bars[0].done)
+
+        return data.load(
+            config.data.source,
+            name=task.name,
+            num_classes=task.num_classes,
+            shape=task.shape,
+            path=config.data.path or None,
+            progress=progress,
+        )
+
+
+def specs(config: MNTDConfig) -> list[Wanted]:
+    """Every population of the experiment, and the ids of its models.
+
+    Raises:
+      UserError: an attack or a recipe is at fault.
+    """
+    counts, attack = config.population, config.population.shadow_attack
+    shadow = config.shadow.recipe(config.data.defender)
+    target = config.target.recipe(config.data.attacker)
+    kinds = [
+        ("shadow", "benign", shadow, counts.shadows),
+        ("shadow", attack, shadow, counts.shadows),
+        ("validation", "benign", shadow, counts.validation),
+        ("validation", attack, shadow, counts.validation),
+        ("target", "benign", target, counts.targets),
+        *(("target", a, target, counts.targets) for a in counts.target_attacks),
+    ]
+    wanted = []
+    for role, name, recipe, count in kinds:
+        get_attack(name, task=config.task, locations=counts.locations)  # or UserError
+        spec = PopulationSpec(
+            task=config.task,
+            role=role,
+            attack=name,
+            recipe=recipe,
+            seed=config.seed,
+            locations=counts.locations,
+        )
+        wanted.append((spec, range(count)))
+    return wanted
+
+
+def directory(workdir: Path, spec: PopulationSpec) -> Path:
+    """Where a run keeps a population."""
+    return workdir / "populations" / spec.name
+
+
+def load(workdir: Path, wanted: list[Wanted]) -> dict[str, Population]:
+    """Reads trained populations back, by name.
+
+    Raises:
+      UserError: one is incomplete or damaged.
+    """
+    return {
+        spec.name: load_population(directory(workdir, spec), ids)
+        for spec, ids in wanted
+    }
+
+
+class _Silent(telemetry.MetricsWriter):
+    """Of the processes that write nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, event: str, /, **fields: Any) -> None:
+        del event, fields
+
+    def close(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def open_metrics(workdir: Path) -> Iterator[telemetry.MetricsWriter]:
+    """The run's ``metrics.jsonl``, which only the first process writes.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    first = storage.is_first()
+    with (
+        telemetry.MetricsWriter(workdir / "metrics.jsonl") if first else _Silent() as m
+    ):
+        yield m
+
+
+class _Others:
+    """Counts what the other processes commit, for a progress that is of all.
+
+    They do not tell; what counts as done is what is on disk anyhow.
+    """
+
+    def __init__(self, directory: Path, ids: range):
+        self._directory, self._ids, self._seen = directory, ids, 0
+
+    def more(self) -> int:
+        """Models of other processes on disk, beyond those said before."""
+        if jax.process_count() == 1:
+            return 0
+        store = storage.read_population(self._directory)
+        chunks, size = store.chunks_of(self._ids), store.recipe["chunk_size"]
+        mine = chunks[jax.process_index() :: jax.process_count()]
+        models = sum(
+            min(self._ids.stop, (n + 1) * size) - max(self._ids.start, n * size)
+            for n in set(store.committed()) & set(chunks) - set(mine)
+        )
+        more, self._seen = models - self._seen, models
+        return more
+
+
+def train(
+    config: MNTDConfig,
+    wanted: list[Wanted],
+    dataset: Dataset,
+    splits: Splits,
+    workdir: Path,
+    metrics: telemetry.MetricsWriter,
+    *,
+    console: Console,
+) -> None:
+    """Trains what is not on disk yet of ``wanted``, with progress.
+
+    Under ``jax.distributed`` every process trains chunks of its own and says, in a line
+    at the end, how many; the first shows what all of them have committed.
+
+    Args:
+      config: the experiment.
+      wanted: populations and ids.
+      dataset: from :func:`load_data`.
+      splits: likewise.
+      workdir: the run's directory.
+      metrics: gets a line a chunk of this process.
+      console: gets what the user should know.
+
+    Raises:
+      UserError: see :func:`bdjax.population.train_population`.
+    """
+    examples = jax.device_put(Examples(dataset.x, dataset.y))
+    provenance = {
+        "data": dataclasses.asdict(config.data)
+        | {"crc32": _crc32(dataset.x, dataset.y)}
+    }
+    del provenance["data"]["path"]
+    total, trained = sum(len(ids) for _, ids in wanted), 0
+    first = storage.is_first()
+    bars = telemetry.progress("training", total=total, unit="models", enabled=first)
+    with bars as bar:
+        for spec, ids in wanted:
+            others = _Others(directory(workdir, spec), ids)
+
+            def done(
+                models: int,
+                quality: Quality | None,
+                name: str = spec.name,
+                others: _Others = others,
+            ) -> None:
+                nonlocal trained
+                if quality is None:
+                    bar.advance(models + others.more(), now=f"{name} (on disk)")
+                    return
+                trained += models
+                means = {k: _mean(v) for k, v in quality._asdict().items()}
+                bar.advance(
+                    models + others.more(), now=name, accuracy=means["accuracy"]
+                )
+                metrics.write("chunk", population=name, models=models, **means)
+
+            defender = spec.role != "target"
+            train_population(
+                directory(workdir, spec),
+                spec,
+                ids,
+                examples=examples,
+                subset_N=splits.defender if defender else splits.attacker,
+                test_N=splits.test,
+                provenance=provenance,
+                execution=config.execution,
+                formulation=config.formulation,
+                callback=done,
+                note=lambda text: _note(console, text),
+            )
+            if more := others.more():
+                bar.advance(more)
+    if jax.process_count() > 1:
+        console.print(
+            f"process {jax.process_index()} of {jax.process_count()} trained {trained} "
+            "models",
+            highlight=False,
+        )
+
+
+def _note(console: Console, text: str) -> None:
+    if storage.is_first():
+        console.print(f"[yellow]note:[/] {text}")
+
+
+def _crc32(*arrays: np.ndarray) -> int:
+    """Tells data sets apart, for resuming."""
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
+    return value
+
+
+def _mean(values: np.ndarray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None

@@ -1,0 +1,197 @@
+"""What one population or one fit of an experiment costs on a device."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from bdjax.attacks import get_attack
+from bdjax.experiments import mntd
+from bdjax.experiments.config import MNTDConfig
+from bdjax.experiments.devices import Device
+from bdjax.mntd import FitConfig
+from bdjax.mntd.classifier import Meta, MetaClassifier
+from bdjax.models import Model, get_model
+from bdjax.population import Examples, PopulationSpec, Recipe, cost
+from bdjax.population.work import Work, count_work, shape_of, tree_bytes
+from bdjax.tasks import Task, get_task
+from bdjax.types import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One population, or one variant's meta-training.
+
+    Attributes:
+      name: such as ``"shadow-jumbo"`` or ``"meta jumbo"``.
+      models: in the population; of meta-training, its repeats.
+      steps: optimiser steps of each, on average.
+      model_steps: all that run, a last chunk's padding included.
+      flops: useful arithmetic.
+      bytes: least that moves from and to memory.
+      disk_bytes: written.
+      seconds: predicted.
+      bound: the part that takes as long.
+      launches: steps that run one after the other.
+    """
+
+    name: str
+    models: int
+    steps: float
+    model_steps: float
+    flops: float
+    bytes: float
+    disk_bytes: int
+    seconds: float
+    bound: str
+    launches: float
+
+
+def networks_of(config: MNTDConfig) -> tuple[Model, Model]:
+    """The network as its useful arithmetic is counted, and as it runs."""
+    task = get_task(config.task)
+    shape = {"input_shape": task.shape, "num_classes": task.num_classes}
+    useful, real = (
+        get_model(task.model, formulation=formulation, **shape)
+        for formulation in ("lax", config.formulation)
+    )
+    return useful, real
+
+
+def examples_of(config: MNTDConfig) -> Examples:
+    """Shapes of the examples that the experiment uses; there may be more."""
+    data, task = config.data, get_task(config.task)
+    return cost.example_shapes(task, data.defender + data.attacker + data.test)
+
+
+def population_row(
+    config: MNTDConfig, spec: PopulationSpec, count: int, *, width: int, device: Device
+) -> Row:
+    """Training, judging and keeping ``count`` models, ``width`` of them at once."""
+    recipe, chunk = spec.recipe, chunk_size(config, count, device)
+    attack = get_attack(spec.attack, task=spec.task, locations=spec.locations)
+    size = config.data.attacker if spec.role == "target" else config.data.defender
+    steps = cost.mean_steps(recipe, attack, size, together=width > 1)
+    useful, useful_judge = _model_work(config, spec.attack, recipe, useful=True)
+    real, real_judge = _model_work(config, spec.attack, recipe, useful=False)
+    # A chunk is trained and kept whole, though fewer models may be asked for; and
+    # devices do equally many of it.
+    chunks, lanes = -(-count // chunk), -(-chunk // device.count)
+    trained = chunks * lanes * device.count
+    flops = trained * (steps * useful.flops + useful_judge.flops)
+    moved = trained * (steps * real.bytes + real_judge.bytes)
+    disk_bytes = cost.population_bytes(networks_of(config)[1], attack, count, chunk)
+    parts = device.limits(
+        flops=flops / device.count,
+        moved=moved / device.count,
+        kind="training",
+        precision=cost.precision_of(recipe),
+    ) | {"disk": disk_bytes / device.disk}
+    bound = max(parts, key=lambda name: parts[name])
+    return Row(
+        name=spec.name,
+        models=count,
+        steps=steps,
+        model_steps=trained * steps,
+        flops=flops,
+        bytes=moved,
+        disk_bytes=disk_bytes,
+        seconds=parts[bound],
+        bound=bound,
+        launches=chunks * math.ceil(lanes / width) * steps,
+    )
+
+
+def chunk_size(config: MNTDConfig, count: int, device: Device) -> int:
+    """Models that are trained and committed together, of a population of ``count``."""
+    chosen = device.count * (4 if device.is_cpu else 256)
+    return config.execution.chunk_size or min(chosen, count)
+
+
+def _model_work(
+    config: MNTDConfig, attack: str, recipe: Recipe, *, useful: bool
+) -> tuple[Work, Work]:
+    """Of one model: a step and its judging, useful or as it runs."""
+    # Of all that a configuration says, tracing takes this; roles have it in common.
+    return _traced(
+        networks_of(config)[0 if useful else 1], config.task, attack, recipe,
+        len(examples_of(config).y), config.data.test,
+    )  # fmt: skip
+
+
+@functools.cache
+def _traced(
+    model: Model, task: str, attack: str, recipe: Recipe, examples: int, tested: int
+) -> tuple[Work, Work]:
+    shapes = cost.example_shapes(get_task(task), examples)
+    poison = get_attack(attack, task=task)
+    return (
+        cost.step_work(model, poison, recipe, shapes),
+        cost.judge_work(model, poison, recipe, shapes, tested),
+    )
+
+
+def meta_row(config: MNTDConfig, variant: str, *, device: Device) -> Row:
+    """All repeats of one variant's fit, which one device does alone.
+
+    Raises:
+      UserError: there is no such variant.
+    """
+    if variant not in mntd.VARIANTS:
+        raise UserError(f"unknown variant {variant!r}; there are {list(mntd.VARIANTS)}")
+    task, counts = get_task(config.task), config.population
+    fit = mntd.fit_config(config, variant)
+    shadows = counts.shadows * (1 if fit.mode == "one_class" else 2)
+    steps = fit.epochs * max(1, shadows // fit.batch_size)
+    asked = fit.epochs * 2 * counts.validation
+    asked += counts.targets * (1 + len(counts.target_attacks))
+    asked += 0 if fit.query_tuning else shadows
+    useful, real = (
+        step * (steps * fit.repeats) + ask * (asked * fit.repeats)
+        for step, ask in (_meta_work(model, task, fit) for model in networks_of(config))
+    )
+    # Its products are float32 whatever the shadows' are.
+    parts = device.limits(
+        flops=useful.flops, moved=real.bytes, kind="meta", precision="float32"
+    )
+    bound = max(parts, key=lambda name: parts[name])
+    return Row(
+        name=f"meta {variant}",
+        models=fit.repeats,
+        steps=steps,
+        model_steps=steps * fit.repeats,
+        flops=useful.flops,
+        bytes=real.bytes,
+        disk_bytes=0,
+        seconds=parts[bound],
+        bound=bound,
+        launches=steps + asked,
+    )
+
+
+def _meta_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:
+    """Of one repeat: an Adam step on a batch of shadows, and asking one model."""
+    classifier = MetaClassifier(fit.hidden, one_class=fit.mode == "one_class")
+    answers = shape_of((fit.queries * task.num_classes,), jnp.float32)
+    weights = jax.eval_shape(
+        classifier.init, jax.eval_shape(lambda: jax.random.key(0)), answers
+    )
+    queries = shape_of((fit.queries, *task.shape), jnp.float32)
+    meta = Meta(queries, weights)
+    variables = cost.variables_shapes(model)
+
+    def score(meta, variables):
+        answers = model.apply(variables, meta.queries).ravel()
+        return jnp.asarray(classifier.apply(meta.classifier, answers))
+
+    ask = count_work(score, meta, variables)
+    if fit.query_tuning:
+        one = count_work(jax.grad(score), meta, variables)
+    else:
+        one = count_work(
+            jax.grad(lambda w, a: jnp.asarray(classifier.apply(w, a))), weights, answers
+        )
+    step = one * fit.batch_size
+    return Work(step.flops, step.bytes + 7 * tree_bytes(meta)), ask

@@ -1,0 +1,132 @@
+"""Which models a population is made of, and what is known of each."""
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+
+from bdjax import storage, tree
+from bdjax.attacks import Locations, Trigger
+from bdjax.population.recipe import Recipe
+from bdjax.population.train import Quality
+from bdjax.types import UserError, Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class PopulationSpec:
+    """Which models a population is made of; with the data, all they follow from.
+
+    Attributes:
+      task: key in ``bdjax.tasks.TASKS``.
+      role: ``"shadow"``, ``"validation"`` or ``"target"``, say: models of different
+        roles share no randomness.
+      attack: key in ``bdjax.attacks.ATTACKS``; ``"benign"`` for clean models.
+      recipe: how each model is trained.
+      seed: of the experiment.
+      locations: where patches may lie, see :func:`bdjax.attacks.get_attack`.
+    """
+
+    task: str
+    role: str
+    attack: str
+    recipe: Recipe
+    seed: int = 0
+    locations: Locations = "all"
+
+    @property
+    def name(self) -> str:
+        """Such as ``"shadow-jumbo"``."""
+        return f"{self.role}-{self.attack}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Population:
+    """Trained models and what is known of each; all NumPy.
+
+    Attributes:
+      name: such as ``"shadow-jumbo"``.
+      attack: its attack; every model has its own trigger.
+      ids_M: int, what the models are called.
+      variables: stacked variables, leaves ``[M, ...]``.
+      triggers: stacked triggers, leaves ``[M, ...]``.
+      quality: stacked float32 ``[M]``; see :class:`Quality`.
+    """
+
+    name: str
+    attack: str
+    ids_M: np.ndarray
+    variables: Variables = dataclasses.field(repr=False)
+    triggers: Trigger = dataclasses.field(repr=False)
+    quality: Quality = dataclasses.field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids_M)
+
+    def __getitem__(self, models: np.ndarray | slice) -> "Population":
+        """Some of the models: an index array or a slice."""
+        parts = self.ids_M, self.variables, self.triggers, self.quality
+        return Population(self.name, self.attack, *tree.index(parts, models))
+
+    def record(self, i: int) -> dict[str, Any]:
+        """What is known of the ``i``-th model: id, trigger, accuracy, ASR, loss."""
+        trigger, quality = tree.index((self.triggers, self.quality), i)
+        known = trigger._asdict() | quality._asdict()
+        return {"id": int(self.ids_M[i]), "attack": self.attack} | known
+
+    @property
+    def is_trojaned(self) -> bool:
+        """Whether these models were attacked: their poisoning rates are not 0."""
+        return bool(np.any(np.asarray(self.triggers.rate) > 0))
+
+    @property
+    def diverged_ids(self) -> list[int]:
+        """Ids of models whose weights are not finite."""
+        return self.ids_M[np.isnan(self.quality.loss)].tolist()
+
+    def without_diverged(self) -> "Population":
+        """The models that training did not break."""
+        keep = np.flatnonzero(~np.isnan(self.quality.loss))
+        if len(keep) == len(self):
+            return self
+        return self[keep]
+
+
+def load_population(
+    directory: str | os.PathLike[str], ids: range | None = None
+) -> Population:
+    """Reads a population back.
+
+    Args:
+      directory: the population's own directory.
+      ids: the models to read; all that the population is to have if None.
+
+    Raises:
+      UserError: there is none, models are still missing, or a chunk is damaged.
+    """
+    store = storage.read_population(directory)
+    ids = store.ids if ids is None else ids
+    if not ids or ids.step != 1 or ids.start < 0:
+        raise UserError(
+            f"{directory}: asked for models {ids}; ask for 1 or more, from 0 on, in "
+            "steps of 1"
+        )
+    missing = sorted(set(store.chunks_of(ids)) - set(store.committed()))
+    if missing:
+        raise UserError(
+            f"{directory} is incomplete: it lacks chunks {missing} of models "
+            f"{ids.start} to {ids.stop - 1}; resume its training"
+        )
+    chunks = [store.load(n) for n in store.chunks_of(ids)]
+    joined = tree.concatenate(chunks)
+    wanted = np.isin(joined["ids"], np.arange(ids.start, ids.stop))
+    if not wanted.all():  # the last chunk is always trained whole
+        joined = tree.index(joined, np.flatnonzero(wanted))
+    return Population(
+        name=f"{store.recipe['role']}-{store.recipe['attack']}",
+        attack=store.recipe["attack"],
+        ids_M=joined["ids"],
+        variables=joined["variables"],
+        triggers=Trigger(**joined["triggers"]),
+        quality=Quality(**joined["quality"]),
+    )

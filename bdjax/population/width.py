@@ -1,0 +1,75 @@
+"""How many models a device advances at once, by its memory."""
+
+import dataclasses
+
+import jax
+
+from bdjax.attacks import Attack
+from bdjax.models import Model
+from bdjax.population.cost import model_footprint
+from bdjax.population.recipe import Execution, Recipe
+from bdjax.population.train import Examples
+from bdjax.types import UserError
+
+# What is left to the data set, to results on their way to the host and to fragments.
+_SHARE = 0.8
+
+
+def choose_width(
+    model: Model,
+    attack: Attack,
+    recipe: Recipe,
+    examples: Examples,
+    *,
+    chunk_size: int,
+    execution: Execution,
+    limit_bytes: int | None = None,
+) -> int:
+    """Width for training ``chunk_size`` models on the devices of ``execution``.
+
+    One on a CPU, where a model's working set then stays in the cache. Elsewhere the
+    most that fit by the footprint of one (:func:`cost.model_footprint`), rounded down
+    to a divisor of a device's models, since a remainder is compiled apart.
+
+    Args:
+      model: the architecture.
+      attack: whose triggers are applied.
+      recipe: how each is trained.
+      examples: the data set.
+      chunk_size: models trained together, over all devices.
+      execution: the devices; its own width is used if there is one.
+      limit_bytes: memory of a device; asked of the device if None.
+    """
+    devices = execution.local_devices()
+    if execution.width:
+        return execution.width
+    if limit_bytes is None:
+        if devices[0].platform == "cpu":
+            return 1
+        limit_bytes = (devices[0].memory_stats() or {}).get("bytes_limit", 0)
+    models = -(-chunk_size // len(devices))
+    if not limit_bytes:
+        return models  # the backend keeps it secret: halving will find out
+    footprint = model_footprint(model, attack, recipe, examples)
+    most = max(1, min(models, int(_SHARE * limit_bytes) // footprint))
+    return next(width for width in range(most, 0, -1) if models % width == 0)
+
+
+def halved(execution: Execution, error: Exception) -> Execution:
+    """The same execution with half the width.
+
+    Raises:
+      UserError: the width is 1 already.
+    """
+    if execution.width <= 1:
+        raise UserError(
+            "one model does not fit into the device's memory; use a smaller batch_size "
+            "or a larger device"
+        ) from error
+    return dataclasses.replace(execution, width=execution.width // 2)
+
+
+def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
+    """Whether XLA ran out of device memory."""
+    text = str(error)
+    return "RESOURCE_EXHAUSTED" in text or "Out of memory" in text

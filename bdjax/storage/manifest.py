@@ -1,0 +1,97 @@
+"""The manifest of a population: what it is made of, and whose the directory is."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bdjax.storage import files, lock
+from bdjax.types import UserError
+
+_SCHEMA = 2
+_KIND = "bdjax population"
+NAME = "manifest.json"
+CHUNKS = "chunks"
+
+
+def claim(directory: Path, recipe: dict[str, Any], ids: range) -> None:
+    """Makes the manifest, or compares it and widens its ids.
+
+    Raises:
+      UserError: the recipe differs, the ids leave a gap, or the manifest is damaged.
+    """
+    path = directory / NAME
+    wanted = [ids.start, ids.stop]
+    manifest = {**files.header(_SCHEMA, _KIND), "recipe": recipe, "ids": wanted}
+    if path.exists():
+        old = read(directory)
+        if difference := files.difference("recipe", old["recipe"], recipe):
+            raise UserError(
+                f"{directory}: {difference}; use another directory or the same recipe"
+            )
+        manifest = {**old, "ids": _joined(directory, old["ids"], wanted)}
+        if manifest != old:
+            files.write_json(path, manifest)
+    else:
+        files.write_json(path, manifest)
+    (directory / CHUNKS).mkdir(exist_ok=True)
+
+
+def is_begun(directory: str | os.PathLike[str]) -> bool:
+    """Whether anything of a population is there: its manifest, or chunks without."""
+    return any((Path(directory) / name).exists() for name in (NAME, CHUNKS))
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """Reads the manifest of a population.
+
+    Raises:
+      UserError: it is missing, damaged, or of an older or newer bdjax.
+    """
+    if not (directory / NAME).exists():
+        if is_begun(directory):
+            raise UserError(
+                f"{directory} has chunks and no {NAME}, which says what they are; "
+                "restore it, or delete the directory to train all again"
+            )
+        raise UserError(
+            f"no population in {directory}: it has no {NAME}; check the path"
+        )
+    path = directory / NAME
+    fields = {"recipe": dict, "ids": list}
+    if files.read_header(path, schema=_SCHEMA, kind=_KIND, fields={})["schema"] < 2:
+        raise UserError(
+            f"{path}: schema 1 comes from an older bdjax; train again in another "
+            "directory"
+        )
+    manifest = files.read_header(path, schema=_SCHEMA, kind=_KIND, fields=fields)
+    if [type(i) for i in manifest["ids"]] != [int, int]:
+        raise UserError(
+            f"{path} is damaged: ids is {manifest['ids']}, not two numbers; restore "
+            "the file"
+        )
+    return manifest
+
+
+def refuse_foreign(directory: Path) -> None:
+    """Raises unless it is ours, missing, or as empty as a kill at birth leaves it."""
+    if (directory / NAME).exists():
+        return
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} is a file; choose a directory for the population")
+    if directory.is_dir():
+        for entry in directory.iterdir():
+            if not files.is_temporary(entry) and entry.name != lock.NAME:
+                raise UserError(
+                    f"{directory} holds {entry.name} and no {NAME}, so it is no "
+                    "population; choose an empty directory"
+                )
+
+
+def _joined(directory: Path, old: list[int], new: list[int]) -> list[int]:
+    first, last = sorted((old, new))
+    if first[1] < last[0]:
+        raise UserError(
+            f"{directory} has models {old[0]} to {old[1] - 1}; asked for {new[0]} to "
+            f"{new[1] - 1}, which leaves a gap; use another directory or fill the gap"
+        )
+    return [first[0], max(first[1], last[1])]
