@@ -15,7 +15,6 @@ from bdjax.evaluation import Table
 from bdjax.experiments import devices
 from bdjax.experiments.config import MNTDConfig, from_mapping
 from bdjax.experiments.plan import Plan, make_plan, shadow_step
-from bdjax.population import cost
 from launch import common
 
 
@@ -30,7 +29,7 @@ def plan(config: MNTDConfig, name: str, count: int, workdir: Path) -> Plan:
     device = devices.get_device(
         name,
         count=count or config.execution.devices,
-        precision=cost.precision_of(config.shadow.recipe(config.data.defender)),
+        precision=config.shadow.precision,
         working_set=shadow_step(config).memory_bytes,
         directory=workdir,
     )

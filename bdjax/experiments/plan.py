@@ -16,9 +16,8 @@ from bdjax.experiments.devices import Device
 from bdjax.experiments.rows import Row
 from bdjax.models import Model
 from bdjax.population import Examples, Execution, Recipe, cost
+from bdjax.population.width import SHARE, widest
 from bdjax.population.work import tree_bytes
-
-SHARE = 0.8  # share of an accelerator's memory that the width is chosen for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +90,9 @@ def make_plan(config: MNTDConfig, device: Device) -> Plan:
     beside = 4 * tree_bytes(examples) + lanes * (
         step.variables_bytes + 5 * recipe.steps * recipe.batch_size
     )
-    room = max(1, int((SHARE * device.memory_bytes - beside) // step.memory_bytes))
-    width = config.execution.width or (1 if device.is_cpu else room)
-    # A remainder would be compiled apart.
-    width = next(w for w in range(min(width, lanes), 0, -1) if lanes % w == 0)
+    room = int(SHARE * device.memory_bytes - beside)
+    fitting = 1 if device.is_cpu else widest(lanes, room, step.memory_bytes)
+    width = min(config.execution.width or fitting, lanes)
     trained = sum(len(ids) for _, ids in wanted) * step.variables_bytes
     training = beside + width * step.memory_bytes
     memory = max(training, trained)
@@ -104,7 +102,7 @@ def make_plan(config: MNTDConfig, device: Device) -> Plan:
         memory = trained + max(device.count * training, 2 * trained)
     plan = Plan(
         device=device,
-        precision=cost.precision_of(recipe),
+        precision=recipe.precision,
         rows=(
             *(
                 rows.population_row(config, spec, len(ids), width=width, device=device)

@@ -157,7 +157,7 @@ class _Others:
             return 0
         store = storage.read_population(self._directory)
         chunks, size = store.chunks_of(self._ids), store.recipe["chunk_size"]
-        mine = chunks[jax.process_index() :: jax.process_count()]
+        mine = storage.share(chunks, self._directory.name)
         models = sum(
             min(self._ids.stop, (n + 1) * size) - max(self._ids.start, n * size)
             for n in set(store.committed()) & set(chunks) - set(mine)

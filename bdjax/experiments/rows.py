@@ -15,6 +15,7 @@ from bdjax.mntd import FitConfig
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.models import Model, get_model
 from bdjax.population import Examples, PopulationSpec, Recipe, cost
+from bdjax.population.recipe import chunk_size_for
 from bdjax.population.work import Work, count_work, shape_of, tree_bytes
 from bdjax.tasks import Task, get_task
 from bdjax.types import UserError
@@ -87,7 +88,7 @@ def population_row(
         flops=flops / device.count,
         moved=moved / device.count,
         kind="training",
-        precision=cost.precision_of(recipe),
+        precision=recipe.precision,
     ) | {"disk": disk_bytes / device.disk}
     bound = max(parts, key=lambda name: parts[name])
     return Row(
@@ -106,8 +107,8 @@ def population_row(
 
 def chunk_size(config: MNTDConfig, count: int, device: Device) -> int:
     """Models that are trained and committed together, of a population of ``count``."""
-    chosen = device.count * (4 if device.is_cpu else 256)
-    return config.execution.chunk_size or min(chosen, count)
+    chosen = chunk_size_for(count, device.count, cpu=device.is_cpu)
+    return config.execution.chunk_size or chosen
 
 
 def _model_work(

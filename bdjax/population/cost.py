@@ -164,11 +164,6 @@ def population_bytes(model: Model, attack: Attack, count: int, chunk_size: int) 
     return -(-count // chunk_size) * chunk + MANIFEST_BYTES
 
 
-def precision_of(recipe: Recipe) -> str:
-    """The precision of a recipe's products."""
-    return getattr(recipe, "precision", "float32")
-
-
 def mean_steps(recipe: Recipe, attack: Attack, size: int, *, together: bool) -> float:
     """Steps that a model takes on average; side by side, the longest one's."""
     if not recipe.varies:

@@ -99,11 +99,16 @@ class Execution:
             )
         return devices[: self.devices or None]
 
-    def auto_chunk_size(self) -> int:
-        """Models a chunk where ``chunk_size`` is 0.
 
-        On a CPU, few enough for a commit every some seconds; on an accelerator, enough
-        models side by side to keep it busy.
-        """
-        devices = self.local_devices()
-        return len(devices) * (4 if devices[0].platform == "cpu" else 256)
+def chunk_size_for(count: int, devices: int, *, cpu: bool) -> int:
+    """Models a chunk where ``Execution.chunk_size`` is 0.
+
+    On a CPU, few enough for a commit every some seconds; on an accelerator, enough
+    models side by side to keep it busy.
+
+    Args:
+      count: models of the population.
+      devices: local devices that train it.
+      cpu: whether these are a CPU's.
+    """
+    return min(devices * (4 if cpu else 256), count)

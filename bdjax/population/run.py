@@ -14,7 +14,7 @@ import numpy as np
 from bdjax import prng, storage, tree
 from bdjax.attacks import get_attack
 from bdjax.models import Formulation, get_model
-from bdjax.population.recipe import Execution
+from bdjax.population.recipe import Execution, chunk_size_for
 from bdjax.population.stored import PopulationSpec
 from bdjax.population.train import Examples, Quality, train_models
 from bdjax.population.width import choose_width, halved, is_out_of_memory
@@ -103,7 +103,7 @@ def train_population(
         }
 
     with storage.open_population(directory, recipe, ids) as store:
-        mine = store.chunks_of(ids)[jax.process_index() :: jax.process_count()]
+        mine = storage.share(store.chunks_of(ids), spec.name)
         done = set(store.committed())
 
         def models(n: int) -> slice:
@@ -180,4 +180,8 @@ def _chunk_size(
     try:
         return storage.read_population(directory).recipe["chunk_size"]
     except (UserError, KeyError):  # new, or damaged: opening it will say
-        return execution.chunk_size or min(execution.auto_chunk_size(), len(ids))
+        if execution.chunk_size:
+            return execution.chunk_size
+        devices = execution.local_devices()
+        cpu = devices[0].platform == "cpu"
+        return chunk_size_for(len(ids), len(devices), cpu=cpu)

@@ -11,8 +11,17 @@ from bdjax.population.recipe import Execution, Recipe
 from bdjax.population.train import Examples
 from bdjax.types import UserError
 
-# What is left to the data set, to results on their way to the host and to fragments.
-_SHARE = 0.8
+# The rest is left to the data set, to results on their way and to fragments.
+SHARE = 0.8
+
+
+def widest(models: int, room_bytes: int, footprint_bytes: int) -> int:
+    """The most models side by side that fit, at least one.
+
+    A divisor of a device's ``models``, since a remainder would be compiled apart.
+    """
+    most = max(1, min(models, room_bytes // footprint_bytes))
+    return next(width for width in range(most, 0, -1) if models % width == 0)
 
 
 def choose_width(
@@ -28,8 +37,7 @@ def choose_width(
     """Width for training ``chunk_size`` models on the devices of ``execution``.
 
     One on a CPU, where a model's working set then stays in the cache. Elsewhere the
-    most that fit by the footprint of one (:func:`cost.model_footprint`), rounded down
-    to a divisor of a device's models, since a remainder is compiled apart.
+    most that fit by the footprint of one (:func:`cost.model_footprint`).
 
     Args:
       model: the architecture.
@@ -51,8 +59,7 @@ def choose_width(
     if not limit_bytes:
         return models  # the backend keeps it secret: halving will find out
     footprint = model_footprint(model, attack, recipe, examples)
-    most = max(1, min(models, int(_SHARE * limit_bytes) // footprint))
-    return next(width for width in range(most, 0, -1) if models % width == 0)
+    return widest(models, int(SHARE * limit_bytes), footprint)
 
 
 def halved(execution: Execution, error: Exception) -> Execution:

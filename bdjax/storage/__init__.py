@@ -23,6 +23,7 @@ from bdjax.storage.processes import (
     is_first,
     leave,
     part,
+    share,
     watch,
 )
 from bdjax.storage.tensors import load_tensors, save_tensors
@@ -49,6 +50,7 @@ __all__ = [
     "reason",
     "save_tensors",
     "save_tree",
+    "share",
     "watch",
     "write_json",
 ]

@@ -7,6 +7,7 @@ import os
 import platform
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,20 @@ def are_tied() -> bool:
         and jax.process_count() > 1
         and not _parted.is_set()
     )
+
+
+def share(chunks: range, name: str) -> list[int]:
+    """Those of a population's chunks that this process trains.
+
+    Every name begins at another process, so that small populations spread.
+
+    Args:
+      chunks: all that are wanted.
+      name: the population's, the same in all processes.
+    """
+    first = zlib.crc32(name.encode())
+    index, count = jax.process_index(), jax.process_count()
+    return [n for n in chunks if (n + first) % count == index]
 
 
 def barrier(name: str) -> None:
