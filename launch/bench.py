@@ -38,7 +38,7 @@ def sections(name: str, pools: torch_worker.Pools, *, quick: bool) -> list[Secti
     """What the set ``name`` times."""
     matmul = peak.section(peak.QUICK if quick else peak.Size(), pools)
     mnist = population.QUICK if quick else population.Size()
-    cifar = population.QUICK_CIFAR if quick else population.CIFAR
+    cifar = population.CIFAR
     if name == "scaling":
         return []
     if name == "gpu":
@@ -46,12 +46,10 @@ def sections(name: str, pools: torch_worker.Pools, *, quick: bool) -> list[Secti
             dataclasses.replace(size, formulations=("tile", "im2col", "direct"))
             for size in (mnist, cifar)
         )
-    return [
-        matmul,
-        population.section(mnist, pools),
-        population.section(cifar, pools),
-        meta.section(meta.QUICK if quick else meta.Size(), pools),
-    ]
+    sections = [matmul, population.section(mnist, pools)]
+    if not quick:
+        sections.append(population.section(cifar, pools))
+    return [*sections, meta.section(meta.QUICK if quick else meta.Size(), pools)]
 
 
 def bench(out: Path, *, chosen: str, quick: bool, console: Console) -> dict[str, Any]:

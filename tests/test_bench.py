@@ -206,7 +206,6 @@ def test_quick_measures_every_row(tmp_path):
     assert {k: len(rows) for k, rows in found["sections"].items()} == {
         "matmul": 4,
         "training": 9,
-        "training_cifar10": 8,
         "meta-training": 5,
     }
     for rows in found["sections"].values():

@@ -437,7 +437,7 @@ def test_as_a_user_types_it(tmp_path):
         tmp_path, "--config=configs/mntd_mnist.py", "--device=h100", f"--out={out}"
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Predicted for 1 x h100, float32" in done.stdout
+    assert "Predicted for 1 x h100, tf32" in done.stdout
     for word in ("shadow-jumbo", "meta one_class", "2,457,600", "total", "assumed"):
         assert word in done.stdout
     found = json.loads(out.read_text())

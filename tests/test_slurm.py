@@ -51,7 +51,7 @@ def test_the_batch_script_on_a_real_slurm(tmp_path):
         )
         assert job.returncode == 0, job.stderr
         chunks = workdir / "populations" / "shadow-benign" / "chunks"
-        until(lambda: chunks.is_dir() and len(os.listdir(chunks)) >= 4)
+        until(lambda: len(list(chunks.glob("[0-9]"))) >= 4)
         # As --signal does before the time limit, but now.
         number = job.stdout.strip()
         slurm.ask(environment, "scancel", "--signal=TERM", number)

@@ -59,7 +59,6 @@ QUICK = Size(
     steps=15, lax_steps=0, vmap_models=2, vmap_steps=3, compiled=False,
     accelerator_models=32, repeats=3,
 )  # fmt: skip
-QUICK_CIFAR = dataclasses.replace(CIFAR, steps=1, accelerator_models=8)
 
 
 class Bdjax:

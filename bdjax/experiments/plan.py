@@ -90,7 +90,7 @@ def make_plan(config: MNTDConfig, device: Device) -> Plan:
     beside = 4 * tree_bytes(examples) + lanes * (
         step.variables_bytes + 5 * recipe.steps * recipe.batch_size
     )
-    room = int(SHARE * device.memory_bytes - beside)
+    room = max(0, int(SHARE * device.memory_bytes - beside))
     fitting = 1 if device.is_cpu else widest(lanes, room, step.memory_bytes)
     width = min(config.execution.width or fitting, lanes)
     trained = sum(len(ids) for _, ids in wanted) * step.variables_bytes
@@ -115,7 +115,9 @@ def make_plan(config: MNTDConfig, device: Device) -> Plan:
         width=width,
         memory_bytes=memory,
     )
-    return dataclasses.replace(plan, notes=tuple(_notes(plan, lanes, room)))
+    return dataclasses.replace(
+        plan, notes=tuple(_notes(plan, lanes, room // step.memory_bytes))
+    )
 
 
 def _shadow(

@@ -10,11 +10,10 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from bdjax.models import direct, im2col, tile
 from bdjax.models.pool import max_pool
-from bdjax.models.products import XLA_PRECISION, Precision, rounded
+from bdjax.models.products import Precision
 
 Formulation = Literal["auto", "tile", "im2col", "direct", "lax"]
 FORMULATIONS = ("auto", "tile", "im2col", "direct", "lax")
@@ -79,9 +78,9 @@ def conv_relu(
         y = im2col.conv_relu(x, kernel_KxKxCxF, bias_F, padding, precision)
         y = y.transpose(3, 1, 2, 0)
     else:
-        convolve = _lax if formulation == "lax" else direct.conv
+        convolve = direct.conv if formulation == "direct" else direct.lax_conv
         y = convolve(x_NxHxWxC, kernel_KxKxCxF, padding, precision)
-        y = jax.nn.relu(y + bias_F)
+        y = jax.nn.relu(y.astype(jnp.float32) + bias_F)
     return max_pool(y) if pool else y
 
 
@@ -99,20 +98,3 @@ def fastest(size: int, pool: bool, precision: Precision) -> Formulation:
     if pool and (size >= 5 or half):
         return "tile"
     return "direct" if jax.default_backend() == "cpu" and not half else "im2col"
-
-
-def _lax(
-    x_NxHxWxC: jax.Array,
-    kernel_KxKxCxF: jax.Array,
-    padding: int,
-    precision: Precision,
-) -> jax.Array:
-    y = lax.conv_general_dilated(
-        rounded(x_NxHxWxC, precision),
-        rounded(kernel_KxKxCxF, precision),
-        window_strides=(1, 1),
-        padding=[(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=XLA_PRECISION[precision],
-    )
-    return y.astype(jnp.float32)

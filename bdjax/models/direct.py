@@ -22,15 +22,26 @@ def conv(
     precision: Precision,
 ) -> jax.Array:
     """Convolution of stride 1, float32; see :func:`bdjax.models.conv.conv_relu`."""
-    return _conv(x_NxHxWxC, kernel_KxKxCxF, padding, precision)
+    return lax_conv(x_NxHxWxC, kernel_KxKxCxF, padding, precision, jnp.float32)
 
 
-def _conv(
+def lax_conv(
     x_NxHxWxC: jax.Array,
     kernel_KxKxCxF: jax.Array,
     padding: int,
     precision: Precision,
+    out: jnp.dtype | None = None,
 ) -> jax.Array:
+    """``lax.conv`` of stride 1 on rounded operands, differentiated by JAX.
+
+    Args:
+      x_NxHxWxC: float32.
+      kernel_KxKxCxF: float32.
+      padding: on every side.
+      precision: of the products.
+      out: the result's type; None for that of the operands, which JAX can
+        differentiate.
+    """
     return lax.conv_general_dilated(
         rounded(x_NxHxWxC, precision),
         rounded(kernel_KxKxCxF, precision),
@@ -38,19 +49,19 @@ def _conv(
         padding=[(padding, padding)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=XLA_PRECISION[precision],
-        preferred_element_type=jnp.float32,
+        preferred_element_type=out,
     )
 
 
 def _forward(x, kernel, padding, precision):
-    return _conv(x, kernel, padding, precision), (x, kernel)
+    return conv(x, kernel, padding, precision), (x, kernel)
 
 
 def _backward(padding, precision, operands, grad_NxHxWxF):
     x_NxHxWxC, kernel_KxKxCxF = operands
     flipped = kernel_KxKxCxF[::-1, ::-1].swapaxes(2, 3)
     around = len(kernel_KxKxCxF) - 1 - padding
-    grad_x = _conv(grad_NxHxWxF, flipped, around, precision)
+    grad_x = lax_conv(grad_NxHxWxF, flipped, around, precision, jnp.float32)
     grad_kernel = _kernel_gradient(
         x_NxHxWxC, grad_NxHxWxF, len(kernel_KxKxCxF), padding, precision
     )

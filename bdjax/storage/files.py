@@ -59,13 +59,25 @@ def write_json(path: str | os.PathLike[str], obj: Any) -> None:
       TypeError: something in `obj` has no JSON form; the old file stays.
       UserError: the file cannot be written there.
     """
+    write_bytes(path, (json_text(obj, indent=2) + "\n").encode())
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes `data` so that `path` never holds half of it.
+
+    Args:
+      path: the file; its folder is made where missing, an old file is replaced.
+      data: what to write.
+
+    Raises:
+      UserError: the file cannot be written there.
+    """
     path = Path(path)
-    text = json_text(obj, indent=2) + "\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

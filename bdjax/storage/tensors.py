@@ -1,6 +1,5 @@
 """Single files of named arrays in the safetensors format, which any framework reads."""
 
-import contextlib
 import os
 import zlib
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from bdjax.storage import checkpoint
+from bdjax.storage import checkpoint, files
 from bdjax.types import UserError
 
 
@@ -26,26 +25,11 @@ def save_tensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray])
     Raises:
       UserError: the file cannot be written there.
     """
-    path = Path(path)
     # Copied because the format takes the buffer as it lies, whatever its strides.
     data = safetensors.numpy.save(
         {k: np.array(a, order="C") for k, a in arrays.items()}
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}; mend this or choose another "
-            "place"
-        ) from error
+    files.write_bytes(path, data)
     return zlib.crc32(data)
 
 
