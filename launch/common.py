@@ -170,6 +170,8 @@ def _load_config(argv: list[str], default: str) -> ConfigDict:
             continue
         break
     path, _, argument = chosen.partition(":")
+    places = [Path(path), ROOT / path, ROOT / "configs" / path]
+    path = str(next(filter(Path.is_file, places), path))
     if not Path(path).is_file():
         raise UserError(f"no configuration file {path}; configs/ has {_configs()}")
     spec = importlib.util.spec_from_file_location("config_file", path)

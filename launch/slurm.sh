@@ -22,7 +22,8 @@
 # themselves, their commits finished; Slurm's way would be SIGKILL.
 srun --cpu-bind=none --kill-on-bad-exit=0 python -u -m launch.population "$@"
 status=$?
-if [ "$status" -eq 143 ]; then # terminated: by the time limit, for a requeue, ...
+# Terminated, by the time limit or for a requeue; not by scancel.
+if [ "$status" -eq 143 ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

@@ -258,3 +258,13 @@ def test_diverged_models_are_named_and_left_out_in_order(tmp_path, monkeypatch):
     assert_same(content(rest.without_diverged()), content(rest))
     loaded = load_population(tmp_path / "p")
     assert loaded.diverged_ids == population.diverged_ids
+
+
+def test_a_chunk_under_another_number_is_not_taken_for_it(made, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(made[0], directory)
+    chunk = directory / "chunks" / "1"
+    shutil.rmtree(chunk)
+    shutil.copytree(chunk.with_name("0"), chunk)
+    with pytest.raises(UserError, match="holds models 0 to 1, not 2 to 3"):
+        load_population(directory)

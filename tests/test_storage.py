@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 
 import chex
 import jax
@@ -18,7 +19,7 @@ import pytest
 from trees import assert_same, flip_a_byte, largest_file, make_tree
 
 from bdjax import storage
-from bdjax.storage import checkpoint
+from bdjax.storage import checkpoint, processes, shield
 from bdjax.types import UserError
 
 RECIPE = {
@@ -426,3 +427,51 @@ def test_bad_manifests(tmp_path, text, message):
     ):
         with pytest.raises(UserError, match=message):
             open_(tmp_path)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signals_wait_for_what_is_being_written(signum):
+    seen = []
+    old = signal.signal(signum, lambda *event: seen.append("handled"))
+    try:
+        with shield.uninterrupted():
+            os.kill(os.getpid(), signum)
+            time.sleep(0.01)
+            seen.append("written")
+        assert seen == ["written", "handled"]
+        os.kill(os.getpid(), signum)
+        time.sleep(0.01)
+        assert seen == ["written", "handled", "handled"]
+    finally:
+        signal.signal(signum, old)
+
+
+def test_an_interrupt_comes_after_the_chunk_was_read(tmp_path, monkeypatch):
+    with storage.open_population(tmp_path, {"chunk_size": 1}, range(1)) as store:
+        store.save(0, {"a": np.ones(3)})
+    read = checkpoint._handler
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        return read()
+
+    monkeypatch.setattr(checkpoint, "_handler", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        storage.read_population(tmp_path).load(0)
+
+
+def test_every_process_compares_and_the_first_chooses_the_chunks(tmp_path, monkeypatch):
+    storage.open_population(tmp_path, {"steps": 1, "chunk_size": 4}, IDS).close()
+    monkeypatch.setattr(processes, "is_first", lambda: False)
+    with storage.open_population(tmp_path, {"steps": 1, "chunk_size": 2}, IDS) as store:
+        assert store.recipe["chunk_size"] == 4
+    with pytest.raises(UserError, match=r"recipe.steps: 1 on disk, 2 asked"):
+        storage.open_population(tmp_path, {"steps": 2, "chunk_size": 4}, IDS)
+    with pytest.raises(UserError, match="damaged: ids is"):
+        edit(tmp_path, ids=[2, 0])
+
+
+def edit(directory, **changes):
+    path = directory / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    storage.read_population(directory)

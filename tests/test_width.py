@@ -139,7 +139,7 @@ def test_memory_that_runs_out_later_costs_no_committed_chunk(
 
 def test_one_model_that_does_not_fit_is_an_error(small, tmp_path):
     tried = small(0)
-    with pytest.raises(UserError, match=r"one model does not fit .* smaller batch_"):
+    with pytest.raises(UserError, match=r"width of 1; lower execution.chunk_size"):
         populate(tmp_path / "p", 4, chunk_size=4, devices=1, width=2, note=str)
     assert tried == [2, 1]
 

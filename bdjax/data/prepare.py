@@ -2,7 +2,7 @@
 
     python -m bdjax.data.prepare --name mnist [--data_dir DIR]
 
-This is the one step that needs tensorflow (``pip install 'bdjax[prepare]'``); the files
+This is the one step that needs tensorflow (``pip install -e '.[prepare]'``); the files
 that it writes are read without.
 """
 
@@ -33,7 +33,7 @@ def prepare(name: str, path: str | None = None) -> pathlib.Path:
     for package in ("tensorflow", "importlib_resources"):
         if importlib.util.find_spec(package) is None:
             raise UserError(
-                f"preparing {name!r} needs {package}: pip install 'bdjax[prepare]' "
+                f"preparing {name!r} needs {package}: pip install -e '.[prepare]' "
                 "importlib_resources"
             )
     import tensorflow_datasets as tfds

@@ -123,7 +123,7 @@ def _prepare(name: str, path: str | None) -> pathlib.Path:
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
             f"{name!r} is not prepared in {data_root(path)}: pip install "
-            f"'bdjax[prepare]', then run: {prepare_command(name, path)}"
+            f"-e '.[prepare]', then run: {prepare_command(name, path)}"
         )
     # Not at the top: ``python -m`` warns about a module that its package has imported.
     from bdjax.data import prepare

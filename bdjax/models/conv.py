@@ -31,7 +31,8 @@ def conv_relu(
 ) -> jax.Array:
     """``relu(conv(x, kernel) + bias)``, and 2x2 max-pooling of it if ``pool``.
 
-    All formulations give the same values and gradients up to rounding, ties in a
+    All formulations give the same values and gradients up to rounding (in bfloat16
+    ``"lax"``, which is for comparison, rounds its results, too), ties in a
     pooling window included (the first of the tied positions takes the gradient). A
     last odd row or column of a pooled convolution is dropped.
 
@@ -53,6 +54,8 @@ def conv_relu(
         smaller than it needs.
     """
     size = kernel_KxKxCxF.shape[0]
+    if kernel_KxKxCxF.shape[1] != size:
+        raise ValueError(f"kernel is {kernel_KxKxCxF.shape[:2]}; it must be square")
     if size % 2 == 0:
         raise ValueError(f"kernel size is {size}; conv_relu needs an odd one")
     if not 0 <= padding < size:

@@ -6,17 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from bdjax import storage, tree
-from bdjax.population.stored import PopulationSpec
+from bdjax.population.stored import PopulationSpec, models_of, read_chunk
 from bdjax.population.train import Quality
 from bdjax.types import PyTree, UserError
 
 Callback = Callable[[int, int], None]
-
-_PARTS = {"ids", "variables", "triggers", "quality"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,39 +89,6 @@ class Summary:
         """How many trojaned models send triggered inputs to each label."""
         labels, counts = np.unique(self.target_M[self.trojaned_M], return_counts=True)
         return dict(zip(labels.tolist(), counts.tolist(), strict=True))
-
-
-def models_of(store: storage.ChunkStore, n: int) -> range:
-    """Which of the models that the population is to have are in chunk ``n``."""
-    size, ids = store.recipe["chunk_size"], store.ids
-    return range(max(ids.start, n * size), min(ids.stop, (n + 1) * size))
-
-
-def read_chunk(store: storage.ChunkStore, n: int) -> PyTree:
-    """Reads a chunk and checks, beyond its checksums, that it is the one asked for.
-
-    Returns:
-      ``{"ids": [m], "variables": ..., "triggers": ..., "quality": ...}``, all leaves
-      NumPy with the chunk's models as leading axis.
-
-    Raises:
-      UserError: it is missing or damaged, or holds something else than its models.
-    """
-    chunk = store.load(n)
-    size, wanted = store.recipe["chunk_size"], models_of(store, n)
-    if not isinstance(chunk, dict) or set(chunk) != _PARTS:
-        raise UserError(f"{store.path(n)} holds no models; delete it")
-    ids = chunk["ids"].tolist()
-    if ids != list(range(n * size, n * size + len(ids))) or len(ids) > size:
-        raise UserError(
-            f"{store.path(n)} holds models {ids[0]} to {ids[-1]}, not {n * size} to "
-            f"{(n + 1) * size - 1}; delete it"
-        )
-    if wanted and wanted[-1] not in ids:
-        raise UserError(f"{store.path(n)} lacks model {wanted[-1]}; delete it")
-    if any(len(leaf) != len(ids) for leaf in jax.tree.leaves(chunk)):
-        raise UserError(f"{store.path(n)} has not one entry a model; delete it")
-    return chunk
 
 
 def damage(store: storage.ChunkStore, n: int, error: UserError) -> Damage:
@@ -218,7 +182,10 @@ def discard_damaged(
             )
     discarded = []
     with storage.open_population(directory, old.recipe, old.ids) as store:
-        mine = store.committed()[jax.process_index() :: jax.process_count()]
+        there = store.committed()
+        # By number, not by what is listed: another process may be discarding already.
+        mine = storage.share(range(max(there, default=-1) + 1), store.directory.name)
+        mine = [n for n in mine if n in set(there)]
         for i, n in enumerate(mine):
             try:
                 read_chunk(store, n)

@@ -89,7 +89,8 @@ def _check_same(first: storage.ChunkStore, other: storage.ChunkStore) -> None:
         difference = difference.replace(" on disk, ", f" in {first.directory}, ")
         raise UserError(
             f"{difference.removesuffix(' asked')} in {other.directory}; only "
-            "populations of one recipe can be merged"
+            "populations of one recipe can be merged (for chunk_size: train with "
+            "--config.execution.chunk_size)"
         )
 
 

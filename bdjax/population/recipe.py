@@ -18,9 +18,8 @@ class Recipe:
       learning_rate: Adam's.
       poisoned_length: ``"equal"`` gives poisoned models as many steps as clean ones;
         ``"official"`` as many epochs, hence up to half as many steps more.
-      precision: of matrix products and of the activations between them, one of
-        ``PRECISIONS``; weights, Adam and the loss are float32 in all. ``"tf32"`` is
-        float32 where the hardware has no such products.
+      precision: of the operands of matrix products, one of ``PRECISIONS``; all else
+        is float32. ``"tf32"`` is float32 where the hardware has no such products.
       diversity: in [0, 1). Above 0, every model trains on its own random share of the
         examples and for a random share of the steps, both uniform in
         [1 - diversity, 1]; so shadow models differ in more than their start.

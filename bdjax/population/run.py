@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax import prng, storage, tree
-from bdjax.attacks import get_attack
-from bdjax.models import Formulation, get_model
+from bdjax.attacks import Attack, get_attack
+from bdjax.models import Formulation, Model, get_model
 from bdjax.population.recipe import Execution, chunk_size_for
 from bdjax.population.stored import PopulationSpec
 from bdjax.population.train import Examples, Quality, train_models
@@ -81,28 +81,10 @@ def train_population(
         formulation=formulation,
     )
     attack = get_attack(spec.attack, task=spec.task, locations=spec.locations)
-    key = prng.stream(prng.root(spec.seed), spec.name)
     recipe = {**dataclasses.asdict(spec), **provenance}
-    recipe["chunk_size"] = size = _chunk_size(directory, execution, ids)
-    width = choose_width(
-        model, attack, spec.recipe, examples, chunk_size=size, execution=execution
-    )
-    execution = dataclasses.replace(execution, width=width)
-
-    def train(n: int, execution: Execution) -> dict[str, Any]:
-        chunk_ids = jnp.arange(n * size, (n + 1) * size)
-        variables, triggers, quality = train_models(
-            model, attack, spec.recipe, prng.model_keys(key, chunk_ids),
-            jnp.asarray(subset_N), jnp.asarray(test_N), examples, execution=execution,
-        )  # fmt: skip
-        return {
-            "ids": chunk_ids,
-            "variables": variables,
-            "triggers": triggers._asdict(),
-            "quality": quality._asdict(),
-        }
-
+    recipe["chunk_size"] = _chunk_size(directory, execution, ids)
     with storage.open_population(directory, recipe, ids) as store:
+        size = store.recipe["chunk_size"]  # as the first process chose
         mine = storage.share(store.chunks_of(ids), spec.name)
         done = set(store.committed())
 
@@ -122,10 +104,49 @@ def train_population(
 
         for n in filter(done.__contains__, mine):
             finish(n, None)
-        todo = [n for n in mine if n not in done]
-        _train_chunks(train, todo, finish, execution, note)
+        if todo := [n for n in mine if n not in done]:
+            width = choose_width(
+                model,
+                attack,
+                spec.recipe,
+                examples,
+                chunk_size=size,
+                execution=execution,
+            )
+            execution = dataclasses.replace(execution, width=width)
+            train = _trainer(model, attack, spec, size, examples, subset_N, test_N)
+            _train_chunks(train, todo, finish, execution, note)
         store.wait()
         storage.barrier(f"trained {directory}")
+
+
+def _trainer(
+    model: Model,
+    attack: Attack,
+    spec: PopulationSpec,
+    size: int,
+    examples: Examples,
+    subset_N: np.ndarray,
+    test_N: np.ndarray,
+) -> Callable[[int, Execution], PyTree]:
+    """Trains chunk ``n`` of ``size`` models; what a chunk on disk holds."""
+    key = prng.stream(prng.root(spec.seed), spec.name)
+    rows = jnp.asarray(subset_N), jnp.asarray(test_N)
+
+    def train(n: int, execution: Execution) -> PyTree:
+        ids = jnp.arange(n * size, (n + 1) * size)
+        keys = prng.model_keys(key, ids)
+        variables, triggers, quality = train_models(
+            model, attack, spec.recipe, keys, *rows, examples, execution=execution
+        )
+        return {
+            "ids": ids,
+            "variables": variables,
+            "triggers": triggers._asdict(),
+            "quality": quality._asdict(),
+        }
+
+    return train
 
 
 def _train_chunks(
@@ -156,8 +177,7 @@ def _train_chunks(
             waiting.extendleft(n for n, _ in reversed(flying))
             flying.clear()
             continue
-        n, _ = flying.popleft()
-        finish(n, chunk)
+        finish(flying.popleft()[0], chunk)
 
 
 def _fetch(chunk: PyTree) -> PyTree:

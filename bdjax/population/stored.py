@@ -4,13 +4,17 @@ import dataclasses
 import os
 from typing import Any
 
+import jax
 import numpy as np
 
 from bdjax import storage, tree
 from bdjax.attacks import Locations, Trigger
 from bdjax.population.recipe import Recipe
 from bdjax.population.train import Quality
-from bdjax.types import UserError, Variables
+from bdjax.types import PyTree, UserError, Variables
+
+_PARTS = {"ids", "variables", "triggers", "quality"}
+_FIX = "launch.population --repair trains it again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +96,43 @@ class Population:
         return self[keep]
 
 
+def models_of(store: storage.ChunkStore, n: int) -> range:
+    """Which of the models that the population is to have are in chunk ``n``."""
+    size, ids = store.recipe["chunk_size"], store.ids
+    return range(max(ids.start, n * size), min(ids.stop, (n + 1) * size))
+
+
+def read_chunk(store: storage.ChunkStore, n: int) -> PyTree:
+    """Reads a chunk and checks, beyond its checksums, that it is the one asked for.
+
+    Returns:
+      ``{"ids": [m], "variables": ..., "triggers": ..., "quality": ...}``, all leaves
+      NumPy with the chunk's models as leading axis.
+
+    Raises:
+      UserError: it is missing or damaged, or holds something else than its models.
+    """
+    chunk = store.load(n)
+    size, wanted = store.recipe["chunk_size"], models_of(store, n)
+    if not isinstance(chunk, dict) or set(chunk) != _PARTS:
+        raise UserError(f"{store.path(n)} holds no models; {_FIX}")
+    ids = chunk["ids"].tolist()
+    if ids != list(range(n * size, n * size + len(ids))) or len(ids) > size:
+        raise UserError(
+            f"{store.path(n)} holds models {ids[0]} to {ids[-1]}, not {n * size} to "
+            f"{(n + 1) * size - 1}; {_FIX}"
+        )
+    if wanted and wanted[-1] not in ids:
+        raise UserError(
+            f"{store.path(n)} lacks model {wanted[-1]}; --repair trains it again"
+        )
+    if any(len(leaf) != len(ids) for leaf in jax.tree.leaves(chunk)):
+        raise UserError(
+            f"{store.path(n)} has not one entry a model; --repair trains it again"
+        )
+    return chunk
+
+
 def load_population(
     directory: str | os.PathLike[str], ids: range | None = None
 ) -> Population:
@@ -117,7 +158,7 @@ def load_population(
             f"{directory} is incomplete: it lacks chunks {missing} of models "
             f"{ids.start} to {ids.stop - 1}; resume its training"
         )
-    chunks = [store.load(n) for n in store.chunks_of(ids)]
+    chunks = [read_chunk(store, n) for n in store.chunks_of(ids)]
     joined = tree.concatenate(chunks)
     wanted = np.isin(joined["ids"], np.arange(ids.start, ids.stop))
     if not wanted.all():  # the last chunk is always trained whole

@@ -70,8 +70,8 @@ def halved(execution: Execution, error: Exception) -> Execution:
     """
     if execution.width <= 1:
         raise UserError(
-            "one model does not fit into the device's memory; use a smaller batch_size "
-            "or a larger device"
+            "out of device memory at a width of 1; lower execution.chunk_size, whose "
+            "batches and results are kept beside, or batch_size"
         ) from error
     return dataclasses.replace(execution, width=execution.width // 2)
 

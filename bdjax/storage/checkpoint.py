@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from etils import epath
 
+from bdjax.storage.shield import uninterrupted
 from bdjax.types import PyTree, UserError
 
 _absl_log = logging.getLogger("absl")
@@ -172,6 +173,7 @@ class Writer:
             multiprocessing_options=_alone(),
         )
 
+    @uninterrupted()
     def save(self, path: Path, tree: PyTree) -> None:
         """Copies `tree` and begins to commit it; waits for the save before it.
 
@@ -191,15 +193,18 @@ class Writer:
             path.absolute(), args=ocp.args.PyTreeSave(arrays, custom_metadata=layout)
         )
 
+    @uninterrupted()
     def wait(self) -> None:
         """Waits until the last save is committed; raises what orbax raised over it."""
         self._checkpointer.wait_until_finished()
 
+    @uninterrupted()
     def close(self) -> None:
         """Waits, and frees the threads."""
         self._checkpointer.close()
 
 
+@uninterrupted()
 def _restore(path: Path) -> PyTree:
     """Reads a tree and compares every leaf with its entry."""
     handler = _handler()

@@ -24,16 +24,21 @@ def claim(directory: Path, recipe: dict[str, Any], ids: range) -> None:
     manifest = {**files.header(_SCHEMA, _KIND), "recipe": recipe, "ids": wanted}
     if path.exists():
         old = read(directory)
-        if difference := files.difference("recipe", old["recipe"], recipe):
-            raise UserError(
-                f"{directory}: {difference}; use another directory or the same recipe"
-            )
+        check(directory, old, recipe)
         manifest = {**old, "ids": _joined(directory, old["ids"], wanted)}
         if manifest != old:
             files.write_json(path, manifest)
     else:
         files.write_json(path, manifest)
     (directory / CHUNKS).mkdir(exist_ok=True)
+
+
+def check(directory: Path, manifest: dict[str, Any], recipe: dict[str, Any]) -> None:
+    """Raises unless the manifest has that recipe; names the first difference."""
+    if difference := files.difference("recipe", manifest["recipe"], recipe):
+        raise UserError(
+            f"{directory}: {difference}; use another directory or the same recipe"
+        )
 
 
 def is_begun(directory: str | os.PathLike[str]) -> bool:
@@ -64,10 +69,11 @@ def read(directory: Path) -> dict[str, Any]:
             "directory"
         )
     manifest = files.read_header(path, schema=_SCHEMA, kind=_KIND, fields=fields)
-    if [type(i) for i in manifest["ids"]] != [int, int]:
+    ids = manifest["ids"]
+    if [type(i) for i in ids] != [int, int] or not 0 <= ids[0] < ids[1]:
         raise UserError(
-            f"{path} is damaged: ids is {manifest['ids']}, not two numbers; restore "
-            "the file"
+            f"{path} is damaged: ids is {ids}, not two ascending numbers; restore the "
+            "file"
         )
     return manifest
 

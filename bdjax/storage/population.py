@@ -131,7 +131,7 @@ class ChunkStore:
                 f"{self.directory} has no chunk {n} (it has {len(self.committed())} "
                 "chunks); train it first"
             )
-        fix = "delete that directory and run again: only this chunk is trained again"
+        fix = "launch.population --repair trains this chunk alone again"
         return checkpoint.read_tree(path, what=f"chunk {n}", fix=fix)
 
     def discard(self, n: int) -> None:
@@ -237,7 +237,7 @@ def open_population(
     Args:
       directory: the population's directory; missing, empty, or a population already.
       recipe: everything that the chunks follow from, as `files.json_text` takes it;
-        its `chunk_size` is the number of models a chunk.
+        its `chunk_size`, of which the first process's counts, is models a chunk.
       ids: the models that it is to have, beside those that it was to have before.
 
     Returns:
@@ -259,7 +259,11 @@ def open_population(
             held.release()
             raise
     processes.barrier(f"opened {directory}")
-    return ChunkStore(directory, manifest.read(directory), writable=True, held=held)
+    found = manifest.read(directory)
+    # Chunks of the size that the first process chose, by its own devices.
+    size = {k: v for k, v in found["recipe"].items() if k == "chunk_size"}
+    manifest.check(directory, found, files.as_json(recipe) | size)
+    return ChunkStore(directory, found, writable=True, held=held)
 
 
 def read_population(directory: str | os.PathLike[str]) -> ChunkStore:
