@@ -209,7 +209,7 @@ def test_not_prepared_without_tensorflow(tmp_path, monkeypatch):
     root = tmp_path / "my data"
     check_error(
         root,
-        "'tiny_digits' is not prepared in .*my data: pip install 'bdjax\\[prepare\\]', "
+        "'tiny_digits' is not prepared in .*my data: pip install -e '.\\[prepare\\]', "
         "then run: python -m bdjax.data.prepare --name tiny_digits --data_dir '.*'",
     )
     assert not root.exists()
