@@ -2,7 +2,8 @@
 
 Everything is measured in this run; ``--quick`` only shows that all parts run. PyTorch
 is optional. ``--set=scaling`` trains populations of growing size and draws their wall
-time; ``--set=gpu`` compares every formulation in every precision on an accelerator.
+time; ``--set=formulations`` compares every formulation in every precision, and
+``--set=gpu`` does so on an accelerator or not at all.
 """
 
 import dataclasses
@@ -31,7 +32,7 @@ from bdjax.types import UserError
 from launch import common
 
 WIDTH = 112  # of the tables in a file or pipe
-SETS = ("default", "scaling", "gpu")
+SETS = ("default", "formulations", "scaling", "gpu")
 
 
 def sections(name: str, pools: torch_worker.Pools, *, quick: bool) -> list[Section]:
@@ -41,7 +42,7 @@ def sections(name: str, pools: torch_worker.Pools, *, quick: bool) -> list[Secti
     cifar = population.CIFAR
     if name == "scaling":
         return []
-    if name == "gpu":
+    if name in ("formulations", "gpu"):
         mnist, cifar = (
             dataclasses.replace(size, formulations=("tile", "im2col", "direct"))
             for size in (mnist, cifar)

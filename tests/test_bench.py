@@ -205,7 +205,7 @@ def test_quick_measures_every_row(tmp_path):
     assert found["complete"]
     assert {k: len(rows) for k, rows in found["sections"].items()} == {
         "matmul": 4,
-        "training": 9,
+        "training_mnist": 9,
         "meta-training": 5,
     }
     for rows in found["sections"].values():

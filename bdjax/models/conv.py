@@ -88,9 +88,10 @@ def conv_relu(
 
 
 def fastest(size: int, pool: bool, precision: Precision) -> Formulation:
-    """The formulation that was measured to be fastest; see ``launch.bench``.
+    """The formulation that was measured to be fastest.
 
-    On an accelerator it is yet a guess: matrix products alone.
+    ``launch.bench --set=formulations`` compares them. On an accelerator it is yet a
+    guess: matrix products alone.
 
     Args:
       size: of the kernel.

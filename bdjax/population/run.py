@@ -16,7 +16,12 @@ from bdjax.attacks import Attack, get_attack
 from bdjax.models import Formulation, Model, get_model
 from bdjax.population.recipe import Execution, chunk_size_for
 from bdjax.population.stored import PopulationSpec
-from bdjax.population.train import Examples, Quality, train_models
+from bdjax.population.train import (
+    Examples,
+    Quality,
+    on_every_device,
+    train_models,
+)
 from bdjax.population.width import choose_width, halved, is_out_of_memory
 from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError
@@ -114,6 +119,7 @@ def train_population(
                 execution=execution,
             )
             execution = dataclasses.replace(execution, width=width)
+            examples = on_every_device(examples, execution)  # once for all chunks
             train = _trainer(model, attack, spec, size, examples, subset_N, test_N)
             _train_chunks(train, todo, finish, execution, note)
         store.wait()

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from bdjax import prng, tree
@@ -17,7 +17,7 @@ from bdjax.attacks import Attack, Trigger
 from bdjax.models import Model
 from bdjax.population.plan import BatchPlan, plan_one
 from bdjax.population.recipe import Execution, Recipe
-from bdjax.types import PRNGKey, Variables
+from bdjax.types import PRNGKey, PyTree, Variables
 
 
 class Examples(NamedTuple):
@@ -209,6 +209,18 @@ def _draw_plans(recipe, keys_M, subset_N, rate_M):
     return jax.vmap(one)(keys_M, rate_M)
 
 
+def _mesh(execution: Execution) -> Mesh:
+    devices = execution.local_devices()
+    return jax.make_mesh(
+        (len(devices),), ("models",), (AxisType.Auto,), devices=devices
+    )
+
+
+def on_every_device(arrays: PyTree, execution: Execution) -> PyTree:
+    """A copy on each device that trains; what is there already stays."""
+    return jax.device_put(arrays, NamedSharding(_mesh(execution), P()))
+
+
 def train_models(
     model: Model,
     attack: Attack,
@@ -229,8 +241,9 @@ def train_models(
       keys_M: one key a model; all its randomness.
       subset_N: int32, rows of ``examples`` to train on.
       test_N: int32, rows of ``examples`` to judge on.
-      examples: the whole data set, on the device once.
-      execution: width and devices. ``M`` is padded to a multiple of the devices.
+      examples: the whole data set; for several calls, see :func:`on_every_device`.
+      execution: width and devices; a width of 0 is one on a CPU and ``M`` elsewhere.
+        ``M`` is padded to a multiple of the devices.
 
     Returns:
       Stacked variables, triggers and qualities, leading axis ``M``.
@@ -239,9 +252,7 @@ def train_models(
     width = execution.width
     if not width:
         width = 1 if devices[0].platform == "cpu" else len(keys_M)
-    mesh = jax.make_mesh(
-        (len(devices),), ("models",), (AxisType.Auto,), devices=devices
-    )
+    mesh = _mesh(execution)
     padded = -(-len(keys_M) // len(devices)) * len(devices)
     keys = keys_M[jnp.minimum(jnp.arange(padded), len(keys_M) - 1)]
     triggers = _draw_triggers(attack, keys)
@@ -255,7 +266,7 @@ def train_models(
     variables, quality = _train_chunk(
         model, applied, recipe, width, mesh,
         place(keys), place(triggers), place(plans),
-        *jax.device_put((test_N, examples), NamedSharding(mesh, P())),
+        *on_every_device((test_N, examples), execution),
     )  # fmt: skip
     real = slice(len(keys_M))
     return tree.index((variables, triggers, quality), real)
