@@ -15,7 +15,7 @@ BELOW = BASE | {
     f"bdjax.{room}"
     for room in (
         "tasks", "models", "data", "attacks", "storage", "telemetry", "evaluation",
-        "mntd", "population",
+        "mntd", "population", "tnd",
     )
 }  # fmt: skip
 # What each room may import of the house; itself and its own modules always.
@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.telemetry": BASE | {"bdjax.storage"},
     "bdjax.evaluation": BASE,
     "bdjax.mntd": BASE | {"bdjax.evaluation", "bdjax.storage", "bdjax.models.layers"},
+    "bdjax.tnd": BASE | {"bdjax.evaluation", "bdjax.storage"},
     "bdjax.population": BASE
     | {"bdjax.tasks", "bdjax.data", "bdjax.models", "bdjax.attacks", "bdjax.storage"},
     "bdjax.experiments": BELOW,

@@ -1,0 +1,161 @@
+"""The one place that runs a solver: cases over devices, iterations in programs."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh
+from jax.sharding import PartitionSpec as P
+
+from bdjax import tree
+from bdjax.tnd.config import Execution
+from bdjax.types import PyTree
+
+Progress = Callable[[int, int], None]
+"""Called as ``progress(iterations_done, iterations_total)``."""
+
+_LOOK_EVERY = 20  # iterations between two looks at whether all cases are done
+
+
+class Problem(Protocol):
+    """One problem for every case (a candidate label, say), solved side by side.
+
+    Hashable, with functions and settings only: equal problems share a compilation.
+    Every leaf of cases and of a state has the K cases as leading axis.
+    """
+
+    @property
+    def length(self) -> int:
+        """Iterations, at most."""
+        ...
+
+    def init(self, cases: PyTree, shared: PyTree) -> Any:
+        """State before the first iteration."""
+        ...
+
+    def step(self, i: jax.Array, state: Any, cases: PyTree, shared: PyTree) -> Any:
+        """One iteration; ``i`` is its number, int32 scalar."""
+        ...
+
+    def done(self, state: Any) -> jax.Array:
+        """Bool ``[K]``: cases whose state no longer changes."""
+        ...
+
+
+def solve(
+    problem: Problem,
+    cases: PyTree,
+    shared: PyTree,
+    *,
+    execution: Execution,
+    progress: Progress | None = None,
+) -> Any:
+    """Iterates a problem to its end.
+
+    Args:
+      problem: what to solve.
+      cases: what the problems differ in, NumPy, leading axis ``[K]``; padded here to
+        whole batches.
+      shared: arrays that all cases see, such as variables and images.
+      execution: batches, devices and stride.
+      progress: told after every program; iterations of all batches together.
+
+    Returns:
+      The final state, NumPy, leading axis ``[K]`` as given.
+    """
+    count, batch = tree.count(cases), _batch(execution, cases)
+    used = execution.local_devices()[:batch]
+    mesh = jax.make_mesh((len(used),), ("cases",), (AxisType.Auto,), devices=used)
+    stride = execution.stride
+    if not stride:
+        stride = 1 if used[0].platform == "cpu" else _LOOK_EVERY
+    starts = range(0, count, batch)
+    total, states = len(starts) * problem.length, []
+    for n, start in enumerate(starts):
+        index = np.minimum(np.arange(start, start + batch), count - 1)
+        some = tree.index(cases, index)
+        state = _init(problem, mesh, some, shared)
+        i = 0
+        while i < problem.length:
+            many = min(stride, problem.length - i)
+            first = jnp.int32(i)
+            state = _advance(problem, many, mesh, first, state, some, shared)
+            looks = i // _LOOK_EVERY
+            i += many
+            if progress:
+                progress(n * problem.length + i, total)
+            if i // _LOOK_EVERY > looks and bool(problem.done(state).all()):
+                break
+        states.append(jax.device_get(state))
+        if progress:
+            progress((n + 1) * problem.length, total)
+    return tree.index(tree.concatenate(states), slice(count))
+
+
+def solve_all(
+    problems: list[tuple[Problem, PyTree]],
+    shared: PyTree,
+    *,
+    execution: Execution,
+    progress: Progress | None = None,
+) -> list[Any]:
+    """:func:`solve` one problem and its cases after the other, under one progress."""
+    batches = [-(-tree.count(c) // _batch(execution, c)) for _, c in problems]
+    lengths = [p.length * n for (p, _), n in zip(problems, batches, strict=True)]
+    states = []
+    for n, (problem, cases) in enumerate(problems):
+        before, total = sum(lengths[:n]), sum(lengths)
+
+        def told(done: int, _: int, before: int = before, total: int = total) -> None:
+            if progress:
+                progress(before + done, total)
+
+        state = solve(problem, cases, shared, execution=execution, progress=told)
+        states.append(state)
+    return states
+
+
+def _batch(execution: Execution, cases: PyTree) -> int:
+    """Cases of a program: whole devices' worth."""
+    count, devices = tree.count(cases), len(execution.local_devices())
+    batch = min(execution.label_batch or count, count)
+    return -(-batch // min(devices, batch)) * min(devices, batch)
+
+
+def _over_cases(mesh: Mesh, function: Callable, axes: tuple[P, ...]) -> Callable:
+    # The loop's carry starts unsharded inside each shard's own cases.
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=axes, out_specs=P("cases"), check_vma=False
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(problem: Problem, mesh: Mesh, cases: PyTree, shared: PyTree) -> Any:
+    return _over_cases(mesh, problem.init, (P("cases"), P()))(cases, shared)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
+def _advance(
+    problem: Problem,
+    many: int,
+    mesh: Mesh,
+    first: jax.Array,
+    state: Any,
+    cases: PyTree,
+    shared: PyTree,
+) -> Any:
+    def local(first, state, cases, shared):
+        if many == 1:  # no loop at all, see Execution.stride
+            return problem.step(first, state, cases, shared)
+        return jax.lax.fori_loop(
+            first,
+            first + many,
+            lambda i, state: problem.step(i, state, cases, shared),
+            state,
+        )
+
+    axes = P(), P("cases"), P("cases"), P()
+    return _over_cases(mesh, local, axes)(first, state, cases, shared)

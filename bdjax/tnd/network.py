@@ -1,0 +1,184 @@
+"""The network under test: what is asked of it, and mistakes found before it runs."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bdjax.types import PyTree, UserError
+
+Apply = Callable[[PyTree, jax.Array], jax.Array]
+"""``apply(variables, x [N, H, W, C]) -> logits [N, T]``, traceable by JAX."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A stranger's network; equal functions and ranges share compilations.
+
+    Attributes:
+      apply: as :data:`Apply`.
+      features: ``features(variables, x) -> activations [N, ...]``; None for logits.
+      value_range: least and greatest value of an image.
+      scale: solvers work on images mapped to [0, scale].
+    """
+
+    apply: Apply
+    features: Apply | None
+    value_range: tuple[float, float]
+    scale: float = 1.0
+
+    def inward(self, x: ArrayLike) -> jax.Array:
+        """Images from the value range to the solver's [0, scale]."""
+        low, high = self.value_range
+        return (jnp.asarray(x) - low) * (self.scale / (high - low))
+
+    def outward(self, x: ArrayLike) -> jax.Array:
+        """Images from the solver's [0, scale] to the value range."""
+        low, high = self.value_range
+        return low + jnp.asarray(x) * ((high - low) / self.scale)
+
+    def logits(self, variables: PyTree, x: jax.Array) -> jax.Array:
+        """Of images ``[..., H, W, C]`` in the solver's range: float32 ``[..., T]``."""
+        return self._ask(self.apply, variables, x)
+
+    def activations(self, variables: PyTree, x: jax.Array) -> jax.Array:
+        """Of the same images, float32 ``[..., D]``: features, or logits without."""
+        return self._ask(self.features or self.apply, variables, x)
+
+    def _ask(self, function: Apply, variables: PyTree, x: jax.Array) -> jax.Array:
+        # One batch for all labels: nothing but the batch axis grows, so that not even
+        # a network of grouped convolutions or batch statistics sees another axis.
+        flat = self.outward(x).reshape(-1, *x.shape[-3:])
+        answers = function(variables, flat)
+        answers = answers.astype(jnp.promote_types(answers.dtype, jnp.float32))
+        return answers.reshape(*x.shape[:-3], -1)
+
+
+def check_range(value_range: tuple[float, float]) -> tuple[float, float]:
+    """The range as floats.
+
+    Raises:
+      UserError: it is empty or not finite.
+    """
+    low, high = map(float, value_range)
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise UserError(
+            f"value_range is {tuple(value_range)}; it must be two finite numbers, the "
+            "less one first, such as (0.0, 255.0)"
+        )
+    return low, high
+
+
+def check_images(images: ArrayLike, value_range: tuple[float, float]) -> np.ndarray:
+    """Images as float32 ``[N, H, W, C]``.
+
+    Raises:
+      UserError: they have another shape or type, are not finite or out of range.
+    """
+    x = np.asarray(images)
+    if x.ndim != 4 or 0 in x.shape:
+        raise UserError(
+            f"images have shape {x.shape}; they must be [N, H, W, C], channels last, "
+            "at least one"
+        )
+    if x.dtype.kind not in "uif":
+        raise UserError(f"images are {x.dtype}; they must be numbers")
+    x = x.astype(np.float32)
+    if not np.isfinite(x).all():
+        raise UserError("images hold NaN or infinite values; give finite pixels")
+    low, high = value_range
+    if x.min() < low or x.max() > high:
+        raise UserError(
+            f"images lie in [{x.min():g}, {x.max():g}], outside value_range "
+            f"({low:g}, {high:g}); give the range that the network takes, or rescale"
+        )
+    return x
+
+
+def check_labels(labels: ArrayLike, images: np.ndarray, num_classes: int) -> np.ndarray:
+    """Labels as int32 ``[N]``.
+
+    Raises:
+      UserError: their number, type or range is wrong, or there are too few classes.
+    """
+    if num_classes < 2:
+        raise UserError(f"num_classes is {num_classes}; it must be at least 2")
+    y = np.asarray(labels)
+    if y.shape != (len(images),) or y.dtype.kind not in "ui":
+        raise UserError(
+            f"labels are {y.dtype} of shape {y.shape}; they must be whole numbers of "
+            f"shape ({len(images)},), one an image"
+        )
+    if y.min() < 0 or y.max() >= num_classes:
+        bad = y[(y < 0) | (y >= num_classes)][0]
+        raise UserError(
+            f"labels hold {bad}; with num_classes {num_classes} they are 0 to "
+            f"{num_classes - 1}"
+        )
+    return y.astype(np.int32)
+
+
+def check_answers(
+    network: Network, variables: PyTree, images: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Asks the network the images, and returns its logits, float32 ``[N, T]``.
+
+    Raises:
+      UserError: JAX cannot trace it, or it answers in another shape, with NaN, or the
+        same for all images.
+    """
+    shape = jax.ShapeDtypeStruct(images.shape, jnp.float32)
+    for name in ("apply", "features"):
+        function = getattr(network, name)
+        if function is not None:
+            answer = _trace(name, function, variables, shape)
+            if name == "apply" and answer.shape != (len(images), num_classes):
+                raise UserError(
+                    f"apply gives shape {answer.shape} for {len(images)} images; it "
+                    f"must be ({len(images)}, {num_classes}), logits of num_classes"
+                )
+            if name == "features" and answer.shape[:1] != (len(images),):
+                raise UserError(
+                    f"features gives shape {answer.shape} for {len(images)} images; "
+                    "its first axis must be theirs"
+                )
+    logits = np.asarray(jax.jit(network.apply)(variables, images), np.float32)
+    if not np.isfinite(logits).all():
+        bad = int((~np.isfinite(logits)).any(1).sum())
+        raise UserError(
+            f"apply gives NaN or infinite logits for {bad} of {len(images)} images; "
+            "check the weights and value_range"
+        )
+    spread = np.ptp(logits, axis=0).max()
+    if len(images) > 1 and spread <= 1e-6 * max(1.0, np.abs(logits).max()):
+        raise UserError(
+            "apply gives the same logits for all images; a constant network has "
+            "nothing to detect: check weights, value_range and preprocessing"
+        )
+    return logits
+
+
+def _trace(
+    name: str, function: Apply, variables: PyTree, shape: jax.ShapeDtypeStruct
+) -> jax.ShapeDtypeStruct:
+    try:
+        answer = jax.eval_shape(function, variables, shape)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a stranger's function may do
+        first = str(error).strip().splitlines()[:1]
+        raise UserError(
+            f"{name} cannot be traced by JAX for images of shape {shape.shape} "
+            f"({type(error).__name__}: {first[0] if first else ''}). This detector needs gradients; for a "
+            "network that only answers, use the black-box detector, bdjax.mntd"
+        ) from error
+    if not isinstance(answer, jax.ShapeDtypeStruct):
+        raise UserError(
+            f"{name} returns {type(answer).__name__}; it must return one array"
+        )
+    if not jnp.issubdtype(answer.dtype, jnp.floating):
+        raise UserError(f"{name} returns {answer.dtype}; it must return floats")
+    return answer

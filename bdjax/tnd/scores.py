@@ -1,0 +1,69 @@
+"""Label scores: from similarities and sizes to one number a label; all NumPy."""
+
+import warnings
+
+import numpy as np
+
+_REAL_AREA = 0.5  # official: a mask below it counts as none
+_NEAR = 1.1  # official: areas up to this times the smallest are re-scored
+
+
+def quantile(similarity_KxN: np.ndarray, q: float) -> np.ndarray:
+    """Quantile over images, NaN left out: ``[K]``; a label without images is -1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a label of NaN only
+        values = np.nanquantile(similarity_KxN, q, axis=1)
+    return np.nan_to_num(values, nan=-1.0)
+
+
+def outlier(size_K: np.ndarray) -> np.ndarray:
+    """How far each size is below the others: log of their median over it, ``[K]``.
+
+    A ratio is free of units, so that it compares networks and norms. The deviation by
+    the MAD that Neural Cleanse takes is not: over ten labels the MAD itself is noise.
+    """
+    logs = np.log(np.maximum(size_K, 1e-6))
+    if len(logs) < 2:
+        return np.zeros(len(logs))
+    others = [np.median(np.delete(logs, k)) for k in range(len(logs))]
+    return np.array(others) - logs
+
+
+def smallest_successful(area_KxS: np.ndarray, hit_KxS: np.ndarray) -> np.ndarray:
+    """Which constant's mask is a label's smallest successful one: int ``[K]``.
+
+    Where all constants failed it is the last.
+    """
+    found = np.where(hit_KxS & (area_KxS > _REAL_AREA), area_KxS, np.inf)
+    last = found.shape[1] - 1
+    return np.where(np.isfinite(found).any(1), found.argmin(1), last)
+
+
+def rescored(
+    similarity_KxSxN: np.ndarray,
+    area_KxS: np.ndarray,
+    first_K: np.ndarray,
+    q: float,
+) -> np.ndarray:
+    """The official code's choice of constant: int ``[K]``.
+
+    Among masks of less than 1.1 times the smallest area of any label (zero areas
+    included, as published), one whose quantile is above the *median* of the label's
+    first similarities replaces them; of several, the last.
+
+    Args:
+      similarity_KxSxN: of every constant's solution.
+      area_KxS: l1 of its mask.
+      first_K: the constant that is scored at first.
+      q: the quantile.
+    """
+    chosen = np.array(first_K)
+    real = area_KxS[area_KxS > _REAL_AREA]
+    if not real.size:
+        return chosen
+    for k, first in enumerate(first_K):
+        bar = quantile(similarity_KxSxN[k, first][None], 0.5)[0]
+        for s in np.flatnonzero(area_KxS[k] < _NEAR * real.min()):
+            if quantile(similarity_KxSxN[k, s][None], q)[0] > bar:
+                chosen[k] = s
+    return chosen

@@ -1,0 +1,386 @@
+"""Our DL-TND: what it finds, that how it runs changes nothing, and bad input."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bdjax import tnd
+from bdjax.tnd import loop, scores
+from bdjax.tnd.network import Network
+from bdjax.tnd.smallest import Case, Images, Smallest
+from bdjax.types import UserError
+
+SHAPE, CLASSES = (8, 8, 2), 4
+# Each class is bright in a quadrant of its own.
+PLACES = [(slice(0, 4), slice(0, 4)), (slice(0, 4), slice(4, 8)),
+          (slice(4, 8), slice(0, 4)), (slice(4, 8), slice(4, 8))]  # fmt: skip
+TARGET = 2
+
+
+def network(trojaned, scale=1.0):
+    """Linear in the quadrants' brightness; the Trojan adds a shortcut by one pixel."""
+    kernel = np.zeros((*SHAPE, CLASSES), np.float32)
+    for k, place in enumerate(PLACES):
+        kernel[(*place, slice(None), k)] = 1.0
+    if trojaned:
+        kernel[7, 7, :, TARGET] = 40.0
+        kernel[7, 7, :, 3] = 0.0
+    return {"kernel": scale * kernel.reshape(-1, CLASSES)}
+
+
+def apply(variables, x):
+    return x.reshape(len(x), -1) @ variables["kernel"]
+
+
+def images(each=3, seed=0, high=1.0):
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(CLASSES), each)
+    x = rng.uniform(0, 0.2, (len(y), *SHAPE))
+    for i, k in enumerate(y):
+        x[(i, *PLACES[k])] += 0.6
+    x[:, 7, 7] = 0
+    return (high * x).astype(np.float32), y
+
+
+FAST = {"iterations": 120, "image_iterations": 40}
+
+
+def detect(variables, x, y, value_range=(0.0, 1.0), execution=None, **fields):
+    return tnd.dl_tnd(
+        apply, variables, x, y, num_classes=CLASSES, value_range=value_range,
+        config=tnd.DLTNDConfig(**FAST | fields),
+        execution=execution or tnd.Execution(devices=1),
+    )  # fmt: skip
+
+
+class TestFinds:
+    def test_the_target_label_and_its_pixel(self):
+        verdict = detect(network(trojaned=True), *images())
+        assert verdict.is_trojaned
+        assert verdict.target_labels == (TARGET,)
+        mask = verdict.mask[TARGET]
+        assert np.unravel_index(mask[..., 0].argmax(), SHAPE[:2]) == (7, 7)
+        assert verdict.mask_area[TARGET] < 2
+        assert verdict.pattern[TARGET, 7, 7] == pytest.approx(1, abs=0.1)
+        assert verdict.success[TARGET] >= 0.9
+
+    def test_nothing_in_a_clean_network(self):
+        clean = detect(network(trojaned=False), *images())
+        assert not clean.is_trojaned
+        assert clean.target_labels == ()
+        assert clean.score < detect(network(trojaned=True), *images()).score / 3
+
+    def test_the_same_in_another_value_range_and_scale_of_logits(self):
+        x, y = images()
+        verdict = detect(network(trojaned=True), x, y)
+        trojaned = network(trojaned=True, scale=1 / 255)
+        moved = detect(trojaned, 255 * x, y, value_range=(0.0, 255.0))
+        np.testing.assert_allclose(moved.mask_area, verdict.mask_area, rtol=0.02)
+        np.testing.assert_allclose(moved.score, verdict.score, atol=0.05)
+        assert moved.pattern.max() > 200
+
+    def test_the_papers_formulation_has_its_smallest_mask_there(self):
+        x, y = images()
+        verdict = detect(
+            network(trojaned=True), x, y, parity="paper", iterations=101,
+            image_iterations=101,
+        )  # fmt: skip
+        assert verdict.mask_area.argmin() == TARGET
+        assert verdict.mask_area[TARGET] < 0.5 * np.median(verdict.mask_area)
+
+
+def test_verdict_is_what_it_says():
+    x, y = images()
+    verdict = detect(network(trojaned=True), x, y)
+    assert verdict.similarity.shape == (CLASSES, len(x))
+    own = verdict.labels[:, None] == y
+    np.testing.assert_array_equal(np.isnan(verdict.similarity), own)
+    np.testing.assert_array_equal(np.isnan(verdict.image_area), own)
+    assert verdict.mask.shape == verdict.pattern.shape == (CLASSES, *SHAPE)
+    assert verdict.accuracy == 1
+    for k in range(CLASSES):
+        others = x[y != k]
+        moved = others + verdict.mask[k] * (verdict.pattern[k] - others)
+        landed = np.asarray(apply(network(trojaned=True), moved)).argmax(1) == k
+        assert landed.mean() == pytest.approx(verdict.success[k])
+        assert landed.mean() >= 0.9
+
+
+class TestSmallest:
+    """Against the same loop in NumPy, on a network whose gradient is by hand."""
+
+    def oracle(self, kernel, x, label, dense, steps, rate, pace=1.1):
+        mask, pattern = np.full((8, 8, 1), 0.05), np.full(SHAPE, 0.5)
+        moments = [np.zeros((8, 8, 1))] * 2 + [np.zeros(SHAPE)] * 2
+        weight, best = 0.01, (np.inf, None)
+        for t in range(1, steps + 1):
+            moved = x + mask * (pattern - x)
+            logits = moved.reshape(len(x), -1) @ kernel
+            share = np.exp(logits - logits.max(1, keepdims=True))
+            share /= share.sum(1, keepdims=True)
+            size = np.sqrt((mask**2).sum()) if dense else mask.sum()
+            ok = (logits.argmax(1) == label).mean() >= 0.9
+            if ok and size < best[0]:
+                best = size, mask
+            share[:, label] -= 1
+            pulled = (share @ kernel.T).reshape(x.shape) / len(x)
+            grads = [
+                (pulled * (pattern - x)).sum((0, 3))[..., None]
+                + weight * (mask / size if dense else 1),
+                (pulled * mask).sum(0),
+            ]
+            moves = []
+            for n, grad in enumerate(grads):
+                moments[2 * n] = 0.5 * moments[2 * n] + 0.5 * grad
+                moments[2 * n + 1] = 0.9 * moments[2 * n + 1] + 0.1 * grad**2
+                mean = moments[2 * n] / (1 - 0.5**t)
+                square = moments[2 * n + 1] / (1 - 0.9**t)
+                moves.append(-rate * mean / (np.sqrt(square) + 1e-8))
+            mask = np.clip(mask + moves[0], 0, 1)
+            pattern = np.clip(pattern + moves[1], 0, 1)
+            weight = weight * pace if ok else weight / pace
+        return best
+
+    @pytest.mark.parametrize("dense", [False, True])
+    def test_is_the_loop_in_numpy(self, dense):
+        with jax.enable_x64(True):
+            x, y = images()
+            weights = {"kernel": network(trojaned=True)["kernel"].astype(float)}
+            problem = Smallest(
+                Network(apply, None, (0.0, 1.0)), True, 60, 0.9, 0.05, early_exit=False
+            )
+            cases = Case(np.arange(CLASSES), np.full(CLASSES, dense))
+            shared = Images(weights, x.astype(float), y)
+            one = tnd.Execution(devices=1)
+            state = loop.solve(problem, cases, shared, execution=one)
+        for k in range(CLASSES):
+            size, mask = self.oracle(
+                weights["kernel"], x[y != k].astype(float), k, dense, 60, 0.05
+            )
+            assert state.size[k, 0] == pytest.approx(size, rel=1e-4)
+            np.testing.assert_allclose(state.best_mask[k, 0], mask, atol=1e-4)
+
+
+DOUBLE = {"kernel": network(trojaned=True)["kernel"].astype(float)}
+
+
+@pytest.fixture(scope="module")
+def reference():
+    with jax.enable_x64(True):
+        return detect(DOUBLE, *images(), execution=tnd.Execution(devices=1))
+
+
+class TestExecution:
+    """How it is run changes nothing."""
+
+    @pytest.mark.parametrize(
+        "execution",
+        [
+            tnd.Execution(label_batch=3, devices=1),  # a short last batch
+            tnd.Execution(devices=3),  # labels padded to whole devices
+            tnd.Execution(stride=7, devices=1),  # inside a compiled loop
+        ],
+        ids=repr,
+    )
+    def test_batches_devices_and_loops(self, execution, reference):
+        # In float64, for rounding grows over the iterations: Adam divides by gradients,
+        # and whether a perturbation succeeds is a matter of yes or no.
+        with jax.enable_x64(True):
+            verdict = detect(DOUBLE, *images(), execution=execution)
+        for name in ("label_scores", "mask_area", "similarity", "mask"):
+            np.testing.assert_allclose(
+                getattr(verdict, name), getattr(reference, name), atol=5e-3
+            )
+        assert verdict.target_labels == reference.target_labels
+
+    def test_the_same_again(self):
+        x, y = images()
+        one, two = (detect(network(trojaned=True), x, y) for _ in range(2))
+        np.testing.assert_array_equal(one.mask, two.mask)
+        assert one.score == two.score
+
+    def test_early_exit_spares_iterations_and_little_else(self):
+        x, y = images()
+        told = {}
+        found = {}
+        for early in (True, False):
+            calls = told[early] = []
+            found[early] = tnd.dl_tnd(
+                apply, network(trojaned=True), x, y, num_classes=CLASSES,
+                value_range=(0, 1),
+                config=tnd.DLTNDConfig(
+                    iterations=400, image_iterations=20, early_exit=early
+                ),
+                execution=tnd.Execution(devices=1),
+                progress=lambda done, total, calls=calls: calls.append((done, total)),
+            )  # fmt: skip
+        assert len(told[True]) < len(told[False]) == 422  # and one for each problem
+        assert told[True][-1] == told[False][-1] == (420, 420)
+        assert [d for d, _ in told[True]] == sorted(d for d, _ in told[True])
+        np.testing.assert_allclose(
+            found[True].mask_area, found[False].mask_area, rtol=0.1
+        )
+
+    def test_compiles_once_for_networks_of_an_architecture(self):
+        x, y = images()
+        traces = []
+
+        def counted(variables, x):
+            traces.append(x.shape)
+            return apply(variables, x)
+
+        def go(variables):
+            return tnd.dl_tnd(
+                counted, variables, x, y, num_classes=CLASSES, value_range=(0, 1),
+                config=tnd.DLTNDConfig(iterations=3, image_iterations=3),
+                execution=tnd.Execution(devices=1),
+            )  # fmt: skip
+
+        go(network(trojaned=True))
+        first = len(traces)
+        go(network(trojaned=False))
+        # Only what the checks look at, which compile nothing.
+        assert len(traces) - first <= 1
+
+
+class TestScores:
+    def test_outlier_is_free_of_units_and_of_the_label_itself(self):
+        sizes = np.array([8.0, 2.0, 4.0, 16.0])
+        found = scores.outlier(sizes)
+        np.testing.assert_allclose(found, scores.outlier(10 * sizes))
+        assert found[1] == pytest.approx(np.log(8 / 2))
+        assert found.argmax() == 1
+
+    def test_smallest_successful(self):
+        area = np.array([[0.0, 9.0, 7.0], [3.0, 5.0, 8.0], [1.0, 2.0, 3.0]])
+        hit = np.array([[True, True, False], [False, True, True], [False] * 3])
+        assert scores.smallest_successful(area, hit).tolist() == [1, 1, 2]
+
+    def test_rescored_prefers_small_masks_that_agree(self):
+        similarity = np.zeros((2, 3, 4))
+        similarity[0, 0], similarity[0, 1], similarity[0, 2] = 0.5, 0.9, 0.99
+        area = np.array([[50.0, 10.5, 12.0], [60.0, 10.0, 70.0]])
+        first = np.array([0, 0])
+        # 10.5 is below 1.1 * 10 and agrees better; 12 agrees best and is not.
+        assert scores.rescored(similarity, area, first, 0.25).tolist() == [1, 0]
+
+
+def bad(expected, *, variables=None, function=apply, **changes):
+    x, y = images()
+    arguments = dict(
+        images=x, labels=y, num_classes=CLASSES, value_range=(0.0, 1.0),
+        config=tnd.DLTNDConfig(**FAST),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=re.escape(expected)) as caught:
+        tnd.dl_tnd(
+            function, variables or network(trojaned=False), **arguments | changes
+        )
+    assert "\n" not in str(caught.value)
+
+
+class TestBadInput:
+    def test_images(self):
+        x, _ = images()
+        bad("outside value_range (0, 1)", images=x * 255)
+        bad("images lie in [-0.5, ", images=x - 0.5)
+        bad("channels last", images=x[0])
+        bad("finite pixels", images=np.where(x > 0.7, np.nan, x))
+        bad("must be numbers", images=x.astype(object))
+        bad("value_range is (1.0, 0.0)", value_range=(1.0, 0.0))
+
+    def test_labels(self):
+        _, y = images()
+        bad("labels hold 4", labels=np.where(y == 3, 4, y))
+        bad("one an image", labels=y[:-1])
+        bad("whole numbers", labels=y.astype(float))
+        bad("num_classes is 1", num_classes=1)
+
+    def test_missing_classes(self):
+        x, y = images()
+        some = np.isin(y, [0, 2, 3])
+        bad("no image of classes [1]", images=x[some], labels=y[some])
+        verdict = detect(network(trojaned=True), x[some], y[some], missing="skip")
+        assert verdict.labels.tolist() == [0, 2, 3]
+        assert verdict.target_labels == (TARGET,)
+        assert "[1]" in verdict.notes[0]
+        only = y == 0
+        bad(
+            "all images are of class 0", images=x[only], labels=y[only],
+            config=tnd.DLTNDConfig(missing="skip"),
+        )  # fmt: skip
+
+    def test_networks(self):
+        broken = {"kernel": np.full_like(network(False)["kernel"], np.nan)}
+        bad("NaN or infinite logits for 12 of 12", variables=broken)
+        constant = {"kernel": np.zeros_like(network(False)["kernel"])}
+        bad("same logits for all images", variables=constant)
+        bad("(12, 4)", function=lambda v, x: apply(v, x)[:, :3])
+        bad("one array", function=lambda v, x: (apply(v, x), x))
+        bad("must return floats", function=lambda v, x: apply(v, x).astype(int))
+
+    def test_functions_that_jax_cannot_trace(self):
+        def outside(variables, x):
+            return np.asarray(x).reshape(len(x), -1) @ variables["kernel"]
+
+        bad("black-box detector, bdjax.mntd", function=outside)
+        bad(
+            "features cannot be traced", features=outside,
+            config=tnd.DLTNDConfig(representation="features"),
+        )  # fmt: skip
+        bad("pass features=", config=tnd.DLTNDConfig(representation="features"))
+
+    def test_low_accuracy_warns(self):
+        x, y = images()
+        with pytest.warns(UserWarning, match="classifies 0% of the given images"):
+            verdict = detect(network(trojaned=False), x, (y + 1) % CLASSES)
+        assert verdict.accuracy == 0
+
+    @pytest.mark.parametrize(
+        ("fields", "expected"),
+        [
+            ({"parity": "offical"}, "unknown parity 'offical'"),
+            ({"iterations": 0}, "iterations is 0"),
+            ({"success": 1.5}, "success is 1.5"),
+            ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+            ({"quantile": -0.1}, "quantile is -0.1"),
+            ({"score": "area"}, "unknown score 'area'"),
+            ({"parity": "official", "score": "size"}, "score 'size' is of parity"),
+            ({"missing": "ignore"}, "unknown missing"),
+            ({"representation": "probabilities"}, "unknown representation"),
+        ],
+    )
+    def test_config(self, fields, expected):
+        with pytest.raises(UserError, match=re.escape(expected)):
+            tnd.DLTNDConfig(**fields)
+
+    def test_execution(self):
+        with pytest.raises(UserError, match="label_batch is -1"):
+            tnd.Execution(label_batch=-1)
+        with pytest.raises(UserError, match="devices is 99; this machine has"):
+            tnd.Execution(devices=99).local_devices()
+
+
+def test_features_are_what_is_compared():
+    x, y = images()
+
+    def features(variables, x):
+        return jnp.stack([apply(variables, x)] * 2, 1)  # [N, 2, 4]
+
+    options = dict(num_classes=CLASSES, value_range=(0.0, 1.0), features=features)
+    answers = [
+        tnd.dl_tnd(
+            apply,
+            network(trojaned=True),
+            x,
+            y,
+            **options,
+            config=tnd.DLTNDConfig(representation=name, **FAST),
+            execution=tnd.Execution(devices=1),
+        )
+        for name in ("logits", "features")
+    ]
+    # Twice the same logits make the same angles.
+    np.testing.assert_allclose(answers[0].similarity, answers[1].similarity, atol=1e-4)
