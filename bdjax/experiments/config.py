@@ -3,13 +3,20 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from bdjax.attacks import Locations
 from bdjax.evaluation import BootstrapConfig
 from bdjax.mntd import FitConfig
 from bdjax.models import Formulation, Precision
 from bdjax.population import Execution, Recipe
+from bdjax.population.recipe import (
+    LATER_FIELDS,
+    Augment,
+    Optimizer,
+    Schedule,
+    without_defaults,
+)
 from bdjax.types import UserError
 
 T = TypeVar("T")
@@ -82,10 +89,14 @@ class TrainConfig:
       steps: optimiser steps; 0 to give ``epochs`` instead.
       epochs: passes over the clean training examples; 0 to give ``steps`` instead.
       batch_size: examples a step.
-      learning_rate: Adam's.
+      learning_rate: the optimiser's, at the start.
       poisoned_length: ``"equal"`` or ``"official"``.
       diversity: how much the models differ in data and length.
       precision: of matrix products, ``"float32"``, ``"tf32"`` or ``"bfloat16"``.
+      optimizer: ``"adam"``, or ``"sgd"`` with momentum.
+      weight_decay: of kernels, part of their gradients.
+      schedule: of the learning rate, ``"constant"`` or ``"cosine"``.
+      augment: ``"none"`` or ``"crop_flip"``.
     """
 
     steps: int = 0
@@ -95,6 +106,10 @@ class TrainConfig:
     poisoned_length: str = "equal"
     diversity: float = 0.0
     precision: Precision = "float32"
+    optimizer: Optimizer = "adam"
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    augment: Augment = "none"
 
     def recipe(self, examples: int) -> Recipe:
         """The recipe for models that train on so many clean examples."""
@@ -110,7 +125,44 @@ class TrainConfig:
             poisoned_length=self.poisoned_length,
             diversity=self.diversity,
             precision=self.precision,
+            optimizer=self.optimizer,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            augment=self.augment,
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, but those that older runs lack only where they are set."""
+        return without_defaults(self, LATER_FIELDS)
+
+
+class Experiment(Protocol):
+    """What any experiment says about its data and populations."""
+
+    @property
+    def task(self) -> str:
+        """Key in ``bdjax.tasks.TASKS``."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Root of all randomness."""
+        ...
+
+    @property
+    def data(self) -> DataConfig:
+        """Source and split."""
+        ...
+
+    @property
+    def execution(self) -> Execution:
+        """Chunks, width, devices."""
+        ...
+
+    @property
+    def formulation(self) -> Formulation:
+        """How convolutions are computed."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +201,8 @@ class MNTDConfig:
         for name in ("execution", "formulation", "bootstrap", "variants"):
             del fields[name]
         del fields["data"]["path"]  # the same data may move; populations know their sum
-        return fields
+        trained = {"shadow": self.shadow.to_dict(), "target": self.target.to_dict()}
+        return fields | trained
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "config") -> T:

@@ -1,16 +1,33 @@
 """The model zoo: Flax Linen networks behind :class:`Model`."""
 
 import functools
+from collections.abc import Callable
+
+import flax.linen as nn
 
 from bdjax.models.base import Model, from_linen
 from bdjax.models.cnn import CIFARNet, MNISTNet
 from bdjax.models.conv import FORMULATIONS, Formulation
+from bdjax.models.preact import PreActResNet
 from bdjax.models.products import PRECISIONS, Precision
+from bdjax.models.resnet import ResNet
+from bdjax.models.vgg import VGG16, AlexNet
 from bdjax.types import UserError
 
-MODELS = {
+_WIDTHS = (64, 128, 256, 512)
+
+# Called with num_classes and formulation. All take images of any shape from 28x28 on;
+# but for the first two and AlexNet they normalise batches, and so have batch_stats.
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "mntd_cifar_cnn": CIFARNet,
     "mntd_mnist_cnn": MNISTNet,
+    "alexnet": AlexNet,
+    "preact_resnet": PreActResNet,
+    "resnet18": functools.partial(ResNet, (2, 2, 2, 2), _WIDTHS),
+    "resnet50": functools.partial(ResNet, (3, 4, 6, 3), _WIDTHS, bottleneck=True),
+    # For a CPU: eight layers, a seventh of mntd_cifar_cnn's time.
+    "thin_resnet": functools.partial(ResNet, (1, 1, 1), (16, 16, 32), stem_stride=2),
+    "vgg16": VGG16,
 }
 
 

@@ -1,4 +1,4 @@
-"""What every other room sees of a network: three pure functions."""
+"""What every other room sees of a network: pure functions."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,18 +17,25 @@ class Model:
 
     Attributes:
       name: what the registry calls it.
-      init: ``init(key) -> variables``, nested dicts of float arrays.
+      init: ``init(key) -> variables``, nested dicts of float arrays: ``"params"``,
+        which are trained, and whatever else the network keeps, such as the running
+        ``"batch_stats"`` of its normalisations.
       apply: ``apply(variables, x, *, train=False, key=None, precision="float32") ->
         logits``; ``x`` is float ``[B, H, W, C]`` in the task's value range, logits
         float ``[B, C]``; precisions are those of :mod:`bdjax.models.products`.
       features: ``features(variables, x) -> activations``, the penultimate layer,
         float ``[B, D]``.
+      train_apply: ``train_apply(variables, x, *, key=None, precision="float32") ->
+        (logits, kept)``, as ``apply(train=True)`` does, and beside the logits all
+        variables but ``"params"`` as they are after the batch; ``{}`` where there are
+        none.
     """
 
     name: str
     init: Callable[[PRNGKey], Variables]
     apply: Callable[..., jax.Array]
     features: Callable[[Variables, jax.Array], jax.Array]
+    train_apply: Callable[..., tuple[jax.Array, Variables]]
 
 
 def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Model:
@@ -44,6 +51,13 @@ def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Mo
         variables = module.init(key, jnp.zeros((1, *input_shape)), train=False)
         return {k: v for k, v in variables.items() if k != "intermediates"}
 
+    def run(variables, x, key, precision, **options):
+        rngs = None if key is None else {"dropout": key}
+        network = module
+        if precision != "float32":  # a module of one's own need not know of others
+            network = module.clone(precision=precision)
+        return network.apply(variables, x, rngs=rngs, **options)
+
     def apply(
         variables: Variables,
         x: jax.Array,
@@ -52,14 +66,24 @@ def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Mo
         key: PRNGKey | None = None,
         precision: Precision = "float32",
     ) -> jax.Array:
-        rngs = None if key is None else {"dropout": key}
-        network = module
-        if precision != "float32":  # a module of one's own need not know of others
-            network = module.clone(precision=precision)
-        return jnp.asarray(network.apply(variables, x, train=train, rngs=rngs))
+        if train:
+            return train_apply(variables, x, key=key, precision=precision)[0]
+        return jnp.asarray(run(variables, x, key, precision, train=False))
+
+    def train_apply(
+        variables: Variables,
+        x: jax.Array,
+        *,
+        key: PRNGKey | None = None,
+        precision: Precision = "float32",
+    ) -> tuple[jax.Array, Variables]:
+        kept = [name for name in variables if name != "params"]
+        options = {"train": True, "mutable": kept}
+        logits, after = run(variables, x, key, precision, **options)
+        return jnp.asarray(logits), dict(after)
 
     def features(variables: Variables, x: jax.Array) -> jax.Array:
         _, state = module.apply(variables, x, train=False, mutable=["intermediates"])
         return state["intermediates"]["features"][0]
 
-    return Model(name=name, init=init, apply=apply, features=features)
+    return Model(name, init, apply, features, train_apply)

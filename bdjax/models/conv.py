@@ -11,9 +11,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from bdjax.models import direct, im2col, tile
+from bdjax.models import direct, im2col, patches, tile
 from bdjax.models.pool import max_pool
-from bdjax.models.products import Precision
+from bdjax.models.products import Precision, matmul
 
 Formulation = Literal["auto", "tile", "im2col", "direct", "lax"]
 FORMULATIONS = ("auto", "tile", "im2col", "direct", "lax")
@@ -85,6 +85,62 @@ def conv_relu(
         y = convolve(x_NxHxWxC, kernel_KxKxCxF, padding, precision)
         y = jax.nn.relu(y.astype(jnp.float32) + bias_F)
     return max_pool(y) if pool else y
+
+
+def conv(
+    x_NxHxWxC: jax.Array,
+    kernel_KxKxCxF: jax.Array,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    formulation: Formulation = "auto",
+    precision: Precision = "float32",
+) -> jax.Array:
+    """``conv(x, kernel)`` alone, of any kernel size and stride.
+
+    ``"direct"`` and ``"lax"`` are :func:`conv_relu`'s; ``"im2col"`` and ``"tile"``
+    are one product of all patches with a matrix, which under ``vmap`` over models is a
+    batched product. A 1x1 kernel is a product in all but ``"lax"``.
+
+    Args:
+      x_NxHxWxC: float32 activations.
+      kernel_KxKxCxF: float32 kernel.
+      stride: in both directions; the first place is the corner.
+      padding: rows and columns of zeros on every side, less than the kernel's size.
+      formulation: how to compute it.
+      precision: of its matrix products.
+
+    Returns:
+      float32 ``[N, (H + 2 * padding - K) // stride + 1, likewise W, F]``.
+
+    Raises:
+      ValueError: the kernel is not square or its size not above the padding, the
+        stride is below 1, or the image is smaller than the kernel.
+    """
+    size = kernel_KxKxCxF.shape[0]
+    if kernel_KxKxCxF.shape[1] != size:
+        raise ValueError(f"kernel is {kernel_KxKxCxF.shape[:2]}; it must be square")
+    if not 0 <= padding < size:
+        raise ValueError(f"padding is {padding}; it must be below the kernel's {size}")
+    if stride < 1:
+        raise ValueError(f"stride is {stride}; it must be at least 1")
+    if min(x_NxHxWxC.shape[1:3]) + 2 * padding < size:
+        raise ValueError(
+            f"image is {x_NxHxWxC.shape[1:3]}; a {size}x{size} kernel needs at least "
+            f"{size - 2 * padding} rows and columns"
+        )
+    how = padding, precision, stride
+    if formulation == "lax":
+        y = direct.lax_conv(x_NxHxWxC, kernel_KxKxCxF, *how)
+        return y.astype(jnp.float32)
+    if size == 1:
+        x = x_NxHxWxC[:, ::stride, ::stride]
+        y = matmul(x.reshape(-1, x.shape[3]), kernel_KxKxCxF[0, 0], precision)
+        return y.reshape(*x.shape[:3], -1)
+    if formulation == "auto":
+        formulation = fastest(size, False, precision)
+    convolve = direct.conv if formulation == "direct" else patches.conv
+    return convolve(x_NxHxWxC, kernel_KxKxCxF, *how)
 
 
 def fastest(size: int, pool: bool, precision: Precision) -> Formulation:

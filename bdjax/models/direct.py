@@ -14,15 +14,17 @@ from jax import lax
 from bdjax.models.products import XLA_PRECISION, Precision, rounded
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def conv(
     x_NxHxWxC: jax.Array,
     kernel_KxKxCxF: jax.Array,
     padding: int,
     precision: Precision,
+    stride: int = 1,
 ) -> jax.Array:
-    """Convolution of stride 1, float32; see :func:`bdjax.models.conv.conv_relu`."""
-    return lax_conv(x_NxHxWxC, kernel_KxKxCxF, padding, precision, jnp.float32)
+    """Convolution, float32; see :func:`bdjax.models.conv.conv`."""
+    out = jnp.float32
+    return lax_conv(x_NxHxWxC, kernel_KxKxCxF, padding, precision, stride, out=out)
 
 
 def lax_conv(
@@ -30,22 +32,25 @@ def lax_conv(
     kernel_KxKxCxF: jax.Array,
     padding: int,
     precision: Precision,
+    stride: int = 1,
+    *,
     out: jnp.dtype | None = None,
 ) -> jax.Array:
-    """``lax.conv`` of stride 1 on rounded operands, differentiated by JAX.
+    """``lax.conv`` on rounded operands, differentiated by JAX.
 
     Args:
       x_NxHxWxC: float32.
       kernel_KxKxCxF: float32.
       padding: on every side.
       precision: of the products.
+      stride: in both directions.
       out: the result's type; None for that of the operands, which JAX can
         differentiate.
     """
     return lax.conv_general_dilated(
         rounded(x_NxHxWxC, precision),
         rounded(kernel_KxKxCxF, precision),
-        window_strides=(1, 1),
+        window_strides=(stride, stride),
         padding=[(padding, padding)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=XLA_PRECISION[precision],
@@ -53,17 +58,50 @@ def lax_conv(
     )
 
 
-def _forward(x, kernel, padding, precision):
-    return conv(x, kernel, padding, precision), (x, kernel)
+def spread(
+    grad_NxHxWxF: jax.Array,
+    shape: tuple[int, ...],
+    size: int,
+    padding: int,
+    stride: int,
+) -> jax.Array:
+    """The output gradient of a strided convolution as one of stride 1 would have it.
+
+    With zeros between its rows and columns and, where the stride leaves the last ones
+    of the input out, behind them; its convolution with the flipped kernel, of padding
+    ``size - 1 - padding``, is the gradient of the input.
+
+    Args:
+      grad_NxHxWxF: float.
+      shape: of the convolution's input, NHWC.
+      size: of the kernel.
+      padding: of the convolution.
+      stride: of the convolution.
+    """
+    if stride == 1:
+        return grad_NxHxWxF
+    # Written out, since XLA's CPU backend is slow for convolutions that dilate.
+    behind = [
+        (0, places + 2 * padding - size - (rows - 1) * stride, stride - 1)
+        for places, rows in zip(shape[1:3], grad_NxHxWxF.shape[1:3], strict=True)
+    ]
+    zero = jnp.zeros((), grad_NxHxWxF.dtype)
+    return lax.pad(grad_NxHxWxF, zero, [(0, 0, 0), *behind, (0, 0, 0)])
 
 
-def _backward(padding, precision, operands, grad_NxHxWxF):
+def _forward(x, kernel, padding, precision, stride):
+    return conv(x, kernel, padding, precision, stride), (x, kernel)
+
+
+def _backward(padding, precision, stride, operands, grad_NxHxWxF):
     x_NxHxWxC, kernel_KxKxCxF = operands
+    size = len(kernel_KxKxCxF)
     flipped = kernel_KxKxCxF[::-1, ::-1].swapaxes(2, 3)
-    around = len(kernel_KxKxCxF) - 1 - padding
-    grad_x = lax_conv(grad_NxHxWxF, flipped, around, precision, jnp.float32)
+    wide = spread(grad_NxHxWxF, x_NxHxWxC.shape, size, padding, stride)
+    around = size - 1 - padding
+    grad_x = lax_conv(wide, flipped, around, precision, out=jnp.float32)
     grad_kernel = _kernel_gradient(
-        x_NxHxWxC, grad_NxHxWxF, len(kernel_KxKxCxF), padding, precision
+        x_NxHxWxC, grad_NxHxWxF, size, padding, precision, stride
     )
     return grad_x, grad_kernel
 
@@ -74,16 +112,20 @@ def _kernel_gradient(
     size: int,
     padding: int,
     precision: Precision,
+    stride: int,
 ) -> jax.Array:
     """Input, shifted by each place in the kernel, times output gradient."""
     around = (padding, padding)
     x = jnp.pad(rounded(x_NxHxWxC, precision), ((0, 0), around, around, (0, 0)))
-    features = grad_NxHxWxF.shape[3]
+    batch, rows, columns, features = grad_NxHxWxF.shape
     grad_LxF = rounded(grad_NxHxWxF, precision).reshape(-1, features)
-    window = (*grad_NxHxWxF.shape[:3], x.shape[3])
+    reach = ((rows - 1) * stride + 1, (columns - 1) * stride + 1)
+    window = (batch, *reach, x.shape[3])
 
     def place(i: jax.Array) -> jax.Array:
         part = lax.dynamic_slice(x, (0, i // size, i % size, 0), window)
+        if stride > 1:
+            part = part[:, ::stride, ::stride]
         return lax.dot_general(
             part.reshape(-1, x.shape[3]),
             grad_LxF,

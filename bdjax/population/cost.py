@@ -35,8 +35,8 @@ class StepCost(NamedTuple):
     Attributes:
       flops: see :class:`Work`; what the model's formulation executes. Build the model
         with ``formulation="lax"`` to count useful arithmetic instead.
-      bytes: see :class:`Work`, and Adam's: gradients read; weights and both moments
-        read and written.
+      bytes: see :class:`Work`, and the optimiser's: gradients read; weights and
+        moments (Adam has two of each, SGD one) read and written.
       memory_bytes: see :func:`model_footprint`.
       variables_bytes: the model's variables alone.
     """
@@ -90,8 +90,10 @@ def step_work(
     one, mapped, shared = _training(model, attack, recipe, examples)
     # Training loops until a bound that is data: a loop that is counted once.
     work = count_work(one, *mapped, shared)
-    adam = 7 * tree_bytes(variables_shapes(model))
-    return Work(work.flops, work.bytes + adam)
+    moments = 2 if recipe.optimizer == "adam" else 1
+    passes = 1 + 2 * (1 + moments)
+    params = tree_bytes(variables_shapes(model)["params"])
+    return Work(work.flops, work.bytes + passes * params)
 
 
 def judge_work(

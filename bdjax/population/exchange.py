@@ -13,7 +13,6 @@ from bdjax.attacks import Trigger
 from bdjax.population.inspection import models_of, read_chunk
 from bdjax.population.single import describe, load_model, save_model
 from bdjax.population.train import Quality
-from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError, Variables
 
 Place = str | os.PathLike[str]
@@ -130,13 +129,6 @@ def _recipe_of(paths: list[Path]) -> dict[str, Any]:
                     f"{path}: {name} is {record[name]!r}, {paths[0].name} has "
                     f"{first[name]!r}; import them into directories of their own"
                 )
-        task = get_task(record["task"])
-        if record["architecture"] != task.model:
-            raise UserError(
-                f"{path}: architecture is {record['architecture']!r}, and here "
-                f"{task.name!r} has {task.model!r}; import it with the bdjax that it "
-                "is from"
-            )
         if record["recipe"] not in recipes:
             recipes.append(record["recipe"])
         model = {name: record[name] for name in ("id", "population", "crc32")}

@@ -173,8 +173,10 @@ def discard_damaged(
     old = storage.read_population(directory)
     _check_recipe(old)
     if spec is not None:
-        fields = storage.as_json(spec)
-        found = {name: old.recipe.get(name) for name in fields}
+        fields = storage.as_json(spec.to_dict())
+        # The manifest says more, of data and chunks; what it may lack, by name.
+        asked = {*fields, "architecture"}
+        found = {k: v for k, v in old.recipe.items() if k in asked}
         if difference := storage.difference("recipe", found, fields):
             raise UserError(
                 f"{directory}: {difference}; nothing was repaired; use the "

@@ -1,21 +1,30 @@
 """How models are trained (which changes them), and how that is run (which does not)."""
 
 import dataclasses
+import math
+import typing
+from typing import Any, Literal
 
 import jax
 
 from bdjax.models import PRECISIONS, Precision
 from bdjax.types import UserError
 
+Optimizer = Literal["adam", "sgd"]
+Schedule = Literal["constant", "cosine"]
+Augment = Literal["none", "crop_flip"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one model is trained: MNTD's Adam on cross-entropy, no schedule, no decay.
+    """How one model is trained on cross-entropy.
+
+    The defaults are MNTD's: Adam, no schedule, no decay, no augmentation.
 
     Attributes:
       steps: optimiser steps.
       batch_size: examples a step.
-      learning_rate: Adam's.
+      learning_rate: the optimiser's, at the start.
       poisoned_length: ``"equal"`` gives poisoned models as many steps as clean ones;
         ``"official"`` as many epochs, hence up to half as many steps more.
       precision: of the operands of matrix products, one of ``PRECISIONS``; all else
@@ -23,6 +32,13 @@ class Recipe:
       diversity: in [0, 1). Above 0, every model trains on its own random share of the
         examples and for a random share of the steps, both uniform in
         [1 - diversity, 1]; so shadow models differ in more than their start.
+      optimizer: ``"adam"``, or ``"sgd"`` with a momentum of 0.9 (not Nesterov's).
+      weight_decay: 0 or more; so many times a kernel is added to its gradient, before
+        the optimiser sees it. Biases and normalisations do not decay.
+      schedule: of the learning rate: ``"constant"``, or ``"cosine"``, which takes it to
+        0 over each model's own steps.
+      augment: ``"none"``, or ``"crop_flip"``: images are padded with 4 zeros, cropped
+        back at random and flipped at random, *before* triggers are put on.
     """
 
     steps: int
@@ -31,6 +47,10 @@ class Recipe:
     poisoned_length: str = "equal"
     diversity: float = 0.0
     precision: Precision = "float32"
+    optimizer: Optimizer = "adam"
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    augment: Augment = "none"
 
     def __post_init__(self):
         for name in ("steps", "batch_size"):
@@ -51,15 +71,46 @@ class Recipe:
                 f"unknown poisoned_length {self.poisoned_length!r}; there are 'equal' "
                 "and 'official'"
             )
-        if self.precision not in PRECISIONS:
+        if not 0 <= self.weight_decay < math.inf:
             raise UserError(
-                f"unknown precision {self.precision!r}; there are {list(PRECISIONS)}"
+                f"weight_decay is {self.weight_decay}; it must be finite, 0 or more"
             )
+        choices = {
+            "precision": PRECISIONS,
+            "optimizer": typing.get_args(Optimizer),
+            "schedule": typing.get_args(Schedule),
+            "augment": typing.get_args(Augment),
+        }
+        for name, known in choices.items():
+            if (value := getattr(self, name)) not in known:
+                raise UserError(f"unknown {name} {value!r}; there are {list(known)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, but those that older manifests lack only where they are set."""
+        return without_defaults(self, LATER_FIELDS)
 
     @property
     def varies(self) -> bool:
         """Whether models of this recipe train for different numbers of steps."""
         return self.diversity > 0 or self.poisoned_length == "official"
+
+
+# Of a recipe (and of what makes one), since there were populations without.
+LATER_FIELDS = ("optimizer", "weight_decay", "schedule", "augment")
+
+
+def without_defaults(instance: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """A dataclass as a dict, without those of the fields ``names`` that were not set.
+
+    So that what was written before these fields came compares equal.
+    """
+    fields = dataclasses.asdict(instance)
+    default = {f.name: f.default for f in dataclasses.fields(instance)}
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in names or value != default[name]
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,13 +80,13 @@ def train_population(
         )
     task = get_task(spec.task)
     model = get_model(
-        task.model,
+        spec.architecture or task.model,
         input_shape=task.shape,
         num_classes=task.num_classes,
         formulation=formulation,
     )
     attack = get_attack(spec.attack, task=spec.task, locations=spec.locations)
-    recipe = {**dataclasses.asdict(spec), **provenance}
+    recipe = {**spec.to_dict(), **provenance}
     recipe["chunk_size"] = _chunk_size(directory, execution, ids)
     with storage.open_population(directory, recipe, ids) as store:
         size = store.recipe["chunk_size"]  # as the first process chose

@@ -9,8 +9,9 @@ import numpy as np
 
 from bdjax import storage, tree
 from bdjax.attacks import Locations, Trigger
-from bdjax.population.recipe import Recipe
+from bdjax.population.recipe import Recipe, without_defaults
 from bdjax.population.train import Quality
+from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError, Variables
 
 _PARTS = {"ids", "variables", "triggers", "quality"}
@@ -29,6 +30,8 @@ class PopulationSpec:
       recipe: how each model is trained.
       seed: of the experiment.
       locations: where patches may lie, see :func:`bdjax.attacks.get_attack`.
+      architecture: key in ``bdjax.models.MODELS``; the task's if empty. No part of the
+        name: populations that differ in it alone need directories of their own.
     """
 
     task: str
@@ -37,6 +40,15 @@ class PopulationSpec:
     recipe: Recipe
     seed: int = 0
     locations: Locations = "all"
+    architecture: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a manifest says of it: an architecture only if it is not the task's."""
+        plain = self
+        if self.architecture == get_task(self.task).model:
+            plain = dataclasses.replace(self, architecture="")
+        fields = without_defaults(plain, ("architecture",))
+        return fields | {"recipe": self.recipe.to_dict()}
 
     @property
     def name(self) -> str:

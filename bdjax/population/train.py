@@ -15,6 +15,8 @@ from jax.sharding import PartitionSpec as P
 from bdjax import prng, tree
 from bdjax.attacks import Attack, Trigger
 from bdjax.models import Model
+from bdjax.population.augment import crop_flip
+from bdjax.population.optimizer import make_optimizer
 from bdjax.population.plan import BatchPlan, plan_one
 from bdjax.population.recipe import Execution, Recipe
 from bdjax.types import PRNGKey, PyTree, Variables
@@ -56,9 +58,15 @@ def poisoned_batch(
     examples: Examples,
     row_B: jax.Array,
     poisoned_B: jax.Array,
+    augment: Callable[[jax.Array], jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """A training batch, trigger and target label where ``poisoned_B`` says so."""
+    """A training batch, trigger and target label where ``poisoned_B`` says so.
+
+    ``augment`` changes the clean images, so that a trigger stays where it belongs.
+    """
     x, y = take(examples, row_B)
+    if augment:
+        x = augment(x)
     x = jnp.where(poisoned_B[:, None, None, None], attack.apply(trigger, x), x)
     return x, jnp.where(poisoned_B, attack.relabel(trigger, y), y)
 
@@ -74,38 +82,54 @@ def train_one(
     *,
     one_by_one: bool = True,
 ) -> tuple[Variables, jax.Array]:
-    """Trains one model from its own random start; returns it and its final loss."""
-    optimizer = optax.adam(recipe.learning_rate)
-    variables = model.init(prng.stream(key, "init"))
-    precise = {} if recipe.precision == "float32" else {"precision": recipe.precision}
+    """Trains one model from its own random start; returns it and its final loss.
 
-    def loss_fn(
-        variables: Variables, i: jax.Array, x: jax.Array, y: jax.Array
-    ) -> jax.Array:
+    What is no parameter, such as the running statistics of a batch normalisation, is
+    taken from the network as it comes out of each step.
+    """
+    optimizer = make_optimizer(recipe, plan.steps)
+    precise = {} if recipe.precision == "float32" else {"precision": recipe.precision}
+    start = model.init(prng.stream(key, "init"))
+    params = {"params": start["params"]}
+    kept = {name: start[name] for name in start if name != "params"}
+
+    def loss_fn(params, kept, i, x, y):
         noise = jax.random.fold_in(prng.stream(key, "dropout"), i)
-        logits = model.apply(variables, x, train=True, key=noise, **precise)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+        logits, kept = model.train_apply(params | kept, x, key=noise, **precise)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+        return loss, kept
+
+    def batch(i):
+        augment = None
+        if recipe.augment != "none":
+            chance = jax.random.fold_in(prng.stream(key, "augment"), i)
+            augment = functools.partial(crop_flip, chance)
+        rows = plan.row[i], plan.poisoned[i]
+        return poisoned_batch(attack, trigger, examples, *rows, augment)
 
     def step(i, state):
-        variables, moments, late_loss = state
-        x, y = poisoned_batch(attack, trigger, examples, plan.row[i], plan.poisoned[i])
-        loss, grads = jax.value_and_grad(loss_fn)(variables, i, x, y)
-        updates, moments = optimizer.update(grads, moments)
+        params, kept, moments, late_loss = state
+        (loss, after), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            params, kept, i, *batch(i)
+        )
+        updates, moments = optimizer.update(grads, moments, params)
         if not one_by_one and recipe.varies:
-            updates = tree.where(i < plan.steps, updates, 0)
+            active = i < plan.steps
+            updates = tree.where(active, updates, 0)
+            after = jax.tree.map(functools.partial(jnp.where, active), after, kept)
         late_loss += jnp.where((i >= plan.steps - late) & (i < plan.steps), loss, 0)
-        return optax.apply_updates(variables, updates), moments, late_loss
+        return optax.apply_updates(params, updates), after, moments, late_loss
 
     late = jnp.maximum(plan.steps // 10, 1)
-    variables, _, late_loss = jax.lax.fori_loop(
+    params, kept, _, late_loss = jax.lax.fori_loop(
         0,
         # One by one, each model stops when it is done; side by side they go in step,
         # and those that are done stand still.
         plan.steps if one_by_one else len(plan.row),
         step,
-        (variables, optimizer.init(variables), jnp.float32(0)),
+        (params, kept, optimizer.init(params), jnp.float32(0)),
     )
-    return variables, late_loss / late
+    return params | kept, late_loss / late
 
 
 def judge_one(
