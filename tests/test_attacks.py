@@ -16,6 +16,8 @@ SIDE = 12
 GREY = Task("grey", (SIDE, SIDE, 1), 10, (0.0, 1.0), "", {})
 COLOUR = Task("colour", (SIDE, SIDE, 3), 4, (-1.0, 1.0), "", {})
 KEYS = jax.random.split(jax.random.key(7), MANY)
+# Single triggers that only differ in shape from "cross".
+DRAWN_ALIKE = {"pixel", "ell", "square"}
 
 
 @functools.cache
@@ -69,7 +71,7 @@ def test_every_attack_samples_triggers_of_one_form(name, task, locations):
         assert (leaf.shape, leaf.dtype, leaf.weak_type) == (shape, dtype, False), field
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", sorted(ATTACKS.keys() - DRAWN_ALIKE))
 def test_stacked_triggers_are_the_single_ones(name):
     attack = ATTACKS[name](GREY)
     stacked = jax.tree.map(lambda leaf: leaf[:3], triggers(name))
@@ -83,7 +85,8 @@ def test_stacked_triggers_are_the_single_ones(name):
         for got, expected in zip(stacked, one, strict=True):
             np.testing.assert_allclose(got[m], expected, rtol=1e-6)
         np.testing.assert_allclose(out_x[m], oracles.blend(one, x[m]), atol=1e-6)
-        np.testing.assert_array_equal(out_y[m], [one.target] * 2)
+        wanted = (y[m] + 1) % 10 if name == "all_to_all" else [one.target] * 2
+        np.testing.assert_array_equal(out_y[m], wanted)
     if name != "benign":
         assert len(np.unique(stacked.rate)) == 3
 
@@ -102,7 +105,8 @@ def test_triggered_images_stay_in_the_value_range(name, task):
         assert low <= out.min()
         assert out.max() <= high
         inside = np.broadcast_to(trigger.mask > 0, task.shape)
-        assert set(np.unique(trigger.pattern[inside])) <= {low, high}
+        if name != "blend":  # of any value in between
+            assert set(np.unique(trigger.pattern[inside])) <= {low, high}
         np.testing.assert_array_equal(out[:, ~inside], x[:, ~inside])
         assert (out[:, inside] != x[:, inside]).any() == (name != "benign")
 

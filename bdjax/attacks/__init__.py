@@ -1,17 +1,35 @@
 """Backdoor attacks: a distribution over triggers, and how a trigger is applied."""
 
 import functools
+from collections.abc import Callable
 
-from bdjax.attacks.base import Attack, Trigger, all_to_one, blend
+from bdjax.attacks.badnets import all_to_all, noise, patch, single, trigger_kind
+from bdjax.attacks.base import (
+    NO_TARGET,
+    Attack,
+    Trigger,
+    all_to_next,
+    all_to_one,
+    blend,
+    describe_target,
+    trigger_size,
+)
 from bdjax.attacks.mntd import Locations, benign, blending, jumbo, modification
 from bdjax.tasks import get_task
 from bdjax.types import UserError
 
-ATTACKS = {
+ATTACKS: dict[str, Callable[..., Attack]] = {
     "benign": benign,
     "M": modification,
     "B": blending,
     "jumbo": jumbo,
+    "patch": patch,
+    "pixel": functools.partial(single, "pixel"),
+    "ell": functools.partial(single, "ell"),
+    "cross": functools.partial(single, "cross"),
+    "square": functools.partial(single, "square"),
+    "blend": noise,
+    "all_to_all": all_to_all,
 }
 
 
@@ -39,10 +57,15 @@ def get_attack(name: str, *, task: str, locations: Locations = "all") -> Attack:
 
 __all__ = [
     "ATTACKS",
+    "NO_TARGET",
     "Attack",
     "Locations",
     "Trigger",
+    "all_to_next",
     "all_to_one",
     "blend",
+    "describe_target",
     "get_attack",
+    "trigger_kind",
+    "trigger_size",
 ]

@@ -83,7 +83,7 @@ def _sample(
     mask = _square(key_place, size, side, locations)
     return Trigger(
         mask=mask.astype(jnp.float32)[..., None],
-        pattern=_pattern(key_pattern, mask, task),
+        pattern=binary_pattern(key_pattern, mask, task),
         opacity=jnp.float32(1) if opaque else _opacity(key_opacity, whole),
         target=jax.random.randint(key_target, (), 0, task.num_classes),
         rate=jax.random.uniform(
@@ -103,8 +103,11 @@ def _square(
     return inside[:, None, 0] & inside[None, :, 1]
 
 
-def _pattern(key: PRNGKey, mask_HxW: jax.Array, task: Task) -> jax.Array:
-    """Between 1 and ``size^2 - 1`` of the masked cells are high, the others low."""
+def binary_pattern(key: PRNGKey, mask_HxW: jax.Array, task: Task) -> jax.Array:
+    """Between 1 and ``n - 1`` of the ``n`` masked cells are high, the others low.
+
+    Alike in all channels; a single cell is high. Outside of the mask it is 0.
+    """
     key_count, key_cells = jax.random.split(key)
     count = jax.random.randint(key_count, (), 1, mask_HxW.sum())
     draw = jnp.where(mask_HxW, jax.random.uniform(key_cells, mask_HxW.shape), 2.0)

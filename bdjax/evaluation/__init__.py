@@ -1,4 +1,4 @@
-"""How good a detector is: AUC with intervals, thresholds and tables.
+"""How good a detector is: AUC and rates with intervals, thresholds, masks, tables.
 
 The figures are in :mod:`bdjax.evaluation.plots`, which is imported on its own.
 """
@@ -13,6 +13,8 @@ from bdjax.evaluation.auc import (
     roc,
     summarize_auc,
 )
+from bdjax.evaluation.masks import binarize, iou
+from bdjax.evaluation.rates import Rates, rates_at, threshold_at_fpr
 from bdjax.evaluation.tables import Table, auc_cell, quality_cell
 from bdjax.evaluation.thresholds import best_threshold
 
@@ -20,13 +22,18 @@ __all__ = [
     "AucSummary",
     "BootstrapConfig",
     "Interval",
+    "Rates",
     "Table",
     "auc",
     "auc_cell",
     "best_threshold",
+    "binarize",
     "bootstrap_interval",
+    "iou",
     "mean_roc",
     "quality_cell",
+    "rates_at",
     "roc",
     "summarize_auc",
+    "threshold_at_fpr",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bdjax.attacks import get_attack
+from bdjax.attacks import describe_target, get_attack
 from bdjax.evaluation import plots
 from bdjax.experiments.mntd import Outcome
 
@@ -77,10 +77,8 @@ def _trigger_figure(outcome: Outcome, each: int = 4) -> Any:
             trigger = jax.tree.map(lambda leaf, i=i: leaf[i], population.triggers)
             clean.append(x[0])
             triggered.append(np.asarray(attack.apply(trigger, x))[0])
-            asr = population.quality.asr[i]
-            labels.append(
-                f"{kind} {population.ids_M[i]} → {trigger.target}\nASR {asr:.2f}"
-            )
+            asr, target = population.quality.asr[i], describe_target(trigger)
+            labels.append(f"{kind} {population.ids_M[i]} → {target}\nASR {asr:.2f}")
     return plots.trigger_samples(
         np.stack(clean), np.stack(triggered), labels, "Triggers of target models"
     )

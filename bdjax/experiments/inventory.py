@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bdjax import storage
+from bdjax.attacks import NO_TARGET
 from bdjax.evaluation import Table
 from bdjax.population import Summary
 from bdjax.types import UserError
@@ -80,7 +81,8 @@ def _quantiles(values: tuple[float, float, float] | None) -> str:
 def _histogram(counts: dict[int, int]) -> str:
     """``0: 5, 1: 7``; of many labels the range of the counts."""
     if len(counts) <= _SHOWN:
-        return ", ".join(f"{label}: {count}" for label, count in counts.items())
+        names = {NO_TARGET: "y + 1"}
+        return ", ".join(f"{names.get(k, k)}: {n}" for k, n in counts.items())
     return (
         f"{len(counts)} labels, {min(counts.values())} to {max(counts.values())} each"
     )

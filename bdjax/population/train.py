@@ -36,7 +36,8 @@ class Quality(NamedTuple):
       loss: mean training loss over the last tenth of the steps.
       accuracy: share of clean test examples classified right.
       asr: attack success rate, the share of triggered test examples *of other
-        classes* that go to the target label; NaN for a benign model.
+        classes* that go to the target label (all-to-all: of all test examples, to
+        the next class); NaN for a benign model.
     """
 
     loss: jax.Array

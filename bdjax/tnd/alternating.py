@@ -87,7 +87,17 @@ class Alternating:
     @property
     def length(self) -> int:
         """Iterations with all constants."""
-        return self.iterations * self.searches
+        return self.iterations * self.searches - self._spared
+
+    @property
+    def _spared(self) -> int:
+        """Iterations of the first constant that would change nothing.
+
+        A proximal step that takes 1 from a mask of at most 1 leaves none, and without
+        a mask the pattern has no gradient: that of the official first constant.
+        """
+        idle = self.official and self.learning_rate / self.first >= 1
+        return self.iterations - 1 if idle and self.universal else 0
 
     def init(self, cases: jax.Array, shared: Images) -> State:
         """No mask, and a pattern that is all but black."""
@@ -112,6 +122,7 @@ class Alternating:
         self, i: jax.Array, state: State, cases: jax.Array, shared: Images
     ) -> State:
         """A step on the mask, its proximal step, a step on the pattern."""
+        i = jnp.where(i > 0, i + self._spared, 0)
         search, t = i // self.iterations, i % self.iterations
         state = self._begin(state, (t == 0) & (search > 0))
         power = (2 * t + 1 if self.official else t + 1).astype(float)

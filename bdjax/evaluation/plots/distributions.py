@@ -4,13 +4,12 @@ import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from bdjax.evaluation.checks import as_finite
-from bdjax.evaluation.plots import style
+from bdjax.evaluation.plots import marks, style
 from bdjax.types import UserError
 
 _QUALITIES = {"accuracy": "clean accuracy", "ASR": "attack success rate"}
@@ -53,7 +52,9 @@ def score_histograms(
             linewidth=1.6,
             label=label,
         )
-        _dots(bottom, scores_N, row + _spread(len(scores_N), width=0.5), color=color)
+        marks.dots(
+            bottom, scores_N, row + marks.spread(len(scores_N), width=0.5), color=color
+        )
     bottom.set(xlabel="score (higher: more likely trojaned)", ylim=(rows - 0.5, -0.5))
     bottom.set_yticks(range(rows), list(values))
     top.set_ylabel("models")
@@ -98,9 +99,9 @@ def quality_distributions(
                 ticks.append(f"{kind}\nno attack")
                 continue
             ticks.append(f"{kind}\n{np.median(values_M):.3f}")
-            _box(axes, values_M, place - 0.2, color=color)
-            x = place + 0.2 + _spread(len(values_M), width=0.3)
-            _dots(axes, x, values_M, color=color)
+            marks.box(axes, values_M, place - 0.2, color=color)
+            x = place + 0.2 + marks.spread(len(values_M), width=0.3)
+            marks.dots(axes, x, values_M, color=color)
         axes.set(ylim=(-0.03, 1.03), xlim=(-0.6, len(qualities) - 0.4))
         axes.set_xticks(range(len(qualities)), ticks)
         axes.set_xlabel("kind of model, median")
@@ -113,30 +114,6 @@ def _shared_bins(values: Iterable[NDArray]) -> NDArray:
     pooled = np.concatenate(list(values)).astype(np.float64)
     count = int(np.clip(2 * math.sqrt(pooled.size), 10, 40))
     return np.histogram_bin_edges(pooled, bins=count)
-
-
-def _box(axes: Axes, values_M: NDArray, place: float, *, color: str) -> None:
-    axes.boxplot(
-        values_M,
-        positions=[place],
-        widths=0.3,
-        whis=(0, 100),
-        patch_artist=True,
-        manage_ticks=False,
-        boxprops={"facecolor": color, "alpha": 0.25, "edgecolor": color},
-        medianprops={"color": color, "linewidth": 2.2},
-        whiskerprops={"color": color},
-        capprops={"color": color},
-    )
-
-
-def _dots(axes: Axes, x: NDArray, y: NDArray, *, color: str) -> None:
-    axes.scatter(x, y, s=12, color=color, alpha=0.5, linewidth=0, zorder=3)
-
-
-def _spread(size: int, *, width: float) -> NDArray:
-    # Multiples of the golden ratio fill the width evenly, and alike in every run.
-    return width * ((np.arange(size) * 0.6180339887) % 1 - 0.5)
 
 
 def _vector(values: ArrayLike, *, name: str) -> NDArray:

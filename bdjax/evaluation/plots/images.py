@@ -12,7 +12,7 @@ from bdjax.evaluation.checks import as_finite
 from bdjax.evaluation.plots import style
 from bdjax.types import UserError
 
-_EDGE_COLOR = style.COLORS[2]
+EDGE_COLOR = style.COLORS[2]
 
 
 def query_images(
@@ -39,13 +39,13 @@ def query_images(
     Raises:
       UserError: the shape or the range is wrong, or a value is not finite.
     """
-    queries = _images(queries_QxHxWxC, name="queries")
+    queries = check_images(queries_QxHxWxC, name="queries")
     scale, values = _query_scale(queries, value_range)
     columns = _grid_columns(len(queries))
     rows = math.ceil(len(queries) / columns)
     width = 1.3 * columns + 1.2
     # A colour bar lower than this has no room for its label.
-    height = max(rows * (1.3 * _aspect(queries) + 0.25) + 0.4, 2.3)
+    height = max(rows * (1.3 * aspect(queries) + 0.25) + 0.4, 2.3)
     figure = style.new_figure(width, height, title=title, layout="compressed")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
@@ -56,7 +56,7 @@ def query_images(
         axes.set_title(f"query {index + 1}", fontsize=8, color=style.INK, pad=3)
     bar = figure.colorbar(scale, ax=grid, fraction=0.5 / width, pad=0.02)
     for edge in value_range:
-        bar.ax.axhline(edge, color=_EDGE_COLOR, linewidth=2.5)
+        bar.ax.axhline(edge, color=EDGE_COLOR, linewidth=2.5)
     bar.set_label("value (green: range of inputs)", fontsize=8, color=style.INK)
     bar.ax.tick_params(labelsize=8)
     return figure
@@ -85,8 +85,8 @@ def trigger_samples(
     Raises:
       UserError: shapes, labels or the range do not fit, or a value is not finite.
     """
-    clean = _images(clean_KxHxWxC, name="clean images")
-    triggered = _images(triggered_KxHxWxC, name="triggered images")
+    clean = check_images(clean_KxHxWxC, name="clean images")
+    triggered = check_images(triggered_KxHxWxC, name="triggered images")
     if clean.shape != triggered.shape:
         raise UserError(
             f"triggered images have shape {triggered.shape}, expected {clean.shape} "
@@ -96,10 +96,10 @@ def trigger_samples(
         raise UserError(
             f"{len(labels)} labels for {len(clean)} pairs of images; give each one"
         )
-    low, high = _check_range(value_range)
+    low, high = check_range(value_range)
     figure = style.new_figure(
         1.45 * len(clean) + 0.5,
-        2 * 1.45 * _aspect(clean) + 0.7,
+        2 * 1.45 * aspect(clean) + 0.7,
         title=title,
         layout="compressed",
     )
@@ -108,7 +108,7 @@ def trigger_samples(
         ("clean", "triggered"), (clean, triggered), grid, strict=True
     ):
         for image, axes in zip(np.clip(images, low, high), row, strict=True):
-            shown = _drop_grey_axis((image - low) / (high - low))
+            shown = drop_grey_axis((image - low) / (high - low))
             axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color(style.FAINT)
@@ -122,7 +122,7 @@ def _query_scale(
     queries: NDArray, value_range: tuple[float, float]
 ) -> tuple[ScalarMappable, NDArray]:
     """Returns the colour scale, and what to hand to ``imshow`` along with it."""
-    low, high = _check_range(value_range)
+    low, high = check_range(value_range)
     if queries.shape[-1] == 3:
         norm = Normalize(min(low, queries.min()), max(high, queries.max()))
         # imshow has no scale for colour images: it takes shares of one.
@@ -130,10 +130,11 @@ def _query_scale(
     middle = (low + high) / 2
     reach = max(np.abs(queries - middle).max(), high - middle)
     norm = Normalize(middle - reach, middle + reach)
-    return ScalarMappable(norm, cmap="PuOr_r"), _drop_grey_axis(queries)
+    return ScalarMappable(norm, cmap="PuOr_r"), drop_grey_axis(queries)
 
 
-def _drop_grey_axis(images: NDArray) -> NDArray:
+def drop_grey_axis(images: NDArray) -> NDArray:
+    """As ``imshow`` takes them: ``[..., 1]`` becomes ``[...]``."""
     return images[..., 0] if images.shape[-1] == 1 else images
 
 
@@ -144,12 +145,18 @@ def _grid_columns(count: int) -> int:
     return min(choices, key=lambda columns: (-count % columns, columns))
 
 
-def _aspect(images: NDArray) -> float:
+def aspect(images: NDArray) -> float:
+    """Height over width."""
     # Bounded: a very long or flat input would make an unusable page.
     return float(np.clip(images.shape[1] / images.shape[2], 0.4, 2.5))
 
 
-def _images(values: ArrayLike, *, name: str) -> NDArray:
+def check_images(values: ArrayLike, *, name: str) -> NDArray:
+    """Returns images as a finite floating array ``[N, H, W, 1 or 3]``.
+
+    Raises:
+      UserError: the shape is wrong, or a value is not finite.
+    """
     array = as_finite(values, name=name)
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or not array.size:
         raise UserError(
@@ -159,7 +166,12 @@ def _images(values: ArrayLike, *, name: str) -> NDArray:
     return array
 
 
-def _check_range(value_range: tuple[float, float]) -> tuple[float, float]:
+def check_range(value_range: tuple[float, float]) -> tuple[float, float]:
+    """Returns the range.
+
+    Raises:
+      UserError: it is not two finite values in order.
+    """
     low, high = value_range
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(

@@ -1,0 +1,140 @@
+"""DL-TND's figure: cosine similarities by label, network beside network."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import ArrayLike, NDArray
+
+from bdjax.evaluation.plots import marks, style
+from bdjax.types import UserError
+
+_TARGET_COLOR = style.COLORS[0]
+_DOTTED = 12  # labels; more have no room for a dot an image
+_TICKS = 15
+
+
+def similarity_distributions(
+    similarities: Mapping[str, ArrayLike],
+    title: str,
+    *,
+    targets: Mapping[str, int] | None = None,
+    threshold: float | None = None,
+) -> Figure:
+    """Box plots of the similarities, a box a label, one panel a network.
+
+    Args:
+      similarities: by name of the network, ``[K, N]`` cosine similarities of each
+        candidate label's universal and per-image perturbations, in [-1, 1]; NaN where
+        an image has none. N and K may differ.
+      title: heading.
+      targets: the true target label of the trojaned networks by name, drawn in red;
+        the others are clean.
+      threshold: the bound that the 25 % quantile, a box's lower edge, is held
+        against; None for no line.
+
+    Returns:
+      The figure: boxes with whiskers over the whole range and, up to 12 labels, a dot
+      an image. A label without a number stays empty.
+
+    Raises:
+      UserError: there is no network, a shape or a value is wrong, or a target is no
+        label or of no network shown.
+    """
+    style.require_some(similarities, name="networks")
+    targets = targets or {}
+    if strangers := set(targets) - set(similarities):
+        raise UserError(
+            f"targets name {sorted(strangers)}, which similarities do not hold; there "
+            f"are {list(similarities)}"
+        )
+    values = {name: _similarities(x, name) for name, x in similarities.items()}
+    widths = [
+        (0.42 if len(x) <= _DOTTED else 0.16) * len(x) + 0.8 for x in values.values()
+    ]
+    figure = style.new_figure(sum(widths) + 0.7, 4.3, title=title)
+    panels = figure.subplots(
+        1, len(values), sharey=True, width_ratios=widths, squeeze=False
+    )[0]
+    for axes, (name, values_KxN) in zip(panels, values.items(), strict=True):
+        _panel(axes, name, values_KxN, targets.get(name))
+        if threshold is not None:
+            axes.axhline(threshold, color=style.INK, linestyle="--", linewidth=1.2)
+    panels[0].set_ylabel("cosine similarity")
+    _legend(figure, targets, threshold)
+    return figure
+
+
+def _panel(axes: Axes, name: str, values_KxN: NDArray, target: int | None) -> None:
+    count = len(values_KxN)
+    if target is not None and not 0 <= target < count:
+        raise UserError(
+            f"target {target} of {name!r} is none of its labels; take 0 to {count - 1}"
+        )
+    for label, row in enumerate(values_KxN):
+        color = _TARGET_COLOR if label == target else style.BENIGN_COLOR
+        shown = row[~np.isnan(row)]
+        if not shown.size:
+            continue
+        marks.box(axes, shown, label, color=color, width=0.6)
+        if count <= _DOTTED:
+            x = label + marks.spread(shown.size, width=0.4)
+            marks.dots(axes, x, shown, color=color)
+    axes.set(xlim=(-0.7, count - 0.3), ylim=(-1.05, 1.05))
+    step = -(-count // _TICKS)
+    ticks = [tick for tick in range(0, count, step) if tick != target]
+    if target is not None:
+        ticks = [tick for tick in ticks if abs(tick - target) >= step] + [target]
+    axes.set_xticks(ticks)
+    axes.set_xlabel("candidate label")
+    axes.set_title(name, fontsize=10.5, color=style.INK)
+    style.tidy(axes, grid="y")
+    if target is not None:
+        axes.get_xticklabels()[-1].set(color=_TARGET_COLOR, fontweight="bold")
+
+
+def _legend(
+    figure: Figure, targets: Mapping[str, int], threshold: float | None
+) -> None:
+    entries: list[Artist] = []
+    if targets:
+        for color, label in (
+            (_TARGET_COLOR, "true target label"),
+            (style.BENIGN_COLOR, "other labels"),
+        ):
+            entries.append(Patch(facecolor=(color, 0.25), edgecolor=color, label=label))
+    if threshold is not None:
+        label = f"threshold {threshold:.3g} of the boxes' lower edges"
+        entries.append(
+            Line2D([], [], color=style.INK, linestyle="--", linewidth=1.2, label=label)
+        )
+    if entries:
+        figure.legend(
+            handles=entries,
+            loc="outside lower center",
+            ncols=3,
+            fontsize=9,
+            frameon=False,
+        )
+
+
+def _similarities(values: ArrayLike, name: str) -> NDArray:
+    array = np.asarray(values, np.float64)
+    if array.ndim != 2 or not array.size:
+        raise UserError(
+            f"{name} has similarities of shape {array.shape}, expected (labels, images)"
+        )
+    known = array[~np.isnan(array)]
+    # Rounding may carry a cosine a little beyond 1.
+    outside = known[np.abs(known) > 1 + 1e-3]
+    if outside.size or not known.size:
+        found = outside[0] if outside.size else "only NaN"
+        raise UserError(
+            f"{name} has similarities that hold {found}, expected cosines in [-1, 1]; "
+            "pass verdict.similarity"
+        )
+    return array

@@ -1,0 +1,97 @@
+"""AUC against a detector's settings."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bdjax.evaluation.auc import AucSummary
+from bdjax.evaluation.plots import style
+
+_MARKERS = "osD^vPX"
+
+
+def sweep_curves(
+    sweeps: Mapping[str, Mapping[str, Mapping[float, AucSummary]]], title: str
+) -> Figure:
+    """AUC with its interval against settings, one panel a setting.
+
+    Args:
+      sweeps: by name of the setting, such as ``"percentile Q"`` or ``"clean images a
+        class"``, the axis label; then by name of the curve; then by value of the
+        setting. Curves need not share all values.
+      title: heading.
+
+    Returns:
+      The figure: values stand at equal distances in rising order, curves a little
+      beside each other so that their intervals can be read; chance is dashed.
+
+    Raises:
+      UserError: there is no setting, or one has no curve or a curve no value.
+    """
+    style.require_some(sweeps, name="settings")
+    names = list(dict.fromkeys(name for curves in sweeps.values() for name in curves))
+    colors = style.kind_colors(names)
+    figure = style.new_figure(1.0 + 3.8 * len(sweeps), 4.2, title=title)
+    panels = figure.subplots(1, len(sweeps), sharey=True, squeeze=False)[0]
+    lowest = 0.5
+    for axes, (setting, curves) in zip(panels, sweeps.items(), strict=True):
+        style.require_some(curves, name=f"curves against {setting}")
+        for name, points in curves.items():
+            style.require_some(points, name=f"values of {setting} for {name}")
+        values = sorted({value for points in curves.values() for value in points})
+        for name, points in curves.items():
+            turn = names.index(name)
+            beside = 0.09 * (turn - (len(names) - 1) / 2)
+            x = np.array([values.index(value) for value in sorted(points)]) + beside
+            _curve(axes, x, points, name, turn, colors[name])
+            lowest = min(lowest, *(point.low for point in points.values()))
+        axes.axhline(0.5, color=style.FAINT, linestyle="--", linewidth=1)
+        axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        axes.set_xlim(-0.5, len(values) - 0.5)
+        axes.set_xlabel(setting)
+        style.tidy(axes, grid="y")
+    panels[0].set(ylim=(lowest - 0.03, 1.03), ylabel="AUC")
+    # Names may be long, and the last panel lacks some of them.
+    handles = {
+        handle.get_label(): handle
+        for axes in panels
+        for handle in axes.get_legend_handles_labels()[0]
+    }
+    figure.legend(
+        handles=[handles[name] for name in names],
+        loc="outside lower center",
+        ncols=min(len(names), 3),
+        fontsize=9,
+        frameon=False,
+    )
+    return figure
+
+
+def _curve(
+    axes: Axes,
+    x: np.ndarray,
+    points: Mapping[float, AucSummary],
+    name: str,
+    turn: int,
+    color: str,
+) -> None:
+    found = [points[value] for value in sorted(points)]
+    mean = np.array([point.mean for point in found])
+    # The bootstrap's quantiles may leave out the mean itself.
+    below = np.maximum(mean - [point.low for point in found], 0)
+    above = np.maximum([point.high for point in found] - mean, 0)
+    axes.errorbar(
+        x,
+        mean,
+        yerr=[below, above],
+        marker=_MARKERS[turn % len(_MARKERS)],
+        markersize=5,
+        linestyle=("-", "-.", ":")[turn // len(style.COLORS) % 3],
+        color=color,
+        linewidth=1.8,
+        elinewidth=1,
+        capsize=2.5,
+        label=name,
+    )
