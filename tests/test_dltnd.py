@@ -82,6 +82,15 @@ class TestFinds:
         np.testing.assert_allclose(moved.score, verdict.score, atol=0.05)
         assert moved.pattern.max() > 200
 
+    def test_the_same_with_a_mask_a_channel_and_restarts(self):
+        x, y = images()
+        verdict = detect(network(trojaned=True), x, y, mask="channel", restarts=2)
+        assert verdict.target_labels == (TARGET,)
+        single = detect(network(trojaned=True), x, y, mask="channel")
+        # Each restart is one more chance.
+        assert (verdict.mask_area <= single.mask_area * 1.001).all()
+        assert (verdict.mask_area < single.mask_area * 0.999).any()
+
     def test_the_papers_formulation_has_its_smallest_mask_there(self):
         x, y = images()
         verdict = detect(
@@ -152,7 +161,8 @@ class TestSmallest:
             problem = Smallest(
                 Network(apply, None, (0.0, 1.0)), True, 60, 0.9, 0.05, early_exit=False
             )
-            cases = Case(np.arange(CLASSES), np.full(CLASSES, dense))
+            grey = np.full((CLASSES, *SHAPE), 0.5)
+            cases = Case(np.arange(CLASSES), np.full(CLASSES, dense), grey)
             shared = Images(weights, x.astype(float), y)
             one = tnd.Execution(devices=1)
             state = loop.solve(problem, cases, shared, execution=one)
@@ -254,6 +264,22 @@ class TestScores:
         assert found[1] == pytest.approx(np.log(8 / 2))
         assert found.argmax() == 1
 
+    def test_rules(self):
+        sizes = {"sparse": np.array([4.0, 1, 4]), "dense": np.array([1.0, 9, 9])}
+        similarity = np.array([[np.nan, 0.5, 0.7], [0.1, np.nan, 0.1], [0, 0, np.nan]])
+        area = np.array([[np.nan, 8, 8], [8, np.nan, 8], [2, 2, np.nan]])
+
+        def rule(score):
+            return scores.label_scores(score, sizes, similarity, area, 0.5)
+
+        assert rule("sparse").argmax() == 1
+        assert rule("dense").argmax() == 0
+        np.testing.assert_array_equal(
+            rule("size"), np.maximum(rule("sparse"), rule("dense"))
+        )
+        assert rule("images").argmax() == 2
+        np.testing.assert_allclose(rule("similarity"), [0.6, 0.1, 0])
+
     def test_smallest_successful(self):
         area = np.array([[0.0, 9.0, 7.0], [3.0, 5.0, 8.0], [1.0, 2.0, 3.0]])
         hit = np.array([[True, True, False], [False, True, True], [False] * 3])
@@ -347,7 +373,13 @@ class TestBadInput:
             ({"learning_rate": 0.0}, "learning_rate is 0.0"),
             ({"quantile": -0.1}, "quantile is -0.1"),
             ({"score": "area"}, "unknown score 'area'"),
-            ({"parity": "official", "score": "size"}, "score 'size' is of parity"),
+            (
+                {"parity": "official", "score": "size"},
+                "score is 'size'; parity 'official' has",
+            ),
+            ({"score": "official"}, "score is 'official'; parity 'bdjax' has"),
+            ({"mask": "image"}, "unknown mask 'image'"),
+            ({"restarts": 0}, "restarts is 0"),
             ({"missing": "ignore"}, "unknown missing"),
             ({"representation": "probabilities"}, "unknown representation"),
         ],

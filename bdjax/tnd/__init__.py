@@ -1,12 +1,17 @@
 """DL-TND and DF-TND: white-box detectors that need few clean images, or none."""
 
 from bdjax.tnd.config import DLTNDConfig, Execution
+from bdjax.tnd.dfconfig import DFTNDConfig
+from bdjax.tnd.dftnd import DFVerdict, df_tnd
 from bdjax.tnd.dltnd import dl_tnd
 from bdjax.tnd.verdict import Verdict
 
 __all__ = [
+    "DFTNDConfig",
+    "DFVerdict",
     "DLTNDConfig",
     "Execution",
     "Verdict",
+    "df_tnd",
     "dl_tnd",
 ]

@@ -10,6 +10,8 @@ from bdjax.types import UserError
 
 Parity = Literal["bdjax", "paper", "official"]
 
+Score = Literal["size", "sparse", "dense", "images", "similarity", "official"]
+
 BY_PARITY: Any = None
 """Default of a field whose value the parity decides."""
 
@@ -43,9 +45,15 @@ class DLTNDConfig:
       image_learning_rate: likewise, per-image problems.
       pixel_scale: the value range is mapped to [0, this] in the solver.
       representation: what is compared by cosine: ``"logits"`` or ``"features"``.
-      score: a label's score: ``"size"`` (ours), ``"similarity"`` (the quantile of the
-        similarities at the smallest successful mask), ``"official"`` (the quantile
-        after the published re-scoring).
+      score: a label's score. Of ours: ``"size"``, how far its smallest perturbation
+        is below the other labels', sparse or dense, whichever says more; ``"sparse"``
+        and ``"dense"`` alone; ``"images"``, the same of the per-image masks' median.
+        Of all: ``"similarity"``, the quantile of the similarities at the smallest
+        successful mask. Of the other two: ``"official"``, the quantile after the
+        published re-scoring.
+      mask: ours: one value a ``"pixel"``, or one a ``"channel"`` as in the paper.
+      restarts: ours: starts of the universal problem, of which the smallest result
+        counts: a grey pattern, then noise.
       quantile: Q, of the similarities over images.
       threshold: a label whose score is above it is a target label.
       early_exit: ours: stop a label whose perturbation no longer shrinks.
@@ -62,7 +70,9 @@ class DLTNDConfig:
     image_learning_rate: float = BY_PARITY
     pixel_scale: float = BY_PARITY
     representation: Literal["logits", "features"] = "logits"
-    score: Literal["size", "similarity", "official"] = BY_PARITY
+    score: Score = BY_PARITY
+    mask: Literal["pixel", "channel"] = "pixel"
+    restarts: int = 1
     quantile: float = 0.25
     threshold: float = BY_PARITY
     early_exit: bool = True
@@ -86,7 +96,7 @@ class DLTNDConfig:
         self._check()
 
     def _check(self) -> None:
-        for name in ("iterations", "image_iterations", "searches"):
+        for name in ("iterations", "image_iterations", "searches", "restarts"):
             if getattr(self, name) < 1:
                 raise UserError(
                     f"{name} is {getattr(self, name)}; it must be at least 1"
@@ -102,10 +112,16 @@ class DLTNDConfig:
                 raise UserError(
                     f"{name} is {getattr(self, name)}; it must be in [0, 1]"
                 )
-        if self.parity != "bdjax" and self.score == "size":
+        theirs = ("similarity", "official")
+        ours = tuple(name for name in THRESHOLDS if name != "official")
+        known = ours if self.parity == "bdjax" else theirs
+        if self.score not in known:
             raise UserError(
-                f"score 'size' is of parity 'bdjax'; {self.parity!r} has 'similarity' "
-                "and 'official'"
+                f"score is {self.score!r}; parity {self.parity!r} has {list(known)}"
+            )
+        if self.mask not in ("pixel", "channel"):
+            raise UserError(
+                f"unknown mask {self.mask!r}; there are 'pixel' and 'channel'"
             )
         if self.representation not in ("logits", "features"):
             raise UserError(
@@ -152,7 +168,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 # Of the official code, 0.75 (the paper's 0.7 is unconfirmed); of ours, see README.
-THRESHOLDS = {"size": 0.5, "similarity": 0.75, "official": 0.75}
+THRESHOLDS = {
+    "size": 0.5,
+    "sparse": 0.5,
+    "dense": 0.4,
+    "images": 0.5,
+    "similarity": 0.75,
+    "official": 0.75,
+}
 
 
 @dataclasses.dataclass(frozen=True)

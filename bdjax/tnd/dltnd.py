@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
+from bdjax import prng
 from bdjax.tnd import network as networks
 from bdjax.tnd import scores
 from bdjax.tnd.alternating import Alternating
@@ -58,7 +59,8 @@ def dl_tnd(
         ``config.representation="features"``.
       config: the formulation.
       execution: batches and devices.
-      key: unused: nothing here is random. Taken so that detectors are called alike.
+      key: of the patterns that restarts begin with; None is ``jax.random.key(0)``.
+        Without restarts nothing is random.
       progress: called as ``progress(done, total)``, iterations.
 
     Raises:
@@ -68,7 +70,6 @@ def dl_tnd(
     Warns:
       UserWarning: the network misclassifies many of the images.
     """
-    del key
     value_range = networks.check_range(value_range)
     x = networks.check_images(images, value_range)
     y = networks.check_labels(labels, x, num_classes)
@@ -93,7 +94,7 @@ def dl_tnd(
         solve_all, shared=shared, execution=execution, progress=progress
     )
     formulate = _ours if config.parity == "bdjax" else _published
-    found = formulate(net, label_K, shared, config, run)
+    found = formulate(net, label_K, shared, config, run, key)
     above_K = found.label_scores > config.threshold
     return Verdict(
         score=float(found.label_scores.max()),
@@ -145,40 +146,57 @@ def _candidates(
 
 
 def _ours(
-    net: Network, label_K: np.ndarray, shared: Images, config: DLTNDConfig, run: Run
+    net: Network,
+    label_K: np.ndarray,
+    shared: Images,
+    config: DLTNDConfig,
+    run: Run,
+    key: PRNGKey | None,
 ) -> _Found:
     """The smallest universal perturbations, sparse and dense, and per-image ones."""
-    count = len(label_K)
+    count, restarts = len(label_K), config.restarts
+    channels = shared.x.shape[3] if config.mask == "channel" else 1
     universal = Smallest(
         net, True, config.iterations, config.success, config.learning_rate,
-        early_exit=config.early_exit,
+        early_exit=config.early_exit, channels=channels,
     )  # fmt: skip
     image = Smallest(
         net, False, config.image_iterations, 1.0, config.image_learning_rate,
-        pace=1.2, early_exit=config.early_exit,
+        pace=1.2, early_exit=config.early_exit, channels=channels,
     )  # fmt: skip
-    both = Case(np.tile(label_K, 2), np.repeat([False, True], count))
-    sparse = Case(label_K, np.zeros(count, bool))
-    state, alone = run([(universal, both), (image, sparse)])
-    height, width = shared.x.shape[1:3]
-    pixels = height * width
-    greatest = np.repeat([pixels, pixels**0.5], count)
-    size = np.where(np.isfinite(state.size[:, 0]), state.size[:, 0], greatest)
+    starts = _starts(net, shared.x.shape[1:], restarts, key)
+    # By norm, then label, then restart.
+    both = Case(
+        np.tile(np.repeat(label_K, restarts), 2),
+        np.repeat([False, True], count * restarts),
+        np.tile(starts, (2 * count, 1, 1, 1)),
+    )
+    grey = np.repeat(starts[:1], count, axis=0)
+    state, alone = run(
+        [(universal, both), (image, Case(label_K, np.zeros(count, bool), grey))]
+    )
+    of_restarts = state.size.reshape(2 * count, restarts)
+    best = np.arange(2 * count) * restarts + of_restarts.argmin(1)
+    masks, patterns = state.best_mask[best], state.best_pattern[best]
+    entries = masks[0].size
+    greatest = np.repeat([entries, entries**0.5], count)
+    size = of_restarts.min(1)
+    size = np.where(np.isfinite(size), size, greatest).astype(np.float32)
     sizes = {"sparse": size[:count], "dense": size[count:]}
+    area = np.where(np.isfinite(alone.size), alone.size, entries)
+    image_area = _of_others(area, label_K, shared.y)
     away = {name: scores.outlier(size_K) for name, size_K in sizes.items()}
     pick = np.where(away["dense"] > away["sparse"], count, 0) + np.arange(count)
-    mask, pattern = state.best_mask[pick], state.best_pattern[pick]
+    mask, pattern = masks[pick], patterns[pick]
     similarity, _ = _compare(
         net, shared, label_K,
-        (state.best_mask[:count], state.best_pattern[:count]),
+        (masks[:count], patterns[:count]),
         (alone.best_mask, alone.best_pattern),
     )  # fmt: skip
     _, landed = _answers(net, shared.variables, shared.x, mask, pattern)
-    if config.score == "size":
-        label_scores = np.maximum(*away.values())
-    else:
-        label_scores = scores.quantile(similarity, config.quantile)
-    area = np.where(np.isfinite(alone.size), alone.size, pixels)
+    label_scores = scores.label_scores(
+        config.score, sizes, similarity, image_area, config.quantile
+    )
     return _Found(
         label_scores=label_scores,
         similarity=similarity,
@@ -186,15 +204,31 @@ def _ours(
         mask=np.broadcast_to(mask[:, 0], (count, *shared.x.shape[1:])).copy(),
         pattern=np.asarray(net.outward(pattern[:, 0])),
         success=_share(np.asarray(landed), label_K, shared.y),
-        image_area=_of_others(area, label_K, shared.y),
+        image_area=image_area,
         sizes=sizes,
     )
 
 
+def _starts(
+    net: Network, image: tuple[int, ...], restarts: int, key: PRNGKey | None
+) -> np.ndarray:
+    """First patterns, float32 ``[R, H, W, C]``: grey, and then noise."""
+    key = prng.stream(prng.root(0) if key is None else key, "restarts")
+    noise = np.array(jax.random.uniform(key, (restarts, *image), maxval=net.scale))
+    noise[0] = net.scale / 2
+    return noise
+
+
 def _published(
-    net: Network, label_K: np.ndarray, shared: Images, config: DLTNDConfig, run: Run
+    net: Network,
+    label_K: np.ndarray,
+    shared: Images,
+    config: DLTNDConfig,
+    run: Run,
+    key: PRNGKey | None,
 ) -> _Found:
     """The paper's two problems, and the similarity of what they end in."""
+    del key  # both begin without a mask
     official = config.parity == "official"
     universal = Alternating(
         net, True, config.iterations, config.searches, config.success,

@@ -172,8 +172,9 @@ def _trace(
         first = str(error).strip().splitlines()[:1]
         raise UserError(
             f"{name} cannot be traced by JAX for images of shape {shape.shape} "
-            f"({type(error).__name__}: {first[0] if first else ''}). This detector needs gradients; for a "
-            "network that only answers, use the black-box detector, bdjax.mntd"
+            f"({type(error).__name__}: {first[0] if first else ''}). This detector "
+            "needs gradients; for a network that only answers, use the black-box "
+            "detector, bdjax.mntd"
         ) from error
     if not isinstance(answer, jax.ShapeDtypeStruct):
         raise UserError(

@@ -29,6 +29,25 @@ def outlier(size_K: np.ndarray) -> np.ndarray:
     return np.array(others) - logs
 
 
+def label_scores(
+    score: str,
+    sizes: dict[str, np.ndarray],
+    similarity_KxN: np.ndarray,
+    image_area_KxN: np.ndarray,
+    q: float,
+) -> np.ndarray:
+    """Scores of our solutions by one of the rules of ``DLTNDConfig.score``: ``[K]``."""
+    if score == "similarity":
+        return quantile(similarity_KxN, q)
+    if score == "images":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return outlier(np.nanmedian(image_area_KxN, axis=1))
+    if score == "size":
+        return np.maximum(*(outlier(sizes[name]) for name in ("sparse", "dense")))
+    return outlier(sizes[score])
+
+
 def smallest_successful(area_KxS: np.ndarray, hit_KxS: np.ndarray) -> np.ndarray:
     """Which constant's mask is a label's smallest successful one: int ``[K]``.
 

@@ -34,10 +34,12 @@ class Case(NamedTuple):
       label: int32 ``[K]``, the candidate label.
       dense: bool ``[K]``, whether the mask's l2 norm is minimised, which suits faint
         patterns over the whole image; its l1 norm else, for patches.
+      start: float32 ``[K, H, W, C]`` in the solver's range, the first pattern.
     """
 
     label: Any
     dense: Any
+    start: Any
 
 
 class Images(NamedTuple):
@@ -58,7 +60,8 @@ class State(NamedTuple):
     """Of K labels and G groups of images: one group, or every image its own.
 
     Attributes:
-      mask: float32 ``[K, G, H, W, 1]``: one value a pixel, for all channels.
+      mask: float32 ``[K, G, H, W, 1]``, one value a pixel for all channels, or
+        ``[K, G, H, W, C]``.
       pattern: float32 ``[K, G, H, W, C]``.
       mask_moments: of the mask's Adam.
       pattern_moments: of the pattern's.
@@ -92,6 +95,7 @@ class Smallest:
       learning_rate: of mask and pattern.
       pace: factor of the penalty's weight from iteration to iteration.
       early_exit: whether cases that no longer gain stand still.
+      channels: values of the mask a pixel, 1 or C.
     """
 
     network: Network
@@ -101,14 +105,16 @@ class Smallest:
     learning_rate: float
     pace: float = 1.1
     early_exit: bool = True
+    channels: int = 1
 
     def init(self, cases: Case, shared: Images) -> State:
-        """A faint grey veil over the whole image."""
+        """A faint veil of the start over the whole image."""
         count = len(cases.label)
         groups = 1 if self.universal else len(shared.x)
         image = shared.x.shape[1:]
-        mask = jnp.full((count, groups, *image[:2], 1), 0.05)
-        pattern = jnp.full((count, groups, *image), 0.5 * self.network.scale)
+        mask = jnp.full((count, groups, *image[:2], self.channels), 0.05)
+        start = jnp.asarray(cases.start, mask.dtype)[:, None]
+        pattern = jnp.broadcast_to(start, (count, groups, *image))
         return State(
             mask=mask,
             pattern=pattern,

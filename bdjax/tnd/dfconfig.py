@@ -1,0 +1,112 @@
+"""How DF-TND is computed; how that is run is :class:`bdjax.tnd.config.Execution`."""
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+from bdjax.types import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class DFTNDConfig:
+    """DF-TND: what is maximised, how far, and how the label scores are made.
+
+    ``parity`` names a formulation and, with it, the value of every field that is left
+    at its default:
+
+    ``"bdjax"``: gradient steps, see :mod:`bdjax.tnd.excite`, and a score that is free
+      of the unit of the logits: whether *one* label rises by itself.
+    ``"official"``: the published sign ascent, by which the neuron weights stay uniform
+      over the active neurons, see :mod:`bdjax.tnd.signs`, and the published rule. Its
+      steps are part of it: the fields marked "ours" have no effect.
+
+    Attributes:
+      parity: the formulation.
+      seeds: images of noise, where none are given; the official code has 10.
+      iterations: of the first stage.
+      average: whether a second stage follows, which starts from the means over the
+        images of masks and patterns.
+      second_iterations: of that stage.
+      sparsity: gamma, weight of the masks' l1 norm. Official: of the sum over images,
+        in units of an activation; ours: of the mean over images, in units of the mean
+        activation of the seeds.
+      learning_rate: ours, Adam's, of mask and pattern in [0, 1].
+      weight_rate: ours, of the neuron weights: greatest exponent of a multiplicative
+        step, or greatest step before the projection. With 0.3 a handful of neurons is
+        left after 60 iterations; with the default all but all. Selective weights are
+        what the paper describes, but few neurons are any network's loudest, not the
+        Trojan's: the slower, the better it detects (README).
+      geometry: ours, of the simplex: ``"mirror"`` (multiplicative steps) or
+        ``"euclidean"`` (projected ones).
+      shared_mask: ours, one mask and pattern for all images from the start.
+      normalize: unit of a logit's increase: ``"none"``, the logit itself (official,
+        which depends on architecture, width and training length), or ``"spread"``,
+        the standard deviation of the increases over the labels.
+      score: a label's score: the mean ``"increase"`` of its logit (official), or the
+        ``"gap"``, by how much that exceeds the greatest of the other labels'.
+      threshold: a label whose score is above it is a target label.
+    """
+
+    parity: Literal["bdjax", "official"] = "bdjax"
+    seeds: int = 10
+    iterations: int | None = None
+    average: bool | None = None
+    second_iterations: int | None = None
+    sparsity: float | None = None
+    learning_rate: float = 0.05
+    weight_rate: float = 0.01
+    geometry: Literal["mirror", "euclidean"] = "mirror"
+    shared_mask: bool = False
+    normalize: Literal["none", "spread"] | None = None
+    score: Literal["increase", "gap"] | None = None
+    threshold: float | None = None
+
+    def __post_init__(self):
+        _one_of("parity", self.parity, PRESETS)
+        for name, value in PRESETS[self.parity].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        _one_of("geometry", self.geometry, ("mirror", "euclidean"))
+        _one_of("normalize", self.normalize, ("none", "spread"))
+        _one_of("score", self.score, ("increase", "gap"))
+        for name in ("seeds", "iterations", "second_iterations"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; it must be at least 1"
+                )
+        for name in ("learning_rate", "weight_rate"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise UserError(f"{name} is {value}; it must be above 0 and finite")
+        sparsity, threshold = (getattr(self, n) for n in ("sparsity", "threshold"))
+        if math.isnan(threshold):
+            raise UserError("threshold is nan; it must be a number, inf for no verdict")
+        if not 0 <= sparsity < math.inf:
+            raise UserError(f"sparsity is {sparsity}; it must be at least 0 and finite")
+
+
+def _one_of(name: str, value: Any, known: Any) -> None:
+    if value not in known:
+        raise UserError(f"unknown {name} {value!r}; there are {list(known)}")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "bdjax": {
+        "iterations": 60,
+        "average": False,
+        "second_iterations": 60,
+        "sparsity": 3e-3,
+        "normalize": "spread",
+        "score": "gap",
+        "threshold": 1.0,  # see README
+    },
+    "official": {
+        "iterations": 1000,
+        "average": True,
+        "second_iterations": 1000,
+        "sparsity": 1e-3,
+        "normalize": "none",
+        "score": "increase",
+        "threshold": 100.0,
+    },
+}

@@ -1,0 +1,219 @@
+"""DF-TND: excited from noise alone, a Trojan's neurons raise the target's logit.
+
+Wang et al., "Practical Detection of Trojan Neural Networks: Data-Limited and Data-Free
+Cases", ECCV 2020, section 4. White box: needs gradients and activations, no data.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bdjax import prng
+from bdjax.tnd import network as networks
+from bdjax.tnd.config import Execution
+from bdjax.tnd.dfconfig import DFTNDConfig
+from bdjax.tnd.excite import Excite
+from bdjax.tnd.loop import Problem, Progress, solve
+from bdjax.tnd.network import Apply, Network
+from bdjax.tnd.signs import NOISE, Seeds, SignAscent
+from bdjax.types import PRNGKey, PyTree, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class DFVerdict:
+    """DF-TND's answer for one network; arrays are NumPy.
+
+    Attributes:
+      score: the greatest label score; larger = more likely trojaned.
+      threshold: what ``is_trojaned`` compares it with.
+      is_trojaned: ``score > threshold``.
+      target_labels: labels whose own score is above the threshold.
+      label_scores: float32 ``[K]``, see ``config.score`` and ``config.normalize``.
+      logit_increase: float32 ``[K, N]``, logits of the recovered images minus those
+        of the seeds.
+      weights: float32 ``[D]``, of the neurons, on the simplex.
+      masks: float32 ``[N, H, W, C]`` in [0, 1].
+      patterns: float32 ``[N, H, W, C]`` in the value range (official: they may leave
+        it); ``(1 - mask) * seed + mask * pattern`` is the recovered image.
+      recovered: float32 ``[N, H, W, C]`` in the value range.
+      seeds: likewise, the noise or images that it started from.
+      config: what was computed.
+      notes: what a reader must know, one sentence each.
+    """
+
+    score: float
+    threshold: float
+    is_trojaned: bool
+    target_labels: tuple[int, ...]
+    label_scores: np.ndarray
+    logit_increase: np.ndarray = dataclasses.field(repr=False)
+    weights: np.ndarray = dataclasses.field(repr=False)
+    masks: np.ndarray = dataclasses.field(repr=False)
+    patterns: np.ndarray = dataclasses.field(repr=False)
+    recovered: np.ndarray = dataclasses.field(repr=False)
+    seeds: np.ndarray = dataclasses.field(repr=False)
+    config: DFTNDConfig
+    notes: tuple[str, ...] = ()
+
+
+def df_tnd(
+    apply: Apply,
+    variables: PyTree,
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    value_range: tuple[float, float],
+    features: Apply | None = None,
+    images: ArrayLike | None = None,
+    config: DFTNDConfig = DFTNDConfig(),
+    execution: Execution = Execution(),
+    key: PRNGKey | None = None,
+    progress: Progress | None = None,
+) -> DFVerdict:
+    """Decides without any data whether a network is backdoored.
+
+    Networks of one architecture share a compilation if they come with the same
+    ``apply`` and ``features`` objects.
+
+    Args:
+      apply: ``apply(variables, x [N, H, W, C] in value_range) -> logits [N, K]``, in
+        inference mode, traceable by JAX; nothing else is assumed.
+      variables: any pytree.
+      input_shape: ``(H, W, C)``.
+      num_classes: K.
+      value_range: least and greatest pixel that the network takes.
+      features: ``features(variables, x) -> activations [N, ...]``, a penultimate
+        layer, D neurons after flattening. None takes the logits for neurons, D = K:
+        it runs, but nothing is hidden there to be excited, and on our networks it
+        detects no better than chance.
+      images: ``[N, H, W, C]``, numbers in ``value_range``; clean images to start from
+        in place of noise, which the official demonstration does.
+      config: the formulation.
+      execution: devices and stride; there is one run, hence one device at work.
+      key: of the noise; None is ``jax.random.key(0)``.
+      progress: called as ``progress(done, total)``, iterations.
+
+    Raises:
+      UserError: shape, range, images or network are not as above; the message says
+        what was found and what to do.
+    """
+    value_range = networks.check_range(value_range)
+    input_shape = _check_shape(input_shape, num_classes)
+    net = Network(apply, features, value_range)
+    key = prng.root(0) if key is None else key
+    x = _seeds(net, input_shape, images, config, key)
+    networks.check_answers(net, variables, np.asarray(net.outward(x)), num_classes)
+    count = _neurons(net, variables, x)
+    noise = NOISE * jax.random.normal(prng.stream(key, "start"), x.shape)
+    weights = np.full((1, count), 1 / count, np.float32)
+    cases = Seeds(x[None], np.asarray(noise)[None], weights)
+    state = solve(
+        _problem(net, config), cases, variables, execution=execution, progress=progress
+    )
+    mask, pattern = (
+        np.broadcast_to(a[0], x.shape) for a in (state.mask, state.pattern)
+    )
+    found = np.clip((1 - mask) * x + mask * pattern, 0, 1)
+    ask = jax.jit(net.logits)  # the same for both, so that no change is exactly 0
+    increase = np.asarray(ask(variables, found) - ask(variables, x)).T
+    scores = label_scores(increase, config)
+    assert config.threshold is not None  # filled in by the preset
+    notes = []
+    if features is None:
+        notes.append(
+            "no features were given: the logits stood for neurons, by which Trojans "
+            "were not told from clean networks; pass features="
+        )
+    if not mask.any():
+        notes.append("the penalty left no mask: lower config.sparsity")
+    return DFVerdict(
+        score=float(scores.max()),
+        threshold=config.threshold,
+        is_trojaned=bool(scores.max() > config.threshold),
+        target_labels=tuple(np.flatnonzero(scores > config.threshold).tolist()),
+        label_scores=scores,
+        logit_increase=increase,
+        weights=state.weights[0],
+        masks=np.array(mask),
+        patterns=np.asarray(net.outward(pattern)),
+        recovered=np.asarray(net.outward(found)),
+        seeds=np.asarray(net.outward(x)),
+        config=config,
+        notes=tuple(notes),
+    )
+
+
+def label_scores(increase_KxN: np.ndarray, config: DFTNDConfig) -> np.ndarray:
+    """A score for each label, from how much its logit rose: float32 ``[K]``."""
+    mean = increase_KxN.mean(1)
+    unit = mean.std() if config.normalize == "spread" else 1.0
+    if config.score == "gap":
+        mean = mean - [np.delete(mean, k).max() for k in range(len(mean))]
+    return np.asarray(mean / max(unit, 1e-12), np.float32)
+
+
+def _problem(net: Network, config: DFTNDConfig) -> Problem:
+    assert config.iterations is not None  # filled in by the preset
+    assert config.sparsity is not None
+    second = (config.second_iterations or 0) if config.average else 0
+    if config.parity == "official":
+        return SignAscent(net, config.iterations, second, config.sparsity)
+    return Excite(
+        net,
+        iterations=config.iterations,
+        second=second,
+        sparsity=config.sparsity,
+        learning_rate=config.learning_rate,
+        weight_rate=config.weight_rate,
+        geometry=config.geometry,
+        shared_mask=config.shared_mask,
+    )
+
+
+def _check_shape(
+    input_shape: tuple[int, int, int], num_classes: int
+) -> tuple[int, int, int]:
+    given = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else ()
+    sizes = [n for n in given if isinstance(n, (int, np.integer)) and n > 0]
+    if len(given) != 3 or len(sizes) != 3:
+        raise UserError(
+            f"input_shape is {input_shape}; it must be (H, W, C), three whole numbers "
+            "above 0, such as (32, 32, 3)"
+        )
+    if num_classes < 2:
+        raise UserError(f"num_classes is {num_classes}; it must be at least 2")
+    height, width, channels = map(int, given)
+    return height, width, channels
+
+
+def _seeds(
+    net: Network,
+    input_shape: tuple[int, int, int],
+    images: ArrayLike | None,
+    config: DFTNDConfig,
+    key: PRNGKey,
+) -> np.ndarray:
+    """Where the search starts, float32 ``[N, H, W, C]`` in [0, 1]."""
+    if images is None:
+        shape = (config.seeds, *input_shape)
+        return np.asarray(jax.random.uniform(prng.stream(key, "seeds"), shape))
+    x = networks.check_images(images, net.value_range)
+    if x.shape[1:] != input_shape:
+        raise UserError(
+            f"images have shape {x.shape}; with input_shape {input_shape} they must be "
+            f"[N, {', '.join(map(str, input_shape))}]"
+        )
+    return np.asarray(net.inward(x), np.float32)
+
+
+def _neurons(net: Network, variables: PyTree, x: np.ndarray) -> int:
+    """How many there are, once it is known that they answer with numbers."""
+    r_NxD = np.asarray(jax.jit(net.activations)(variables, x))
+    if not np.isfinite(r_NxD).all():
+        raise UserError(
+            "features gives NaN or infinite activations for the seeds; check the "
+            "weights and value_range"
+        )
+    return r_NxD.shape[1]
