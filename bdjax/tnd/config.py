@@ -136,8 +136,8 @@ class DLTNDConfig:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "bdjax": {
-        "iterations": 200,
-        "image_iterations": 60,
+        "iterations": 150,
+        "image_iterations": 40,
         "searches": 1,
         "success": 0.9,
         "learning_rate": 0.05,

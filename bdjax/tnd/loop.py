@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from bdjax import tree
@@ -74,9 +74,11 @@ def solve(
         stride = 1 if used[0].platform == "cpu" else _LOOK_EVERY
     starts = range(0, count, batch)
     total, states = len(starts) * problem.length, []
+    # Once: every iteration may be a program of its own.
+    shared = jax.device_put(shared, NamedSharding(mesh, P()))
     for n, start in enumerate(starts):
         index = np.minimum(np.arange(start, start + batch), count - 1)
-        some = tree.index(cases, index)
+        some = jax.device_put(tree.index(cases, index), NamedSharding(mesh, P("cases")))
         state = _init(problem, mesh, some, shared)
         i = 0
         while i < problem.length:
