@@ -1,7 +1,9 @@
 """Pieces that experiment configurations share.
 
 A configuration is a plain ``ConfigDict`` whose fields are those of
-``bdjax.experiments.config.MNTDConfig``; the launcher builds that from it.
+``bdjax.experiments.config.MNTDConfig`` (``mntd_*.py``) or
+``bdjax.experiments.tnd_config.TNDConfig`` (``dltnd_*.py``); the launcher builds that
+from it.
 """
 
 import dataclasses
@@ -10,8 +12,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from bdjax import tnd as detectors
 from bdjax.evaluation import BootstrapConfig
 from bdjax.experiments.config import DataConfig, PopulationConfig, TrainConfig
+from bdjax.experiments.tnd_config import SolverConfig, TNDPopulationConfig
 from bdjax.mntd import FitConfig
 from bdjax.population import Execution
 from bdjax.types import UserError
@@ -32,6 +36,32 @@ def mntd(task: str) -> ConfigDict:
     )
 
 
+def tnd(task: str) -> ConfigDict:
+    """What DL-TND experiments share; data, population, training are yet to be set."""
+    return ConfigDict(
+        {
+            "task": task,
+            "seed": 0,
+            "architecture": "",
+            "detectors": (
+                *("bdjax", "bdjax_sparse", "bdjax_dense", "bdjax_images"),
+                *("bdjax_similarity", "df"),
+            ),
+            "per_class": 5,
+            "sweep_per_class": (),
+            "quantiles": (0.0, 0.1, 0.25, 0.5, 0.75),
+            "slow_models": 0,
+            "min_asr": 0.5,
+            "false_alarms": 0.1,
+            "solver": dataclasses.asdict(SolverConfig()),
+            "bootstrap": dataclasses.asdict(BootstrapConfig()),
+            "execution": dataclasses.asdict(Execution()),
+            "solving": dataclasses.asdict(detectors.Execution()),
+            "formulation": "auto",
+        }
+    )
+
+
 def data(source: str, **fields: Any) -> ConfigDict:
     """See :class:`DataConfig`."""
     return ConfigDict(dataclasses.asdict(DataConfig(source, **fields)))
@@ -42,9 +72,38 @@ def population(**fields: Any) -> ConfigDict:
     return ConfigDict(dataclasses.asdict(PopulationConfig(**fields)))
 
 
+def tnd_population(**fields: Any) -> ConfigDict:
+    """See :class:`TNDPopulationConfig`."""
+    return ConfigDict(dataclasses.asdict(TNDPopulationConfig(**fields)))
+
+
 def train(**fields: Any) -> ConfigDict:
     """See :class:`TrainConfig`."""
     return ConfigDict(dataclasses.asdict(TrainConfig(**fields)))
+
+
+def tnd_ablation(config: ConfigDict) -> None:
+    """Adds other formulations, on some models of every population."""
+    config.detectors = (
+        *config.detectors,
+        *("bdjax_features", "bdjax_channel", "bdjax_restarts"),
+        *("paper", "official", "df_official"),
+    )
+    config.slow_models = config.slow_models or 4
+
+
+def tnd_smoke(config: ConfigDict) -> None:
+    """Few models, steps and iterations: proves that all parts run, and no more."""
+    attacks = len(config.population.target_attacks)
+    config.population.update(calibration=2, targets=2, attacked=(2,) * attacks)
+    config.train.steps, config.train.epochs = 40, 0
+    config.data.test = 100
+    config.per_class, config.sweep_per_class = 2, (1,)
+    config.slow_models = 1
+    config.min_asr = 0.0  # no attack takes hold so soon
+    config.solver.update(iterations=3, searches=2)
+    config.execution.chunk_size = 2
+    config.bootstrap.samples = 100
 
 
 def apply(

@@ -28,7 +28,7 @@ from bdjax.types import UserError
 from launch import common
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(p.stem for p in (ROOT / "configs").glob("[!_]*_*.py"))
+FILES = sorted(p.stem for p in (ROOT / "configs").glob("mntd_*.py"))
 SMOKE = str(ROOT / "configs" / "mntd_mnist5k.py") + ":smoke"
 
 
@@ -283,7 +283,7 @@ for i, argv in enumerate(cases):
 """
 
 MISTAKES = {
-    "--config=nope.py": r"no configuration file nope\.py; configs/ has \['mntd_mnist",
+    "--config=nope.py": r"no configuration file nope\.py; configs/ has \[.*'mntd_mnist",
     "--config=configs": "no configuration file configs;",
     "--config=": "no configuration file ;",
     "--config=configs/mntd_mnist.py:nope": r"unknown argument 'nope'.*'official'",

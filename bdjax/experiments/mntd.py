@@ -94,7 +94,7 @@ def run(
             if not storage.is_first():
                 return None
             trained = populations.load(workdir, specs)
-        trained, notes = _drop_diverged(trained)
+        trained, notes = populations.drop_diverged(trained)
         for note in notes:
             console.print(f"[yellow]note:[/] {note}")
         with clock.phase("meta"):
@@ -115,22 +115,6 @@ def run(
 def fit_config(config: MNTDConfig, variant: str) -> mntd.FitConfig:
     """The configured fit with what the variant changes."""
     return dataclasses.replace(config.fit, **VARIANTS[variant])
-
-
-def _drop_diverged(
-    trained: dict[str, Population],
-) -> tuple[dict[str, Population], list[str]]:
-    notes = []
-    for name, population in trained.items():
-        if ids := population.diverged_ids:
-            notes.append(
-                f"{name}: training diverged (NaN) for models {ids}; they are left out"
-            )
-            if len(ids) == len(population):
-                raise UserError(
-                    f"every model of {name} diverged (NaN); lower the learning rate"
-                )
-    return {k: p.without_diverged() for k, p in trained.items()}, notes
 
 
 def _labelled(

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from bdjax import data, storage, telemetry
 from bdjax.attacks import get_attack
 from bdjax.data import Dataset, Splits
-from bdjax.experiments.config import MNTDConfig
+from bdjax.experiments.config import Experiment, MNTDConfig
 from bdjax.population import (
     Examples,
     Population,
@@ -24,11 +24,12 @@ from bdjax.population import (
     train_population,
 )
 from bdjax.tasks import Task, get_task
+from bdjax.types import UserError
 
 Wanted = tuple[PopulationSpec, range]
 
 
-def load_data(config: MNTDConfig) -> tuple[Dataset, Splits]:
+def load_data(config: Experiment) -> tuple[Dataset, Splits]:
     """The data set and who holds which of its rows.
 
     Raises:
@@ -46,7 +47,7 @@ def load_data(config: MNTDConfig) -> tuple[Dataset, Splits]:
     return dataset, splits
 
 
-def _load(config: MNTDConfig, task: Task) -> Dataset:
+def _load(config: Experiment, task: Task) -> Dataset:
     with contextlib.ExitStack() as stack:
         bars: list[telemetry.Progress] = []
 
@@ -115,6 +116,27 @@ def load(workdir: Path, wanted: list[Wanted]) -> dict[str, Population]:
     }
 
 
+def drop_diverged(
+    trained: dict[str, Population],
+) -> tuple[dict[str, Population], list[str]]:
+    """The models that training did not break, and a note for each population.
+
+    Raises:
+      UserError: it broke all of one.
+    """
+    notes = []
+    for name, population in trained.items():
+        if ids := population.diverged_ids:
+            notes.append(
+                f"{name}: training diverged (NaN) for models {ids}; they are left out"
+            )
+            if len(ids) == len(population):
+                raise UserError(
+                    f"every model of {name} diverged (NaN); lower the learning rate"
+                )
+    return {k: p.without_diverged() for k, p in trained.items()}, notes
+
+
 class _Silent(telemetry.MetricsWriter):
     """Of the processes that write nothing."""
 
@@ -167,7 +189,7 @@ class _Others:
 
 
 def train(
-    config: MNTDConfig,
+    config: Experiment,
     wanted: list[Wanted],
     dataset: Dataset,
     splits: Splits,
@@ -175,6 +197,7 @@ def train(
     metrics: telemetry.MetricsWriter,
     *,
     console: Console,
+    attackers: Container[str] = ("target",),
 ) -> None:
     """Trains what is not on disk yet of ``wanted``, with progress.
 
@@ -189,6 +212,7 @@ def train(
       workdir: the run's directory.
       metrics: gets a line a chunk of this process.
       console: gets what the user should know.
+      attackers: roles that train on the attacker's rows, others on the defender's.
 
     Raises:
       UserError: see :func:`bdjax.population.train_population`.
@@ -223,13 +247,14 @@ def train(
                 )
                 metrics.write("chunk", population=name, models=models, **means)
 
-            defender = spec.role != "target"
             train_population(
                 directory(workdir, spec),
                 spec,
                 ids,
                 examples=examples,
-                subset_N=splits.defender if defender else splits.attacker,
+                subset_N=(
+                    splits.attacker if spec.role in attackers else splits.defender
+                ),
                 test_N=splits.test,
                 provenance=provenance,
                 execution=config.execution,

@@ -1,11 +1,8 @@
 """What an experiment found: ``results.json`` for programs, ``report.md`` for people."""
 
-import importlib.metadata
-import platform
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from bdjax import storage, telemetry
@@ -14,15 +11,11 @@ from bdjax.evaluation import (
     Table,
     auc,
     auc_cell,
-    quality_cell,
     summarize_auc,
 )
-from bdjax.experiments import figures
+from bdjax.experiments import figures, reporting
 from bdjax.experiments.figures import VARIANT_NAMES, labelled_scores, saved_scores
 from bdjax.experiments.mntd import Outcome, fit_config
-from bdjax.population import Population
-
-PACKAGES = ("bdjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
@@ -31,21 +24,12 @@ def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
     ``auc.<attack>.<variant>`` holds mean, std and interval; ``accuracy`` and ``asr``
     go by population; ``verdicts``, ``wall_seconds``, device and versions follow.
     """
-    seconds = dict(clock.seconds)
     return {
         "auc": {
             attack: {v: s.to_dict() for v, s in by_variant.items()}
             for attack, by_variant in aucs(outcome).items()
         },
-        "accuracy": {
-            k: _summary(np.asarray(p.quality.accuracy)) for k, p in _all(outcome)
-        },
-        "asr": {
-            k: _summary(np.asarray(p.quality.asr))
-            | {"failed": int((p.quality.asr < 0.5).sum()), "models": len(p)}
-            for k, p in _all(outcome)
-            if p.is_trojaned
-        },
+        **reporting.qualities(outcome.populations),
         "controls": controls(outcome),
         "verdicts": verdicts(outcome),
         "validation_auc": {
@@ -54,23 +38,10 @@ def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
             ].tolist()
             for variant, fit in outcome.fits.items()
         },
-        "wall_seconds": seconds | {"total": sum(seconds.values())},
-        "peak_memory_bytes": telemetry.peak_memory_bytes(),
-        "device": device(),
-        "versions": {p: importlib.metadata.version(p) for p in PACKAGES}
-        | {"python": platform.python_version()},
+        **reporting.machine(clock),
         "notes": outcome.notes,
         "config": outcome.config.semantic(),
     }
-
-
-def device() -> str:
-    """Such as ``"2 x cpu (x86_64)"``."""
-    first = jax.local_devices()[0]
-    kind = first.device_kind
-    if first.platform == "cpu":
-        kind = f"cpu ({platform.machine()})"
-    return f"{jax.local_device_count()} x {kind}"
 
 
 def aucs(outcome: Outcome) -> dict[str, dict[str, AucSummary]]:
@@ -132,19 +103,6 @@ def tables(outcome: Outcome) -> list[Table]:
     ]
     repeats = outcome.config.fit.repeats
     names = [VARIANT_NAMES[v] for v in outcome.config.variants]
-    quality_rows = []
-    for name, population in _all(outcome):
-        trojaned = population.is_trojaned
-        asr = population.quality.asr
-        quality_rows.append(
-            (
-                name,
-                str(len(population)),
-                quality_cell(population.quality.accuracy),
-                quality_cell(asr) if trojaned else "",
-                str(int((asr < 0.5).sum())) if trojaned else "",
-            )
-        )
     return [
         Table(
             title=f"Detection AUC: mean ± std of {repeats} repeats "
@@ -153,11 +111,7 @@ def tables(outcome: Outcome) -> list[Table]:
             rows=tuple(auc_rows),
         ),
         _controls_table(outcome),
-        Table(
-            title="Models: mean ± std over models",
-            columns=("population", "models", "accuracy", "ASR", "ASR below .5"),
-            rows=tuple(quality_rows),
-        ),
+        reporting.quality_table(outcome.populations),
     ]
 
 
@@ -197,9 +151,7 @@ def write(outcome: Outcome, workdir: Path, clock: telemetry.Clock) -> dict[str, 
 def _markdown(
     outcome: Outcome, found: dict[str, Any], drawn: dict[str, Path], workdir: Path
 ) -> str:
-    config, seconds = outcome.config, found["wall_seconds"]
-    phases = ", ".join(f"{k} {v:.0f} s" for k, v in seconds.items())
-    rates = found["verdicts"]
+    config, rates = outcome.config, found["verdicts"]
     caught = ", ".join(f"{k} {v:.0%}" for k, v in rates["true_positive_rate"].items())
     fit = fit_config(config, "jumbo")
     lines = [
@@ -213,8 +165,7 @@ def _markdown(
         f"(split: {config.data.split}). Each shadow draws its share of examples and "
         f"steps from [{1 - config.shadow.diversity:g}, 1]. Seed {config.seed}.",
         "",
-        f"Device: {found['device']}. Wall time of this invocation: {phases}. "
-        f"Peak memory: {found['peak_memory_bytes'] / 2**30:.1f} GiB.",
+        reporting.machine_line(found),
         "",
         f"Parity options: {_parity(outcome)}. Queries "
         f"{'clipped to the value range' if fit.clip else 'not clipped'}; "
@@ -232,8 +183,7 @@ def _markdown(
         f"benign targets trojaned; of the trojaned ones it finds: {caught}.",
         "",
     ]
-    for caption, path in drawn.items():
-        lines += [f"![{caption}]({path.relative_to(workdir)})", "", f"*{caption}*", ""]
+    lines += reporting.figure_lines(drawn, workdir)
     return "\n".join(lines)
 
 
@@ -248,16 +198,3 @@ def _parity(outcome: Outcome) -> str:
         "target.poisoned_length=official": config.target.poisoned_length == "official",
     }
     return ", ".join(k for k, v in on.items() if v) or "none on"
-
-
-def _summary(values: np.ndarray) -> dict[str, float]:
-    return {
-        "mean": float(values.mean()),
-        "std": float(values.std()),
-        "min": float(values.min()),
-        "max": float(values.max()),
-    }
-
-
-def _all(outcome: Outcome) -> list[tuple[str, Population]]:
-    return list(outcome.populations.items())

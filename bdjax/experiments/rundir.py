@@ -10,12 +10,18 @@ _FIT = "bdjax MNTD fit"
 _CONFIG = "config.json"
 
 
-def claim(workdir: Path, config: dict[str, Any]) -> None:
+def claim(
+    workdir: Path,
+    config: dict[str, Any],
+    *,
+    fix: str = "use another --workdir or the same configuration",
+) -> None:
     """Makes a run directory, or checks that this one is the same experiment's.
 
     Args:
       workdir: the directory; made where missing.
       config: the experiment's semantic configuration.
+      fix: what to do where it differs.
 
     Raises:
       UserError: it holds another experiment (the first field that differs is named) or
@@ -27,10 +33,7 @@ def claim(workdir: Path, config: dict[str, Any]) -> None:
         raise UserError(f"{workdir} is a file; choose a directory for the run")
     if path.exists():
         if difference := storage.difference("config", storage.read_json(path), config):
-            raise UserError(
-                f"{workdir} holds another run: {difference}; use another --workdir or "
-                "the same configuration"
-            )
+            raise UserError(f"{workdir} holds another run: {difference}; {fix}")
         return
     if workdir.is_dir() and any(p.suffix != ".tmp" for p in workdir.iterdir()):
         raise UserError(
