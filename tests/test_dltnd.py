@@ -316,6 +316,8 @@ class TestBadInput:
         bad("finite pixels", images=np.where(x > 0.7, np.nan, x))
         bad("must be numbers", images=x.astype(object))
         bad("value_range is (1.0, 0.0)", value_range=(1.0, 0.0))
+        bad("value_range is 255; it must be two", value_range=255)
+        bad("images differ in shape", images=[x[0], x[0, :3]])
 
     def test_labels(self):
         _, y = images()
@@ -330,8 +332,15 @@ class TestBadInput:
         bad("no image of classes [1]", images=x[some], labels=y[some])
         verdict = detect(network(trojaned=True), x[some], y[some], missing="skip")
         assert verdict.labels.tolist() == [0, 2, 3]
-        assert verdict.target_labels == (TARGET,)
         assert "[1]" in verdict.notes[0]
+        assert verdict.index(2) == 1
+        assert verdict.mask[verdict.index(2)].sum() < verdict.mask[0].sum()
+        with pytest.raises(UserError, match="label 1 was no candidate"):
+            verdict.index(1)
+        # Of three labels none is an outlier, whatever its score.
+        assert verdict.score > 1
+        assert (verdict.is_trojaned, verdict.threshold) == (False, np.inf)
+        assert "3 candidate labels are too few" in verdict.notes[1]
         only = y == 0
         bad(
             "all images are of class 0", images=x[only], labels=y[only],
@@ -352,11 +361,65 @@ class TestBadInput:
             return np.asarray(x).reshape(len(x), -1) @ variables["kernel"]
 
         bad("black-box detector, bdjax.mntd", function=outside)
+
+        def called_back(variables, x):
+            answer = jax.ShapeDtypeStruct((len(x), CLASSES), jnp.float32)
+            return jax.pure_callback(outside, answer, variables, x)
+
+        bad("differentiated by JAX", function=called_back)
+
+        class Unhashable:
+            __hash__ = None
+
+            def __call__(self, variables, x):
+                return apply(variables, x)
+
+        bad("wrap it in a function", function=Unhashable())
         bad(
             "features cannot be traced", features=outside,
             config=tnd.DLTNDConfig(representation="features"),
         )  # fmt: skip
         bad("pass features=", config=tnd.DLTNDConfig(representation="features"))
+
+    def test_labels_out_of_reach_are_said_and_count_for_nothing(self):
+        x, y = images()
+        blind = network(trojaned=True)
+        blind["bias"] = np.where(np.arange(CLASSES) == 1, -1e3, 0).astype(np.float32)
+
+        def biased(variables, x):
+            return apply(variables, x) + variables["bias"]
+
+        with pytest.warns(UserWarning, match="classifies"):
+            verdict = tnd.dl_tnd(
+                biased, blind, x, y, num_classes=CLASSES, value_range=(0.0, 1.0),
+                config=tnd.DLTNDConfig(**FAST, min_accuracy=0.9),
+                execution=tnd.Execution(devices=1),
+            )  # fmt: skip
+        assert np.isinf(verdict.mask_area).tolist() == [False, True, False, False]
+        assert not verdict.mask[1].any()
+        assert verdict.label_scores[1] == -1
+        assert verdict.target_labels == (TARGET,)
+        assert "toward labels [1] was found in 120 iterations" in verdict.notes[-1]
+
+    def test_nan_under_perturbation(self):
+        def fragile(variables, x):
+            # Fine on the given images, whose last pixel is black.
+            return apply(variables, x) + 0 / (x[:, 7, 7, :1] <= 0)
+
+        bad("gives NaN for perturbed images", function=fragile)
+
+    def test_probabilities_are_noted(self):
+        def sure(variables, x):
+            return jax.nn.softmax(apply(variables, x))
+
+        x, y = images()
+        verdict = tnd.dl_tnd(
+            sure, network(trojaned=False), x, y, num_classes=CLASSES,
+            value_range=(0.0, 1.0),
+            config=tnd.DLTNDConfig(iterations=3, image_iterations=3),
+            execution=tnd.Execution(devices=1),
+        )  # fmt: skip
+        assert "probabilities" in verdict.notes[0]
 
     def test_low_accuracy_warns(self):
         x, y = images()
@@ -380,6 +443,7 @@ class TestBadInput:
             ({"score": "official"}, "score is 'official'; parity 'bdjax' has"),
             ({"mask": "image"}, "unknown mask 'image'"),
             ({"restarts": 0}, "restarts is 0"),
+            ({"threshold": float("nan")}, "threshold is nan"),
             ({"missing": "ignore"}, "unknown missing"),
             ({"representation": "probabilities"}, "unknown representation"),
         ],

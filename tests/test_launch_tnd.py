@@ -46,7 +46,7 @@ def launch(workdir, *flags):
     ("file", "args"),
     [
         ("dltnd_mnist5k", ("", "smoke", "ablation", "smoke,ablation")),
-        ("dltnd_cifar10", ("", "thin", "thin,smoke", "ablation", *ARCHITECTURES)),
+        ("dltnd_cifar10", ("", "thin", "small,smoke", "ablation", *ARCHITECTURES)),
     ],
 )
 def test_every_configuration_builds(file, args):
@@ -54,7 +54,6 @@ def test_every_configuration_builds(file, args):
         config = config_of(file, arg)
         assert config.task == file.removeprefix("dltnd_").removesuffix("5k")
         assert json.loads(json.dumps(config.semantic())) is not None
-        assert config == config_of(file, arg)
         assert specs(config)  # attacks and recipes are fine
         assert network(config).name == (
             config.architecture or "mntd_mnist_cnn"
@@ -72,8 +71,8 @@ def test_the_default():
         "target-benign", "target-patch", "target-blend", "target-all_to_all",
     ]  # fmt: skip
     # Thresholds of as many benign as trojaned models.
-    assert models["calibration-benign"] == 8
-    assert models["calibration-patch"] + models["calibration-blend"] == 8
+    assert models["calibration-benign"] == 9
+    assert models["calibration-patch"] + models["calibration-blend"] == 9
     assert min(models.values()) >= 4
     assert config.detectors[0] == "bdjax"
     assert not any(VARIANTS[name].is_slow for name in config.detectors)

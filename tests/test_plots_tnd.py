@@ -86,7 +86,7 @@ def test_recovered_triggers_beside_the_true_ones(channels, tmp_path):
     above, middle, below = np.reshape(figure.axes, (3, 3))
     assert [axes.get_title() for axes in above] == ["a", "b", "c"]
     assert [axes.get_xlabel() for axes in middle] == [
-        "IoU 0.50", "IoU 1.00", "no trigger",
+        "IoU 0.50", "whole image", "no trigger",
     ]  # fmt: skip
     shown = above[0].images[0].get_array()
     np.testing.assert_allclose(shown, np.squeeze(images[0]) / 2)

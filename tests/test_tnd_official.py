@@ -52,7 +52,10 @@ def solved(**changes):
         learning_rate=1e-2, official=True,
     )  # fmt: skip
     problem = Alternating(**options | changes)
-    cases, shared = np.arange(CLASSES, dtype=np.int32), Images(WEIGHTS, IMAGES, LABELS)
+    cases, shared = (
+        np.arange(CLASSES, dtype=np.int32),
+        Images(WEIGHTS, IMAGES.astype(float), LABELS),
+    )
     return solve(problem, cases, shared, execution=tnd.Execution(stride=101))
 
 

@@ -220,6 +220,8 @@ class TNDConfig:
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise UserError(f"{name} is {value}; it must be in [0, 1]")
+        if self.false_alarms == 1:
+            raise UserError("false_alarms is 1; it must be below 1")
 
     def semantic(self) -> dict[str, Any]:
         """What the models follow from: all but the detectors and how things are run.

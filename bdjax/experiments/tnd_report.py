@@ -94,8 +94,9 @@ def _lines(outcome: Outcome, found: dict[str, Any]) -> list[str]:
         f"A trojaned model counts where its ASR is at least {config.min_asr:g}; the "
         "others are counted apart (Controls). Thresholds come from calibration models: "
         "'calibrated' has the best balanced accuracy on them, 'few alarms' is meant to "
-        f"flag at most {config.false_alarms:.0%} of benign models (too few calibration "
-        "models to tell: their greatest score). 'built-in' is the detector's own.",
+        f"flag at most {config.false_alarms:.0%} of benign models (where there are too "
+        "few calibration models to tell, it is their greatest score). 'built-in' is "
+        "the detector's own.",
         "",
     ]
     lines += [f"**Note:** {note}.", ""] if (note := _subset(outcome)) else []

@@ -81,11 +81,12 @@ _META = ("score", "threshold", "seconds", "is_first", "notes")
 
 
 @functools.cache
-def apply_of(model: Model, precision: Precision) -> Apply:
-    """A network's ``apply``; the same object each time, or all would compile again."""
+def functions_of(model: Model, precision: Precision) -> tuple[Apply, Apply]:
+    """``apply`` and ``features``; the same each time, or all would compile again."""
     if precision == "float32":
-        return model.apply
-    return functools.partial(model.apply, precision=precision)
+        return model.apply, model.features
+    in_precision = functools.partial(functools.partial, precision=precision)
+    return in_precision(model.apply), in_precision(model.features)
 
 
 class Detective:
@@ -172,13 +173,14 @@ class Detective:
     def _few_images(self, case: Case, variables: Variables) -> dict[str, Any]:
         config = detector_config(self._config, case.variant)
         assert isinstance(config, tnd.DLTNDConfig)
+        apply, features = functions_of(self._model, self._config.solver.precision)
         verdict = tnd.dl_tnd(
-            apply_of(self._model, self._config.solver.precision),
+            apply,
             variables,
             *self._images[case.per_class],
             num_classes=self._task.num_classes,
             value_range=self._task.value_range,
-            features=self._model.features,
+            features=features,
             config=config,
             execution=self._config.solving,
         )
@@ -198,13 +200,14 @@ class Detective:
         config = detector_config(self._config, case.variant)
         assert not isinstance(config, tnd.DLTNDConfig)
         height, width, channels = self._task.shape
+        apply, features = functions_of(self._model, self._config.solver.precision)
         verdict = df_tnd(
-            apply_of(self._model, self._config.solver.precision),
+            apply,
             variables,
             input_shape=(height, width, channels),
             num_classes=self._task.num_classes,
             value_range=self._task.value_range,
-            features=self._model.features,
+            features=features,
             config=config,
             execution=self._config.solving,
             # Equal noise: then networks are the only difference between scores.

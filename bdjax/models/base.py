@@ -23,8 +23,8 @@ class Model:
       apply: ``apply(variables, x, *, train=False, key=None, precision="float32") ->
         logits``; ``x`` is float ``[B, H, W, C]`` in the task's value range, logits
         float ``[B, C]``; precisions are those of :mod:`bdjax.models.products`.
-      features: ``features(variables, x) -> activations``, the penultimate layer,
-        float ``[B, D]``.
+      features: ``features(variables, x, *, precision="float32") -> activations``, the
+        penultimate layer, float ``[B, D]``.
       train_apply: ``train_apply(variables, x, *, key=None, precision="float32") ->
         (logits, kept)``, as ``apply(train=True)`` does, and beside the logits all
         variables but ``"params"`` as they are after the batch; ``{}`` where there are
@@ -34,7 +34,7 @@ class Model:
     name: str
     init: Callable[[PRNGKey], Variables]
     apply: Callable[..., jax.Array]
-    features: Callable[[Variables, jax.Array], jax.Array]
+    features: Callable[..., jax.Array]
     train_apply: Callable[..., tuple[jax.Array, Variables]]
 
 
@@ -82,8 +82,11 @@ def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Mo
         logits, after = run(variables, x, key, precision, **options)
         return jnp.asarray(logits), dict(after)
 
-    def features(variables: Variables, x: jax.Array) -> jax.Array:
-        _, state = module.apply(variables, x, train=False, mutable=["intermediates"])
+    def features(
+        variables: Variables, x: jax.Array, *, precision: Precision = "float32"
+    ) -> jax.Array:
+        options = {"train": False, "mutable": ["intermediates"]}
+        _, state = run(variables, x, None, precision, **options)
         return state["intermediates"]["features"][0]
 
     return Model(name, init, apply, features, train_apply)

@@ -100,21 +100,22 @@ class Alternating:
         return self.iterations - 1 if idle and self.universal else 0
 
     def init(self, cases: jax.Array, shared: Images) -> State:
-        """No mask, and a pattern that is all but black."""
+        """No mask, and a pattern of 1: all but black on a scale of 255."""
         count, groups = len(cases), 1 if self.universal else len(shared.x)
-        zeros = jnp.zeros((count, groups, *shared.x.shape[1:]))
-        stored = jnp.zeros((count, self.searches, *zeros.shape[1:]))
+        kind = shared.x.dtype
+        zeros = jnp.zeros((count, groups, *shared.x.shape[1:]), kind)
+        stored = jnp.zeros((count, self.searches, *zeros.shape[1:]), kind)
         return State(
             mask=zeros,
             pattern=zeros + START,
             mask_moments=Moments(zeros, zeros),
             pattern_moments=Moments(zeros, zeros),
-            constant=jnp.full(count, self.first),
-            lower=jnp.zeros(count),
+            constant=jnp.full(count, self.first, kind),
+            lower=jnp.zeros(count, kind),
             hit=jnp.zeros(count, bool),
             masks=stored,
             patterns=stored,
-            constants=jnp.zeros((count, self.searches)),
+            constants=jnp.zeros((count, self.searches), kind),
             hits=jnp.zeros((count, self.searches), bool),
         )
 
@@ -125,7 +126,7 @@ class Alternating:
         i = jnp.where(i > 0, i + self._spared, 0)
         search, t = i // self.iterations, i % self.iterations
         state = self._begin(state, (t == 0) & (search > 0))
-        power = (2 * t + 1 if self.official else t + 1).astype(float)
+        power = (2 * t + 1 if self.official else t + 1).astype(state.mask.dtype)
         rate = self.learning_rate
 
         grad, _ = jax.grad(self._hinges, 0, has_aux=True)(

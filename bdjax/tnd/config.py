@@ -128,6 +128,8 @@ class DLTNDConfig:
                 f"unknown representation {self.representation!r}; there are 'logits' "
                 "and 'features'"
             )
+        if math.isnan(self.threshold):
+            raise UserError("threshold is nan; it must be a number, inf for no verdict")
         if self.missing not in ("error", "skip"):
             raise UserError(
                 f"unknown missing {self.missing!r}; there are 'error' and 'skip'"
@@ -178,12 +180,18 @@ THRESHOLDS = {
 }
 
 
+OUTLIERS = ("size", "sparse", "dense", "images")
+"""Scores that compare a label with the others."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Execution:
     """How a solver is run. Nothing here changes a result beyond rounding.
 
     Attributes:
-      label_batch: candidate labels solved at once, over all devices; 0 means all.
+      label_batch: problems solved at once, over all devices; 0 means all: one a
+        candidate label, and twice that times the restarts for our universal ones.
+        Memory grows with it.
       devices: local devices to split them over; 0 means all.
       stride: iterations a program runs between two looks at the clock; 0 chooses by
         backend. On a CPU it is 1: XLA runs the gradients of convolutions, also those

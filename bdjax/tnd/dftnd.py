@@ -5,6 +5,7 @@ Cases", ECCV 2020, section 4. White box: needs gradients and activations, no dat
 """
 
 import dataclasses
+import math
 
 import jax
 import numpy as np
@@ -19,6 +20,8 @@ from bdjax.tnd.loop import Problem, Progress, solve
 from bdjax.tnd.network import Apply, Network
 from bdjax.tnd.signs import NOISE, Seeds, SignAscent
 from bdjax.types import PRNGKey, PyTree, UserError
+
+FEWEST = 5  # classes: of fewer, the gap over the spread is large by arithmetic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +121,20 @@ def df_tnd(
     found = np.clip((1 - mask) * x + mask * pattern, 0, 1)
     ask = jax.jit(net.logits)  # the same for both, so that no change is exactly 0
     increase = np.asarray(ask(variables, found) - ask(variables, x)).T
+    if not np.isfinite(increase).all():
+        raise UserError(
+            "the network gives NaN or infinite logits for recovered images, though not "
+            "for the seeds; check its numerical range within value_range"
+        )
     scores = label_scores(increase, config)
     assert config.threshold is not None  # filled in by the preset
-    notes = []
+    notes, threshold = [], config.threshold
+    if config.normalize == "spread" and num_classes < FEWEST:
+        threshold = math.inf
+        notes.append(
+            f"{num_classes} classes are too few for a spread over labels, which takes "
+            f"{FEWEST}: no verdict; give normalize='none' and a threshold of your own"
+        )
     if features is None:
         notes.append(
             "no features were given: the logits stood for neurons, by which Trojans "
@@ -130,9 +144,9 @@ def df_tnd(
         notes.append("the penalty left no mask: lower config.sparsity")
     return DFVerdict(
         score=float(scores.max()),
-        threshold=config.threshold,
-        is_trojaned=bool(scores.max() > config.threshold),
-        target_labels=tuple(np.flatnonzero(scores > config.threshold).tolist()),
+        threshold=threshold,
+        is_trojaned=bool(scores.max() > threshold),
+        target_labels=tuple(np.flatnonzero(scores > threshold).tolist()),
         label_scores=scores,
         logit_increase=increase,
         weights=state.weights[0],

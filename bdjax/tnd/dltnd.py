@@ -5,19 +5,22 @@ Cases", ECCV 2020. White box: needs gradients and a few clean images a class.
 """
 
 import functools
+import math
 import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bdjax.tnd import network as networks
-from bdjax.tnd.config import DLTNDConfig, Execution
+from bdjax.tnd.config import OUTLIERS, DLTNDConfig, Execution
 from bdjax.tnd.formulations import FORMULATIONS
 from bdjax.tnd.loop import Progress, solve_all
 from bdjax.tnd.network import Apply, Network
 from bdjax.tnd.smallest import Images
 from bdjax.tnd.verdict import Verdict
 from bdjax.types import PRNGKey, PyTree, UserError
+
+FEWEST = 4  # candidate labels, for one to be an outlier
 
 
 def dl_tnd(
@@ -65,6 +68,7 @@ def dl_tnd(
     """
     value_range = networks.check_range(value_range)
     x = networks.check_images(images, value_range)
+    x = x.astype(networks.float_of(variables))
     y = networks.check_labels(labels, x, num_classes)
     if config.representation == "features" and features is None:
         raise UserError(
@@ -75,6 +79,7 @@ def dl_tnd(
     notes: list[str] = []
     label_K = _candidates(y, num_classes, config, notes)
     logits = networks.check_answers(net, variables, x, num_classes)
+    notes += networks.doubts(logits)
     accuracy = float((logits.argmax(1) == y).mean())
     if accuracy < config.min_accuracy:
         notes.append(
@@ -82,15 +87,23 @@ def dl_tnd(
             f"{config.min_accuracy:.0%}: check labels, value_range and preprocessing"
         )
         warnings.warn(notes[-1], UserWarning, stacklevel=2)
-    shared = Images(variables, np.asarray(net.inward(x), np.float32), y)
+    shared = Images(variables, np.asarray(net.inward(x)), y)
     run = functools.partial(
         solve_all, shared=shared, execution=execution, progress=progress
     )
     found = FORMULATIONS[config.parity](net, label_K, shared, config, run, key)
-    above_K = found.label_scores > config.threshold
+    notes += _unreached(found.sizes, label_K, config)
+    threshold = config.threshold
+    if config.score in OUTLIERS and len(label_K) < FEWEST:
+        threshold = math.inf
+        notes.append(
+            f"{len(label_K)} candidate labels are too few to tell an outlier, which "
+            f"takes {FEWEST}: no verdict; compare mask_area with clean networks'"
+        )
+    above_K = found.label_scores > threshold
     return Verdict(
         score=float(found.label_scores.max()),
-        threshold=config.threshold,
+        threshold=threshold,
         is_trojaned=bool(above_K.any()),
         target_labels=tuple(int(k) for k in label_K[above_K]),
         labels=label_K,
@@ -119,3 +132,17 @@ def _candidates(
             f"all images are of class {label_K[0]}; give images of two classes or more"
         )
     return label_K
+
+
+def _unreached(
+    sizes: dict[str, np.ndarray], label_K: np.ndarray, config: DLTNDConfig
+) -> list[str]:
+    """A note on labels that no perturbation reached."""
+    size_K = sizes.get("sparse", np.zeros(0))
+    labels = label_K[: len(size_K)][~np.isfinite(size_K)].tolist()
+    if not labels:
+        return []
+    return [
+        f"no universal perturbation toward labels {labels} was found in "
+        f"{config.iterations} iterations; raise config.iterations"
+    ]

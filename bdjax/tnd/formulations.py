@@ -16,7 +16,7 @@ from bdjax.tnd.loop import Problem
 from bdjax.tnd.network import Network
 from bdjax.tnd.perturb import perturb
 from bdjax.tnd.smallest import Case, Images, Smallest, State
-from bdjax.types import PRNGKey, PyTree
+from bdjax.types import PRNGKey, PyTree, UserError
 
 
 class Found(NamedTuple):
@@ -65,20 +65,16 @@ def ours(
         [(universal, every), (per_image, Case(label_K, np.zeros(count, bool), grey))]
     )
     masks, patterns, size = _best_of_restarts(state, config.restarts)
-    entries = masks[0].size
-    greatest = np.repeat([entries, entries**0.5], count)
-    size = np.where(np.isfinite(size), size, greatest).astype(np.float32)
     sizes = {"sparse": size[:count], "dense": size[count:]}
-    area = np.where(np.isfinite(alone.size), alone.size, entries)
-    image_area = _of_others(area, label_K, shared.y)
+    image_area = _of_others(np.asarray(alone.size), label_K, shared.y)
     away = {name: scores.outlier(size_K) for name, size_K in sizes.items()}
     pick = np.where(away["dense"] > away["sparse"], count, 0) + np.arange(count)
     mask, pattern = masks[pick], patterns[pick]
-    similarity, _ = _compare(
-        net, shared, label_K,
-        (masks[:count], patterns[:count]),
-        (alone.best_mask, alone.best_pattern),
-    )  # fmt: skip
+    theirs, _ = _answers(
+        net, shared.variables, shared.x, alone.best_mask, alone.best_pattern
+    )
+    sparse = masks[:count], patterns[:count]
+    similarity, _ = _compare(net, shared, label_K, sparse, theirs)
     _, landed = _answers(net, shared.variables, shared.x, mask, pattern)
     label_scores = scores.label_scores(
         config.score, sizes, similarity, image_area, config.quantile
@@ -98,11 +94,19 @@ def ours(
 def _best_of_restarts(
     state: State, restarts: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every label and norm, the smallest mask, its pattern and its size."""
+    """Of every label and norm, the smallest mask (0 without), its pattern, its size."""
+    if np.isnan(state.mask).any():
+        raise UserError(
+            "the network gives NaN for perturbed images, though not for the given "
+            "ones; check its numerical range within value_range"
+        )
     size = np.asarray(state.size).reshape(-1, restarts)
     best = np.arange(len(size)) * restarts + size.argmin(1)
-    kept = (np.asarray(a)[best] for a in (state.best_mask, state.best_pattern))
-    return *kept, size.min(1)
+    masks, patterns = (
+        np.asarray(a)[best] for a in (state.best_mask, state.best_pattern)
+    )
+    masks[~np.isfinite(size.min(1))] = 0
+    return masks, patterns, size.min(1)
 
 
 def _starts(
@@ -138,11 +142,10 @@ def published(
     axes = (-3, -2, -1)
     area_KxS = state.masks[:, :, 0].sum(axes)
     similar, landed = [], []
+    theirs, _ = _answers(net, shared.variables, shared.x, alone.mask, alone.pattern)
     for s in range(config.searches):
         solution = state.masks[:, s], state.patterns[:, s]
-        similarity, to = _compare(
-            net, shared, label_K, solution, (alone.mask, alone.pattern)
-        )
+        similarity, to = _compare(net, shared, label_K, solution, theirs)
         similar.append(similarity)
         landed.append(to)
     similarity_KxSxN = np.stack(similar, 1)
@@ -180,11 +183,10 @@ def _compare(
     shared: Images,
     label_K: np.ndarray,
     universal: tuple[np.ndarray, np.ndarray],
-    alone: tuple[np.ndarray, np.ndarray],
+    theirs: jax.Array,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Similarities ``[K, N]``; classes ``[K, N]`` under the universal perturbation."""
     ours, landed = _answers(net, shared.variables, shared.x, *universal)
-    theirs, _ = _answers(net, shared.variables, shared.x, *alone)
     similarity = np.asarray(optax.cosine_similarity(ours, theirs, epsilon=1e-12))
     return _of_others(similarity, label_K, shared.y), np.asarray(landed)
 

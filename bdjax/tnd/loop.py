@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from bdjax import tree
 from bdjax.tnd.config import Execution
-from bdjax.types import PyTree
+from bdjax.types import PyTree, UserError
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(iterations_done, iterations_total)``."""
@@ -104,7 +104,11 @@ def solve_all(
     execution: Execution,
     progress: Progress | None = None,
 ) -> list[Any]:
-    """:func:`solve` one problem and its cases after the other, under one progress."""
+    """:func:`solve` one problem and its cases after the other, under one progress.
+
+    Raises:
+      UserError: the device's memory is too small for a batch.
+    """
     batches = [-(-tree.count(c) // _batch(execution, c)) for _, c in problems]
     lengths = [p.length * n for (p, _), n in zip(problems, batches, strict=True)]
     states = []
@@ -115,7 +119,15 @@ def solve_all(
             if progress:
                 progress(before + done, total)
 
-        state = solve(problem, cases, shared, execution=execution, progress=told)
+        try:
+            state = solve(problem, cases, shared, execution=execution, progress=told)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise UserError(
+                f"{_batch(execution, cases)} problems at once do not fit into the "
+                "device's memory; set a smaller label_batch in tnd.Execution"
+            ) from error
         states.append(state)
     return states
 

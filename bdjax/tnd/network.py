@@ -52,6 +52,7 @@ class Network:
         # One batch for all labels: nothing but the batch axis grows, so that not even
         # a network of grouped convolutions or batch statistics sees another axis.
         flat = self.outward(x).reshape(-1, *x.shape[-3:])
+        flat = flat.astype(x.dtype)
         answers = function(variables, flat)
         answers = answers.astype(jnp.promote_types(answers.dtype, jnp.float32))
         return answers.reshape(*x.shape[:-3], -1)
@@ -63,11 +64,14 @@ def check_range(value_range: tuple[float, float]) -> tuple[float, float]:
     Raises:
       UserError: it is empty or not finite.
     """
-    low, high = map(float, value_range)
+    try:
+        low, high = map(float, value_range)
+    except (TypeError, ValueError):
+        low = high = np.nan
     if not (np.isfinite([low, high]).all() and low < high):
         raise UserError(
-            f"value_range is {tuple(value_range)}; it must be two finite numbers, the "
-            "less one first, such as (0.0, 255.0)"
+            f"value_range is {value_range}; it must be two finite numbers, the less "
+            "one first, such as (0.0, 255.0)"
         )
     return low, high
 
@@ -78,7 +82,10 @@ def check_images(images: ArrayLike, value_range: tuple[float, float]) -> np.ndar
     Raises:
       UserError: they have another shape or type, are not finite or out of range.
     """
-    x = np.asarray(images)
+    try:
+        x = np.asarray(images)
+    except ValueError as error:
+        raise UserError("images differ in shape; give one array") from error
     if x.ndim != 4 or 0 in x.shape:
         raise UserError(
             f"images have shape {x.shape}; they must be [N, H, W, C], channels last, "
@@ -96,6 +103,13 @@ def check_images(images: ArrayLike, value_range: tuple[float, float]) -> np.ndar
             f"({low:g}, {high:g}); give the range that the network takes, or rescale"
         )
     return x
+
+
+def float_of(variables: PyTree) -> np.dtype:
+    """What solvers compute in: float32, or float64 where the weights are that."""
+    leaves = [a for a in jax.tree.leaves(variables) if hasattr(a, "dtype")]
+    double = any(leaf.dtype == np.float64 for leaf in leaves)
+    return jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
 
 
 def check_labels(labels: ArrayLike, images: np.ndarray, num_classes: int) -> np.ndarray:
@@ -130,7 +144,7 @@ def check_answers(
       UserError: JAX cannot trace it, or it answers in another shape, with NaN, or the
         same for all images.
     """
-    shape = jax.ShapeDtypeStruct(images.shape, jnp.float32)
+    shape = jax.ShapeDtypeStruct(images.shape, images.dtype)
     for name in ("apply", "features"):
         function = getattr(network, name)
         if function is not None:
@@ -145,7 +159,7 @@ def check_answers(
                     f"features gives shape {answer.shape} for {len(images)} images; "
                     "its first axis must be theirs"
                 )
-    logits = np.asarray(jax.jit(network.apply)(variables, images), np.float32)
+    logits = np.asarray(jax.jit(network.apply)(variables, images))
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits)).any(1).sum())
         raise UserError(
@@ -161,20 +175,43 @@ def check_answers(
     return logits
 
 
+def doubts(logits: np.ndarray) -> list[str]:
+    """A note, if the answers look like probabilities."""
+    if logits.min() >= 0 and np.allclose(logits.sum(1), 1, atol=1e-3):
+        return [
+            "apply seems to give probabilities; give logits, whose gradients do not "
+            "vanish where the network is sure"
+        ]
+    return []
+
+
 def _trace(
     name: str, function: Apply, variables: PyTree, shape: jax.ShapeDtypeStruct
 ) -> jax.ShapeDtypeStruct:
     try:
+        hash(function)
+    except TypeError as error:
+        raise UserError(
+            f"{name} is a {type(function).__name__} that cannot be hashed, and "
+            "compiled programs are kept by it; wrap it in a function"
+        ) from error
+
+    def total(x: jax.Array) -> jax.Array:
+        return function(variables, x).astype(jnp.float32).sum()
+
+    try:
         answer = jax.eval_shape(function, variables, shape)
+        if isinstance(answer, jax.ShapeDtypeStruct):
+            jax.eval_shape(jax.grad(total), shape)
     except UserError:
         raise
     except Exception as error:  # whatever a stranger's function may do
         first = str(error).strip().splitlines()[:1]
         raise UserError(
-            f"{name} cannot be traced by JAX for images of shape {shape.shape} "
-            f"({type(error).__name__}: {first[0] if first else ''}). This detector "
-            "needs gradients; for a network that only answers, use the black-box "
-            "detector, bdjax.mntd"
+            f"{name} cannot be traced or differentiated by JAX for images of shape "
+            f"{shape.shape} ({type(error).__name__}: {first[0] if first else ''}). "
+            "This detector needs gradients; for a network that only answers, use the "
+            "black-box detector, bdjax.mntd"
         ) from error
     if not isinstance(answer, jax.ShapeDtypeStruct):
         raise UserError(

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+_FLOOR = 0.25  # of a size: below a part of one pixel, smaller says nothing
 _REAL_AREA = 0.5  # official: a mask below it counts as none
 _NEAR = 1.1  # official: areas up to this times the smallest are re-scored
 
@@ -21,12 +22,16 @@ def outlier(size_K: np.ndarray) -> np.ndarray:
 
     A ratio is free of units, so that it compares networks and norms. The deviation by
     the MAD that Neural Cleanse takes is not: over ten labels the MAD itself is noise.
+    Labels of infinite size, which no perturbation reached, say nothing: they are left
+    out of the medians and score -1.
     """
-    logs = np.log(np.maximum(size_K, 1e-6))
-    if len(logs) < 2:
-        return np.zeros(len(logs))
-    others = [np.median(np.delete(logs, k)) for k in range(len(logs))]
-    return np.array(others) - logs
+    found = np.isfinite(size_K)
+    logs = np.log(np.maximum(size_K[found], _FLOOR))
+    scores_K = np.full(len(size_K), -1.0)
+    if len(logs) > 1:
+        others = [np.median(np.delete(logs, k)) for k in range(len(logs))]
+        scores_K[found] = np.array(others) - logs
+    return scores_K
 
 
 def label_scores(

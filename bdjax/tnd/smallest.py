@@ -112,7 +112,8 @@ class Smallest:
         count = len(cases.label)
         groups = 1 if self.universal else len(shared.x)
         image = shared.x.shape[1:]
-        mask = jnp.full((count, groups, *image[:2], self.channels), 0.05)
+        kind = shared.x.dtype
+        mask = jnp.full((count, groups, *image[:2], self.channels), 0.05, kind)
         start = jnp.asarray(cases.start, mask.dtype)[:, None]
         pattern = jnp.broadcast_to(start, (count, groups, *image))
         return State(
@@ -120,8 +121,8 @@ class Smallest:
             pattern=pattern,
             mask_moments=Moments(jnp.zeros_like(mask), jnp.zeros_like(mask)),
             pattern_moments=Moments(jnp.zeros_like(pattern), jnp.zeros_like(pattern)),
-            weight=jnp.full((count, groups), 0.01),
-            size=jnp.full((count, groups), jnp.inf),
+            weight=jnp.full((count, groups), 0.01, kind),
+            size=jnp.full((count, groups), jnp.inf, kind),
             best_mask=mask,
             best_pattern=pattern,
             still=jnp.zeros((count, groups), jnp.int32),
@@ -134,7 +135,7 @@ class Smallest:
         )(state.mask, state.pattern, state.weight, cases, shared)
         better = ok & (size < state.size)
         gain = ok & (size < _GAIN * state.size)
-        power = (i + 1).astype(float)
+        power = (i + 1).astype(state.mask.dtype)
         move, mask_moments = adam(
             grad_mask, state.mask_moments, power, self.learning_rate, b1=0.5, b2=0.9
         )
@@ -181,13 +182,13 @@ class Smallest:
         label_KxN = jnp.broadcast_to(cases.label[:, None], logits.shape[:2])
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, label_KxN)
         hit = logits.argmax(-1) == label_KxN
-        other = (shared.y != label_KxN).astype(jnp.float32)
+        other = (shared.y != label_KxN).astype(loss.dtype)
         if self.universal:
             count = jnp.maximum(other.sum(1, keepdims=True), 1)
             loss = (loss * other).sum(1, keepdims=True) / count
             ok = (hit * other).sum(1, keepdims=True) >= self.success * count
         else:
-            loss, ok = loss * other, hit
+            loss, ok = loss * other, hit | (other == 0)
         size = mask_size(mask, cases.dense)
         return (loss + weight_KxG * size).sum(), (ok, size)
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from bdjax.tnd.config import DLTNDConfig
+from bdjax.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,8 +13,8 @@ class Verdict:
     """DL-TND's answer for one network; arrays are NumPy.
 
     K counts candidate labels: all classes, or those with images if others were to be
-    skipped. Of a label without a successful perturbation, sizes are those of the whole
-    image.
+    skipped; :meth:`index` is a label's place among them. A label that no perturbation
+    reached has infinite sizes and a mask of 0.
 
     Attributes:
       score: the greatest label score; larger = more likely trojaned.
@@ -24,9 +25,9 @@ class Verdict:
       label_scores: float32 ``[K]``, see ``config.score``.
       similarity: float32 ``[K, N]``, cosine similarity of the network's answers to the
         universal and to the per-image perturbation; NaN where the image has the label.
-      mask_area: float32 ``[K]``, l1 of the universal mask: of the smallest sparse one
-        (ours, one value a pixel), of the one that was scored (official and paper,
-        one value a pixel and channel).
+      mask_area: float32 ``[K]``, l1 of a universal mask: of the smallest *sparse* one
+        (ours; of one value a pixel, unless ``config.mask`` is "channel"), of the one
+        that was scored (official and paper; one value a pixel and channel).
       mask: float32 ``[K, H, W, C]`` in [0, 1], the universal mask: of the sparse and
         the dense perturbation, the one that stands out more.
       pattern: float32 ``[K, H, W, C]`` in the value range; ``(1 - mask) * x + mask *
@@ -57,3 +58,16 @@ class Verdict:
     accuracy: float
     config: DLTNDConfig
     notes: tuple[str, ...] = ()
+
+    def index(self, label: int) -> int:
+        """Where a label is on the first axis of the arrays.
+
+        Raises:
+          UserError: it was no candidate.
+        """
+        (place,) = np.nonzero(self.labels == label)
+        if not place.size:
+            raise UserError(
+                f"label {label} was no candidate; there are {self.labels.tolist()}"
+            )
+        return int(place[0])

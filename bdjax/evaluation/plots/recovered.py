@@ -36,8 +36,9 @@ def recovered_triggers(
     """One column a model: its true trigger on an image, and what was recovered.
 
     In the first two rows a green line runs around the true trigger, one pixel off so
-    that none of it is hidden; a trigger on the whole image has none. Below the mask
-    stands the IoU of :func:`bdjax.evaluation.iou`.
+    that none of it is hidden. Below the mask stands the IoU of
+    :func:`bdjax.evaluation.iou`. A trigger on the whole image has neither: any mask
+    that is everywhere alike would overlap it.
 
     Args:
       triggered_MxHxWxC: an image with its model's true trigger on; C = 1 or 3.
@@ -84,10 +85,12 @@ def recovered_triggers(
         _show(middle, found[m].max(-1, keepdims=True))
         _show(below, (weighted[m] - low) / (high - low))
         truth = binarize(truths[m])
+        text = "whole image" if truth.any() else "no trigger"
         if not truth.all():
             for axes in (above, middle):
                 _outline(axes, truth)
-        text = f"IoU {iou(truth, found[m]):.2f}" if truth.any() else "no trigger"
+            if truth.any():
+                text = f"IoU {iou(truth, found[m]):.2f}"
         middle.set_xlabel(text, fontsize=9, color=style.INK, labelpad=3)
         above.set_title(labels[m], fontsize=8.5, color=style.INK, pad=4)
     return figure
