@@ -189,9 +189,9 @@ class Execution:
     """How a solver is run. Nothing here changes a result beyond rounding.
 
     Attributes:
-      label_batch: problems solved at once, over all devices; 0 means all: one a
-        candidate label, and twice that times the restarts for our universal ones.
-        Memory grows with it.
+      label_batch: problems solved at once, over all devices; there is one a candidate
+        label, and twice that times the restarts for our universal ones. Memory grows
+        with it. 0 means all, on a CPU as many as its cache likes.
       devices: local devices to split them over; 0 means all.
       stride: iterations a program runs between two looks at the clock; 0 chooses by
         backend. On a CPU it is 1: XLA runs the gradients of convolutions, also those

@@ -89,8 +89,9 @@ def dl_tnd(
         warnings.warn(notes[-1], UserWarning, stacklevel=2)
     shared = Images(variables, np.asarray(net.inward(x)), y)
     run = functools.partial(
-        solve_all, shared=shared, execution=execution, progress=progress
-    )
+        solve_all, shared=shared, execution=execution, images=len(x),
+        progress=progress,
+    )  # fmt: skip
     found = FORMULATIONS[config.parity](net, label_K, shared, config, run, key)
     notes += _unreached(found.sizes, label_K, config)
     threshold = config.threshold
