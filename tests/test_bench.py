@@ -196,6 +196,7 @@ def test_without_torch_its_rows_say_how_to_install_it(monkeypatch):
         contender.run()
 
 
+@pytest.mark.slow
 def test_quick_measures_every_row(tmp_path):
     out = tmp_path / "new" / "bench.json"
     command = [sys.executable, "-m", "launch.bench", "--quick", f"--out={out}"]

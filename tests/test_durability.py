@@ -101,6 +101,7 @@ def disturb(server, directory, tries, seed, signum):
     return kept, statuses, lines
 
 
+@pytest.mark.slow
 def test_twenty_kills_cost_nothing_that_was_committed(server, folder, whole):
     directory = folder / "killed"
     kept, statuses, _ = disturb(server, directory, 20, seed=0, signum=signal.SIGKILL)

@@ -85,12 +85,13 @@ def recovered_triggers(
         _show(middle, found[m].max(-1, keepdims=True))
         _show(below, (weighted[m] - low) / (high - low))
         truth = binarize(truths[m])
-        text = "whole image" if truth.any() else "no trigger"
-        if not truth.all():
+        overlap = iou(truth, found[m])
+        text = f"IoU {overlap:.2f}" if truth.any() else "no trigger"
+        if truth.all():
+            text = "whole image"
+        else:
             for axes in (above, middle):
                 _outline(axes, truth)
-            if truth.any():
-                text = f"IoU {iou(truth, found[m]):.2f}"
         middle.set_xlabel(text, fontsize=9, color=style.INK, labelpad=3)
         above.set_title(labels[m], fontsize=8.5, color=style.INK, pad=4)
     return figure
