@@ -2,7 +2,7 @@
 
 Needs ``--config.data.path=cifar10.npz`` with 18,000 training images or more; the test
 rows are the file's own where it has some. For an accelerator, but for ``thin``, a thin
-ResNet, and ``small``, MNTD's small CNN, which are cut down to end within half an hour
+ResNet, and ``small``, MNTD's MNIST CNN, which are cut down to end within half an hour
 on two CPU cores.
 
 ``python -m launch.tnd``: not measured yet, on either.
@@ -48,6 +48,7 @@ def get_config(arg: str = "") -> ConfigDict:
         precision="bfloat16",
     )
     config.solver.precision = "tf32"
+    config.solving.label_batch = 10  # 500 images at once, which bounds memory
     config.sweep_per_class = (1, 2)
     _architecture(config, "resnet18")
     known = {name: functools.partial(_architecture, name=name) for name in RATES}
@@ -78,9 +79,9 @@ def _small(config: ConfigDict) -> None:
 
 def _reduce(config: ConfigDict, architecture: str) -> None:
     """To what two CPU cores do in half an hour."""
-    config.architecture = architecture
+    config.architecture, config.solving.label_batch = architecture, 0
     config.population.update(
-        calibration=4, targets=5, target_attacks=("patch", "blend"), attacked=(4, 4)
+        calibration=3, targets=4, target_attacks=("patch", "blend"), attacked=(3, 3)
     )
     config.sweep_per_class = ()
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-BASE = {"bdjax.types", "bdjax.prng", "bdjax.tree"}
+BASE = {"bdjax.types", "bdjax.prng", "bdjax.tree", "bdjax.devices"}
 BELOW = BASE | {
     f"bdjax.{room}"
     for room in (
@@ -23,6 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.types": set(),
     "bdjax.prng": {"bdjax.types"},
     "bdjax.tree": {"bdjax.types"},
+    "bdjax.devices": {"bdjax.types"},
     "bdjax.tasks": BASE,
     "bdjax.models": BASE,
     "bdjax.data": BASE | {"bdjax.tasks"},

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax
 
+from bdjax.devices import local_devices
 from bdjax.models import PRECISIONS, Precision
 from bdjax.types import UserError
 
@@ -142,12 +143,7 @@ class Execution:
         Raises:
           UserError: this machine has fewer.
         """
-        devices = jax.local_devices()
-        if self.devices > len(devices):
-            raise UserError(
-                f"devices is {self.devices}; this machine has {len(devices)}"
-            )
-        return devices[: self.devices or None]
+        return local_devices(self.devices)
 
 
 def chunk_size_for(count: int, devices: int, *, cpu: bool) -> int:

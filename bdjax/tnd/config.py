@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import jax
 
+from bdjax.devices import local_devices
 from bdjax.types import UserError
 
 Parity = Literal["bdjax", "paper", "official"]
@@ -215,9 +216,4 @@ class Execution:
         Raises:
           UserError: this machine has fewer.
         """
-        devices = jax.local_devices()
-        if self.devices > len(devices):
-            raise UserError(
-                f"devices is {self.devices}; this machine has {len(devices)}"
-            )
-        return devices[: self.devices or None]
+        return local_devices(self.devices)
