@@ -172,8 +172,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # Of the official code, 0.75 (the paper's 0.7 is unconfirmed); of ours, see README.
 THRESHOLDS = {
-    "size": 0.5,
-    "sparse": 0.5,
+    "size": 0.75,
+    "sparse": 0.75,
     "dense": 0.4,
     "images": 0.5,
     "similarity": 0.75,
