@@ -210,6 +210,20 @@ def test_scores_by_hand():
     np.testing.assert_array_equal(label_scores(0 * increase, spread), 0)
 
 
+def test_compiles_once_for_networks_of_an_architecture():
+    traced = []
+
+    def counted(variables, x):
+        traced.append(x.shape)
+        return apply(variables, x)
+
+    ask(tiny(0)[1], apply=counted)
+    first = len(traced)
+    ask(tiny(1)[1], apply=counted)
+    # Only what the checks look at, which compile nothing: a value and a gradient.
+    assert len(traced) - first <= 2
+
+
 def test_the_answer_is_that_of_the_key():
     _, variables = tiny()
     default, first, same, other = (

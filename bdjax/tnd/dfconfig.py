@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
+from bdjax.tnd.config import BY_PARITY
 from bdjax.types import UserError
 
 
@@ -49,17 +50,17 @@ class DFTNDConfig:
 
     parity: Literal["bdjax", "official"] = "bdjax"
     seeds: int = 10
-    iterations: int | None = None
-    average: bool | None = None
-    second_iterations: int | None = None
-    sparsity: float | None = None
+    iterations: int = BY_PARITY
+    average: bool = BY_PARITY
+    second_iterations: int = BY_PARITY
+    sparsity: float = BY_PARITY
     learning_rate: float = 0.05
     weight_rate: float = 0.01
     geometry: Literal["mirror", "euclidean"] = "mirror"
     shared_mask: bool = False
-    normalize: Literal["none", "spread"] | None = None
-    score: Literal["increase", "gap"] | None = None
-    threshold: float | None = None
+    normalize: Literal["none", "spread"] = BY_PARITY
+    score: Literal["increase", "gap"] = BY_PARITY
+    threshold: float = BY_PARITY
 
     def __post_init__(self):
         _one_of("parity", self.parity, PRESETS)

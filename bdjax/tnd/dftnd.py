@@ -5,6 +5,7 @@ Cases", ECCV 2020, section 4. White box: needs gradients and activations, no dat
 """
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -119,15 +120,14 @@ def df_tnd(
         np.broadcast_to(a[0], x.shape) for a in (state.mask, state.pattern)
     )
     found = np.clip((1 - mask) * x + mask * pattern, 0, 1)
-    ask = jax.jit(net.logits)  # the same for both, so that no change is exactly 0
-    increase = np.asarray(ask(variables, found) - ask(variables, x)).T
+    # The same program for both, so that no change is exactly 0.
+    increase = np.asarray(_logits(net, variables, found) - _logits(net, variables, x)).T
     if not np.isfinite(increase).all():
         raise UserError(
             "the network gives NaN or infinite logits for recovered images, though not "
             "for the seeds; check its numerical range within value_range"
         )
     scores = label_scores(increase, config)
-    assert config.threshold is not None  # filled in by the preset
     notes, threshold = [], config.threshold
     if config.normalize == "spread" and num_classes < FEWEST:
         threshold = math.inf
@@ -159,6 +159,17 @@ def df_tnd(
     )
 
 
+# Of modules, not of a call: a jitted method would compile again for every network.
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(net: Network, variables: PyTree, x: jax.Array) -> jax.Array:
+    return net.logits(variables, x)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _activations(net: Network, variables: PyTree, x: jax.Array) -> jax.Array:
+    return net.activations(variables, x)
+
+
 def label_scores(increase_KxN: np.ndarray, config: DFTNDConfig) -> np.ndarray:
     """A score for each label, from how much its logit rose: float32 ``[K]``."""
     mean = increase_KxN.mean(1)
@@ -169,9 +180,7 @@ def label_scores(increase_KxN: np.ndarray, config: DFTNDConfig) -> np.ndarray:
 
 
 def _problem(net: Network, config: DFTNDConfig) -> Problem:
-    assert config.iterations is not None  # filled in by the preset
-    assert config.sparsity is not None
-    second = (config.second_iterations or 0) if config.average else 0
+    second = config.second_iterations if config.average else 0
     if config.parity == "official":
         return SignAscent(net, config.iterations, second, config.sparsity)
     return Excite(
@@ -224,7 +233,7 @@ def _seeds(
 
 def _neurons(net: Network, variables: PyTree, x: np.ndarray) -> int:
     """How many there are, once it is known that they answer with numbers."""
-    r_NxD = np.asarray(jax.jit(net.activations)(variables, x))
+    r_NxD = np.asarray(_activations(net, variables, x))
     if not np.isfinite(r_NxD).all():
         raise UserError(
             "features gives NaN or infinite activations for the seeds; check the "
