@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import time
 import warnings
 from collections.abc import Mapping
@@ -121,6 +122,7 @@ class Detective:
         """
         folder = self._folder(case)
         detector = dataclasses.asdict(detector_config(self._config, case.variant))
+        del detector["threshold"]  # which no solution depends on
         rundir.claim(
             folder,
             {"detector": detector, "precision": self._config.solver.precision},
@@ -138,6 +140,8 @@ class Detective:
             return None
         arrays, meta = storage.load_tree(path, kind=_KIND)
         meta["notes"] = tuple(meta["notes"])
+        if math.isfinite(meta["threshold"]):  # else there is no verdict, see dl_tnd
+            meta["threshold"] = detector_config(self._config, case.variant).threshold
         return Found(**(_empty(len(arrays["label_scores"])) | arrays | meta))
 
     def find(self, case: Case, population: Population, i: int) -> Found:
