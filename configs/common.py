@@ -32,6 +32,7 @@ def mntd(task: str) -> ConfigDict:
             "bootstrap": dataclasses.asdict(BootstrapConfig()),
             "execution": dataclasses.asdict(Execution()),
             "formulation": "auto",
+            "architecture": "",
         }
     )
 
@@ -80,6 +81,35 @@ def tnd_population(**fields: Any) -> ConfigDict:
 def train(**fields: Any) -> ConfigDict:
     """See :class:`TrainConfig`."""
     return ConfigDict(dataclasses.asdict(TrainConfig(**fields)))
+
+
+def full(config: ConfigDict, shadow_epochs: int, target_epochs: int) -> None:
+    """The paper's scale: 2048 + 2048 shadows, 256 targets of each kind, TF32."""
+    config.population.update(shadows=2048, validation=256, targets=256)
+    for train, epochs in (
+        (config.shadow, shadow_epochs),
+        (config.target, target_epochs),
+    ):
+        train.update(steps=0, epochs=epochs, precision="tf32", diversity=0.0)
+
+
+def official(config: ConfigDict) -> None:
+    """Every parity option: what the published code does and bdjax does not."""
+    config.data.split = "official"
+    config.population.locations = "official"
+    config.fit.update(clip=False, answers="logits", query_dropout=True)
+    config.shadow.poisoned_length = config.target.poisoned_length = "official"
+
+
+def smoke(config: ConfigDict) -> None:
+    """Few models, steps and epochs: proves that all parts run, and no more."""
+    config.population.update(shadows=4, validation=2, targets=2)
+    config.shadow.update(steps=5, epochs=0)
+    config.target.update(steps=5, epochs=0)
+    config.data.test = min(config.data.test, 100)
+    config.fit.update(epochs=2, repeats=2)
+    config.execution.chunk_size = 2
+    config.bootstrap.samples = 100
 
 
 def tnd_ablation(config: ConfigDict) -> None:

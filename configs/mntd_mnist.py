@@ -24,21 +24,10 @@ def get_config(arg: str = "") -> ConfigDict:
     # the 5,000 digits (README).
     config.shadow = common.train(epochs=100, precision="tf32")
     config.target = common.train(epochs=4, precision="tf32")
-    common.apply(arg, config, official=_official, smoke=_smoke)
+    common.apply(arg, config, official=common.official, smoke=_smoke)
     return config
 
 
-def _official(config: ConfigDict) -> None:
-    config.data.split = "official"
-    config.population.locations = "official"
-    config.fit.update(clip=False, answers="logits")
-    config.shadow.poisoned_length = config.target.poisoned_length = "official"
-
-
 def _smoke(config: ConfigDict) -> None:
-    config.data.update(defender=200, attacker=400, test=100)
-    config.population.update(shadows=4, validation=2, targets=2)
-    config.shadow.epochs = config.target.epochs = 1
-    config.fit.update(epochs=2, repeats=2)
-    config.execution.chunk_size = 2
-    config.bootstrap.samples = 100
+    config.data.update(defender=200, attacker=400)
+    common.smoke(config)

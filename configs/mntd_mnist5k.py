@@ -21,14 +21,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.population = common.population(shadows=64, validation=16, targets=24)
     config.shadow = common.train(steps=150, diversity=0.5)
     config.target = common.train(steps=150)
-    common.apply(arg, config, smoke=_smoke)
+    common.apply(arg, config, smoke=common.smoke)
     return config
-
-
-def _smoke(config: ConfigDict) -> None:
-    config.population.update(shadows=4, validation=2, targets=2)
-    config.shadow.steps = config.target.steps = 5
-    config.data.test = 100
-    config.fit.update(epochs=2, repeats=2)
-    config.execution.chunk_size = 2
-    config.bootstrap.samples = 100

@@ -7,7 +7,7 @@ import oracles
 import pytest
 from scipy import stats
 
-from bdjax.attacks import ATTACKS, Trigger, blend, get_attack
+from bdjax.attacks import IMAGES, Trigger, blend, get_attack
 from bdjax.tasks import TASKS, Task
 from bdjax.types import UserError
 
@@ -23,7 +23,7 @@ DRAWN_ALIKE = {"pixel", "ell", "square"}
 @functools.cache
 def triggers(name, locations="all"):
     """Many stacked triggers on grey images, as NumPy."""
-    attack = ATTACKS[name](GREY, locations=locations)
+    attack = IMAGES[name](GREY, locations=locations)
     return jax.device_get(jax.jit(jax.vmap(attack.sample))(KEYS))
 
 
@@ -56,9 +56,9 @@ def uniform_between(values, low, high):
 
 @pytest.mark.parametrize("locations", ["all", "official"])
 @pytest.mark.parametrize("task", [TASKS["mnist"], COLOUR], ids=lambda t: t.name)
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_every_attack_samples_triggers_of_one_form(name, task, locations):
-    attack = ATTACKS[name](task, locations=locations)
+    attack = IMAGES[name](task, locations=locations)
     form = jax.eval_shape(attack.sample, jax.random.key(0))
     expected = Trigger(
         mask=((*task.shape[:2], 1), jnp.float32),
@@ -71,9 +71,9 @@ def test_every_attack_samples_triggers_of_one_form(name, task, locations):
         assert (leaf.shape, leaf.dtype, leaf.weak_type) == (shape, dtype, False), field
 
 
-@pytest.mark.parametrize("name", sorted(ATTACKS.keys() - DRAWN_ALIKE))
+@pytest.mark.parametrize("name", sorted(IMAGES.keys() - DRAWN_ALIKE))
 def test_stacked_triggers_are_the_single_ones(name):
-    attack = ATTACKS[name](GREY)
+    attack = IMAGES[name](GREY)
     stacked = jax.tree.map(lambda leaf: leaf[:3], triggers(name))
     x = np.random.default_rng(0).uniform(size=(3, 2, *GREY.shape)).astype(np.float32)
     y = np.arange(6, dtype=np.int32).reshape(3, 2)
@@ -92,9 +92,9 @@ def test_stacked_triggers_are_the_single_ones(name):
 
 
 @pytest.mark.parametrize("task", [GREY, COLOUR], ids=lambda t: t.name)
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_triggered_images_stay_in_the_value_range(name, task):
-    attack = ATTACKS[name](task)
+    attack = IMAGES[name](task)
     low, high = task.value_range
     x = np.random.default_rng(0).uniform(low, high, (8, *task.shape))
     x[0], x[1] = low, high
@@ -133,7 +133,7 @@ def test_benign_models_are_given_clean_data():
     assert not stacked.rate.any()
     assert not stacked.mask.any()
     x = np.random.default_rng(0).uniform(size=(2, *GREY.shape)).astype(np.float32)
-    attack = ATTACKS["benign"](GREY)
+    attack = IMAGES["benign"](GREY)
     trigger = jax.tree.map(lambda leaf: leaf[0], stacked)
     np.testing.assert_array_equal(attack.apply(trigger, x), x)
 
@@ -186,10 +186,10 @@ def test_jumbo_is_the_published_mixture(locations):
     assert uniform_over(stacked.target, range(10)) > 0.01
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_no_key_is_used_for_two_draws(name):
     with jax.debug_key_reuse(True):
-        jax.make_jaxpr(ATTACKS[name](GREY).sample)(jax.random.key(0))
+        jax.make_jaxpr(IMAGES[name](GREY).sample)(jax.random.key(0))
 
 
 def test_draws_of_one_trigger_are_independent():
@@ -235,7 +235,7 @@ def test_equal_arguments_give_the_same_attack():
 def test_unknown_names_are_answered_with_those_there_are():
     with pytest.raises(UserError, match="'trojan'") as error:
         get_attack("trojan", task="mnist")
-    assert all(repr(name) in str(error.value) for name in ATTACKS)
+    assert all(repr(name) in str(error.value) for name in IMAGES)
     with pytest.raises(UserError, match=r"'corner'.*'all' and 'official'"):
         get_attack("M", task="mnist", locations="corner")
     with pytest.raises(UserError, match="'imagenet'") as error:

@@ -9,7 +9,7 @@ import pytest
 from test_attacks import uniform_between, uniform_over
 
 from bdjax.attacks import (
-    ATTACKS,
+    IMAGES,
     NO_TARGET,
     badnets,
     describe_target,
@@ -35,14 +35,14 @@ RED = (1.0, -1.0, -1.0)
 @functools.cache
 def triggers(name, task="grey", locations="all"):
     """Many stacked triggers, as NumPy."""
-    attack = ATTACKS[name](COLOUR if task == "colour" else GREY, locations=locations)
+    attack = IMAGES[name](COLOUR if task == "colour" else GREY, locations=locations)
     keys = jax.random.split(jax.random.key(5), MANY)
     return jax.device_get(jax.jit(jax.vmap(attack.sample))(keys))
 
 
 def draw(name, task=GREY):
     """A single trigger, without compiling."""
-    return jax.device_get(ATTACKS[name](task).sample(jax.random.key(3)))
+    return jax.device_get(IMAGES[name](task).sample(jax.random.key(3)))
 
 
 def one(stacked, m):
@@ -112,7 +112,7 @@ def test_all_to_all_draws_the_same_triggers_but_no_target(task):
 def test_just_the_masked_pixels_change_and_visibly(name, task):
     low, high = task.value_range
     stacked = triggers(name, task.name)
-    attack = ATTACKS[name](task)
+    attack = IMAGES[name](task)
     flat = jnp.stack([jnp.full(task.shape, v, jnp.float32) for v in (low, high)])
     out = np.asarray(jax.jit(jax.vmap(attack.apply, (0, None)))(stacked, flat))
     changed = (out != flat).any(-1)
@@ -202,25 +202,25 @@ def test_labels_go_to_the_target_or_one_further():
     y = jnp.arange(4, dtype=jnp.int32)
     trigger = draw("all_to_all", COLOUR)
     assert describe_target(trigger) == "y + 1"
-    relabel = ATTACKS["all_to_all"](COLOUR).relabel
+    relabel = IMAGES["all_to_all"](COLOUR).relabel
     assert relabel(trigger, y).tolist() == [1, 2, 3, 0]
     assert relabel(trigger, y).dtype == jnp.int32
     trigger = draw("patch", COLOUR)
     assert describe_target(trigger) == str(trigger.target)
-    relabel = ATTACKS["patch"](COLOUR).relabel
+    relabel = IMAGES["patch"](COLOUR).relabel
     assert relabel(trigger, y).tolist() == [trigger.target] * 4
 
 
 def test_attacks_of_one_task_share_their_label_rule():
     # Else every one of them would compile the training program anew.
-    assert ATTACKS["all_to_all"](GREY).relabel is ATTACKS["all_to_all"](GREY).relabel
+    assert IMAGES["all_to_all"](GREY).relabel is IMAGES["all_to_all"](GREY).relabel
 
 
 def test_poisoned_examples_of_all_to_all_carry_the_next_label():
     trigger = draw("all_to_all")
     examples = Examples(np.zeros((6, *GREY.shape), np.float32), np.arange(6) + 4)
     x, y = poisoned_batch(
-        ATTACKS["all_to_all"](GREY), trigger, examples,
+        IMAGES["all_to_all"](GREY), trigger, examples,
         jnp.arange(6), jnp.arange(6) % 2 == 0,
     )  # fmt: skip
     assert y.tolist() == [5, 5, 7, 7, 9, 9]
@@ -251,7 +251,7 @@ def test_success_of_all_to_all_counts_every_example(obeys, asr):
     model = Model(*[None] * len(Model.__dataclass_fields__))
     object.__setattr__(model, "apply", apply)
     accuracy, success = judge_one(
-        model, ATTACKS["all_to_all"](GREY), {}, trigger, jnp.arange(20),
+        model, IMAGES["all_to_all"](GREY), {}, trigger, jnp.arange(20),
         Examples(x, y), batch_size=8,
     )  # fmt: skip
     assert accuracy == 1
@@ -261,11 +261,11 @@ def test_success_of_all_to_all_counts_every_example(obeys, asr):
 def test_bad_input_is_named():
     tiny = Task("tiny", (6, 20, 1), 4, (0, 1), "", {})
     with pytest.raises(UserError, match=r"'square' needs .* at least 7 x 7 .* 6 x 20"):
-        ATTACKS["square"](tiny)
-    ATTACKS["patch"](tiny, locations="official")
+        IMAGES["square"](tiny)
+    IMAGES["patch"](tiny, locations="official")
     low = Task("low", (5, 5, 1), 4, (0, 1), "", {})
     with pytest.raises(UserError, match=r"'square of 5' needs .* 6 x 6"):
-        ATTACKS["patch"](low, locations="official")
+        IMAGES["patch"](low, locations="official")
     with pytest.raises(UserError, match=r"corner=\(7, 0\) .* 0 to 6 and 0 to 8"):
         badnets.single("cross", GREY, corner=(7, 0))
     with pytest.raises(UserError, match=r"target=4 .* 0 to 3"):

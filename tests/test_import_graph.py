@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-BASE = {"bdjax.types", "bdjax.prng", "bdjax.tree", "bdjax.devices"}
+BASE = {f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits")}
 BELOW = BASE | {
     f"bdjax.{room}"
     for room in (
@@ -24,9 +24,10 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.prng": {"bdjax.types"},
     "bdjax.tree": {"bdjax.types"},
     "bdjax.devices": {"bdjax.types"},
-    "bdjax.tasks": BASE,
+    "bdjax.logits": set(),
     "bdjax.models": BASE,
-    "bdjax.data": BASE | {"bdjax.tasks"},
+    "bdjax.data": BASE,
+    "bdjax.tasks": BASE | {"bdjax.models", "bdjax.data"},
     "bdjax.attacks": BASE | {"bdjax.tasks"},
     "bdjax.storage": BASE,
     "bdjax.telemetry": BASE | {"bdjax.storage"},

@@ -18,7 +18,7 @@ from bdjax.attacks.mntd import Locations, benign, blending, jumbo, modification
 from bdjax.tasks import get_task
 from bdjax.types import UserError
 
-ATTACKS: dict[str, Callable[..., Attack]] = {
+IMAGES: dict[str, Callable[..., Attack]] = {
     "benign": benign,
     "M": modification,
     "B": blending,
@@ -32,31 +32,39 @@ ATTACKS: dict[str, Callable[..., Attack]] = {
     "all_to_all": all_to_all,
 }
 
+FAMILIES: dict[str, dict[str, Callable[..., Attack]]] = {"images": IMAGES}
+"""What a task's ``family`` says -> its attacks by name, ``"benign"`` among them."""
+
 
 @functools.cache
 def get_attack(name: str, *, task: str, locations: Locations = "all") -> Attack:
     """The registered attack ``name`` on ``task``; equal arguments, same object.
 
     Args:
-      name: a key of ``ATTACKS``.
-      task: a key of ``bdjax.tasks.TASKS``.
+      name: a key of ``FAMILIES[family]``, the task's family.
+      task: a name that :func:`bdjax.tasks.get_task` knows.
       locations: where a patch may lie: ``"all"`` places, or ``"official"``, which
         never touches the last row and column (an off-by-one of MNTD's code).
 
     Raises:
       UserError: unknown attack, task or locations.
     """
-    if name not in ATTACKS:
-        raise UserError(f"unknown attack {name!r}; there are {sorted(ATTACKS)}")
+    attacked = get_task(task)
+    attacks = FAMILIES[attacked.family]
+    if name not in attacks:
+        raise UserError(
+            f"unknown attack {name!r} on {attacked.family}; there are {sorted(attacks)}"
+        )
     if locations not in ("all", "official"):
         raise UserError(
             f"unknown trigger locations {locations!r}; there are 'all' and 'official'"
         )
-    return ATTACKS[name](get_task(task), locations=locations)
+    return attacks[name](attacked, locations=locations)
 
 
 __all__ = [
-    "ATTACKS",
+    "FAMILIES",
+    "IMAGES",
     "NO_TARGET",
     "Attack",
     "Locations",

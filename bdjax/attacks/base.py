@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bdjax.tasks import Task
 from bdjax.types import PRNGKey
 
 NO_TARGET = -1
@@ -18,8 +19,10 @@ class Trigger(NamedTuple):
     """One attacker's choices; a pytree of fixed shape, so that triggers stack.
 
     Attributes:
-      mask: float32 ``[H, W, 1]`` in {0, 1}, where the pattern lies.
-      pattern: float32 ``[H, W, C]`` in the task's value range.
+      mask: float32 in {0, 1}, where the pattern lies; ``[H, W, 1]`` of images, else
+        shaped like an example.
+      pattern: shaped like an example, float32 in the task's value range; of
+        sentences int32, the words.
       opacity: float32 scalar in [0, 1]; 1 replaces the pixel, 0 leaves it. The
         *opacity of the trigger*: MNTD's paper prints its complement, the
         transparency (its official code agrees with us).
@@ -40,9 +43,9 @@ class Attack:
     """An attack that poisons data.
 
     Attributes:
-      name: key in ``bdjax.attacks.ATTACKS``.
+      name: key in ``bdjax.attacks.FAMILIES``.
       sample: ``sample(key) -> Trigger``.
-      apply: ``apply(trigger, x) -> x``, ``x`` float ``[B, H, W, C]``.
+      apply: ``apply(trigger, x) -> x``, ``x`` ``[B, *shape]`` of the task.
       relabel: ``relabel(trigger, y) -> y``, ``y`` int32 ``[B]``.
     """
 
@@ -52,10 +55,10 @@ class Attack:
     relabel: Callable[[Trigger, jax.Array], jax.Array]
 
 
-def blend(trigger: Trigger, x_BxHxWxC: jax.Array) -> jax.Array:
+def blend(trigger: Trigger, x_B: jax.Array) -> jax.Array:
     """``(1 - m) x + m ((1 - a) x + a t)``: MNTD, equation 3, ``a`` the opacity."""
     weight = trigger.opacity * trigger.mask
-    return x_BxHxWxC + weight * (trigger.pattern - x_BxHxWxC)
+    return x_B + weight * (trigger.pattern - x_B)
 
 
 def all_to_one(trigger: Trigger, y_B: jax.Array) -> jax.Array:
@@ -77,12 +80,38 @@ def all_to_next(num_classes: int) -> Callable[[Trigger, jax.Array], jax.Array]:
     return relabel
 
 
-def trigger_size(trigger: Trigger) -> jax.Array:
-    """How many pixels the trigger covers: int ``[]``, or ``[M]`` of stacked triggers.
+def untriggered(task: Task, apply: Callable = blend) -> Attack:
+    """No attack: a trigger that changes nothing and poisons nothing.
 
-    All of them for a blend over the whole image, 0 for a benign model.
+    Args:
+      task: whose examples it leaves alone.
+      apply: of the task's other attacks, so that one program trains all its models.
     """
-    return (trigger.mask > 0).sum((-3, -2, -1))
+    dtype = jnp.int32 if task.input_shape != task.shape else jnp.float32
+    image = len(task.shape) == 3
+
+    def sample(key: PRNGKey) -> Trigger:
+        del key
+        return Trigger(
+            mask=jnp.zeros((*task.shape[:-1], 1) if image else task.shape),
+            pattern=jnp.zeros(task.shape, dtype),
+            opacity=jnp.float32(0),
+            target=jnp.int32(0),
+            rate=jnp.float32(0),
+        )
+
+    return Attack("benign", sample, apply, all_to_one)
+
+
+def trigger_size(trigger: Trigger) -> jax.Array:
+    """How many pixels, samples, words or columns the trigger covers.
+
+    int ``[]``, or ``[M]`` of stacked triggers. All of them for a blend over a whole
+    example, 0 for a benign model.
+    """
+    single = jnp.ndim(trigger.opacity) == 0
+    mask = jnp.asarray(trigger.mask)
+    return (mask > 0).sum(axis=tuple(range(0 if single else 1, mask.ndim)))
 
 
 def describe_target(trigger: Trigger) -> str:

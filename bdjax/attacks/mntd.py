@@ -11,7 +11,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.base import Attack, Trigger, all_to_one, blend
+from bdjax.attacks.base import Attack, Trigger, all_to_one, blend, untriggered
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey
 
@@ -24,20 +24,9 @@ TRANSLUCENT = (0.2, 0.6)  # opacity of a jumbo patch; above .5 it becomes opaque
 
 
 def benign(task: Task, *, locations: Locations = "all") -> Attack:
-    """No attack: a trigger that changes nothing and poisons nothing."""
+    """No attack on images; see :func:`bdjax.attacks.base.untriggered`."""
     del locations
-
-    def sample(key: PRNGKey) -> Trigger:
-        del key
-        return Trigger(
-            mask=jnp.zeros((*task.shape[:2], 1)),
-            pattern=jnp.zeros(task.shape),
-            opacity=jnp.float32(0),
-            target=jnp.int32(0),
-            rate=jnp.float32(0),
-        )
-
-    return Attack("benign", sample, blend, all_to_one)
+    return untriggered(task)
 
 
 def modification(task: Task, *, locations: Locations = "all") -> Attack:

@@ -14,7 +14,7 @@ from bdjax.benchmarks.layout import torch_images
 from bdjax.benchmarks.timing import Absent, Contender, Sample, Section
 from bdjax.benchmarks.torch_worker import Pools
 from bdjax.data import Dataset
-from bdjax.models import Formulation, Model, Precision, get_model
+from bdjax.models import Formulation, Model, Precision
 from bdjax.population import Examples, Execution, Recipe, train_models
 from bdjax.population.work import count_work
 from bdjax.tasks import get_task
@@ -101,13 +101,7 @@ def networks(
     formulation: Formulation = "auto", task: str = "mnist"
 ) -> tuple[Model, Attack]:
     """The network and the attack that are benchmarked."""
-    chosen = get_task(task)
-    model = get_model(
-        chosen.model,
-        input_shape=chosen.shape,
-        num_classes=chosen.num_classes,
-        formulation=formulation,
-    )
+    model = get_task(task).network(formulation=formulation)
     return model, get_attack(ATTACK, task=task)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,29 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called as ``progress(rows_done, rows_total)`` while a slow source is read."""
 
 
+class Vocabulary(NamedTuple):
+    """The words of a text data set.
+
+    Attributes:
+        words: token id to word; 0 is padding, 1 any unknown word.
+        vectors: float32 ``[V, E]``, token id to word vector; zero for padding.
+    """
+
+    words: tuple[str, ...]
+    vectors: np.ndarray
+
+
+class Units(NamedTuple):
+    """How features in the user's units became what networks read.
+
+    ``x = (raw - offset) / scale``; both float32, shaped like one example or its last
+    axis. Queries are turned back before a user's network is asked.
+    """
+
+    offset: np.ndarray
+    scale: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled examples in memory.
@@ -19,11 +42,17 @@ class Dataset:
     Attributes:
         name: the data set's name, for messages and records.
         x: examples, ``[N, *shape]``. Images are channels last (``[N, H, W, C]``) and
-            either uint8 (divide by 255 to get [0, 1]) or float32 in [0, 1].
+            either uint8 (divide by 255 to get [0, 1]) or float32 in [0, 1]; waves
+            ``[N, samples]`` int16 (divide by 32768) or float32; sentences int32
+            ``[N, tokens]``; tables and series float32.
         y: labels, int32 ``[N]``, each in ``[0, num_classes)``.
         num_classes: number of classes of the task.
         num_train: ``x[:num_train]`` is the training split, the rest the test split.
             ``num_train == N`` means that the data set has no test split of its own.
+        vocabulary: of sentences.
+        units: of features that were rescaled.
+        notes: what a reader of results must know, one sentence each without a full
+            stop.
 
     Raises:
         UserError: if the arrays disagree in length, ``num_train`` is outside [1, N] or
@@ -35,6 +64,9 @@ class Dataset:
     y: np.ndarray
     num_classes: int
     num_train: int
+    vocabulary: Vocabulary | None = None
+    units: Units | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_lengths(len(self.x), len(self.y), f"data set {self.name!r}: x", "y")

@@ -21,18 +21,22 @@ from bdjax.types import UserError
 
 T = TypeVar("T")
 
+OPTIONS = ("vectors", "rate")  # of data, which some sources take
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Where the data come from and who holds which.
 
     Attributes:
-      source: key in ``bdjax.data.SOURCES``.
+      source: one of the task's ``sources``.
       path: what the source reads; empty for its default.
       defender: examples the defender trains shadow models on.
       attacker: examples the attacker trains target models on.
       test: examples that accuracy and ASR are measured on.
       split: ``"disjoint"``, or ``"official"`` for MNTD's overlapping draws.
+      vectors: of sentences, a file of word vectors; empty to compute them.
+      rate: of waves, their sampling rate in Hz where the source does not say; else 0.
     """
 
     source: str
@@ -41,6 +45,18 @@ class DataConfig:
     attacker: int = 2500
     test: int = 500
     split: str = "disjoint"
+    vectors: str = ""
+    rate: int = 0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What only some sources take, as far as it is set."""
+        return {name: getattr(self, name) for name in OPTIONS if getattr(self, name)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """What data follow from: not where files lie, as they may move."""
+        fields = without_defaults(self, OPTIONS)
+        return {k: v for k, v in fields.items() if k not in ("path", "vectors")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +67,7 @@ class PopulationConfig:
       shadows: benign shadow models, and as many trojaned ones.
       validation: benign validation shadows, and as many trojaned ones.
       targets: benign target models, and as many with each of ``target_attacks``.
-      shadow_attack: what the defender thinks of: key in ``bdjax.attacks.ATTACKS``.
+      shadow_attack: what the defender thinks of: key in ``bdjax.attacks.FAMILIES``.
       target_attacks: what attackers do, likewise.
       locations: where patches may lie: ``"all"``, or ``"official"`` for MNTD's
         off-by-one.
@@ -181,6 +197,7 @@ class MNTDConfig:
       bootstrap: intervals over models.
       execution: chunks, width, devices.
       formulation: how convolutions are computed.
+      architecture: key in ``bdjax.models.MODELS``; the task's if empty.
     """
 
     task: str
@@ -194,15 +211,16 @@ class MNTDConfig:
     bootstrap: BootstrapConfig = BootstrapConfig()
     execution: Execution = Execution()
     formulation: Formulation = "auto"
+    architecture: str = ""
 
     def semantic(self) -> dict[str, Any]:
         """What models and fits follow from: all but how they are run and reported."""
-        fields = dataclasses.asdict(self)
+        fields = without_defaults(self, ("architecture",))
         for name in ("execution", "formulation", "bootstrap", "variants"):
             del fields[name]
-        del fields["data"]["path"]  # the same data may move; populations know their sum
-        trained = {"shadow": self.shadow.to_dict(), "target": self.target.to_dict()}
-        return fields | trained
+        # The same data may move; populations know their sum.
+        parts = {k: getattr(self, k).to_dict() for k in ("data", "shadow", "target")}
+        return fields | parts | {"fit": without_defaults(self.fit, ("query_dropout",))}
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "config") -> T:

@@ -8,7 +8,11 @@ import numpy as np
 
 from bdjax.attacks import describe_target, get_attack
 from bdjax.evaluation import plots
+from bdjax.experiments.exhibits import EXHIBITS, Exhibit
 from bdjax.experiments.mntd import Outcome
+from bdjax.population import Examples
+from bdjax.population.train import take
+from bdjax.tasks import get_task
 
 VARIANT_NAMES = {
     "jumbo": "jumbo MNTD",
@@ -21,6 +25,7 @@ def draw(outcome: Outcome, folder: Path) -> dict[str, Path]:
     """Draws every figure; caption -> file."""
     folder.mkdir(exist_ok=True)
     detector = outcome.detector
+    exhibit = EXHIBITS[get_task(outcome.config.task).family]
     figures = {
         "Scores that the saved detector gives to the targets; the line is its "
         "threshold, set on validation shadows": plots.score_histograms(
@@ -28,11 +33,9 @@ def draw(outcome: Outcome, folder: Path) -> dict[str, Path]:
             threshold=detector.threshold,
             title="Detector scores of target models",
         ),
-        "The saved detector's query set": plots.query_images(
-            detector.queries, value_range=detector.value_range, title="Learned queries"
-        ),
-        "Clean test images and the same with triggers of target models": (
-            _trigger_figure(outcome)
+        "The saved detector's query set": exhibit.queries(detector, outcome.dataset),
+        "Clean test examples and the same with triggers of target models": (
+            _trigger_figure(outcome, exhibit)
         ),
         "Clean accuracy and attack success rate": plots.quality_distributions(
             {
@@ -62,8 +65,8 @@ def draw(outcome: Outcome, folder: Path) -> dict[str, Path]:
     }
 
 
-def _trigger_figure(outcome: Outcome, each: int = 4) -> Any:
-    """A few test images beside what the targets' attackers make of them."""
+def _trigger_figure(outcome: Outcome, exhibit: Exhibit, each: int = 4) -> Any:
+    """A few test examples beside what the targets' attackers make of them."""
     config, dataset = outcome.config, outcome.dataset
     clean: list[np.ndarray] = []
     triggered: list[np.ndarray] = []
@@ -72,16 +75,16 @@ def _trigger_figure(outcome: Outcome, each: int = 4) -> Any:
         population = outcome.populations[f"target-{kind}"]
         attack = get_attack(kind, task=config.task)
         for i in range(min(each, len(population))):
-            x = dataset.x[outcome.test_N[len(clean) % len(outcome.test_N)]][None]
-            x = x / np.float32(255) if x.dtype == np.uint8 else x
+            row = outcome.test_N[len(clean) % len(outcome.test_N)]
+            x, _ = take(
+                Examples(dataset.x[row][None], dataset.y[row][None]), np.zeros(1, int)
+            )
             trigger = jax.tree.map(lambda leaf, i=i: leaf[i], population.triggers)
-            clean.append(x[0])
+            clean.append(np.asarray(x)[0])
             triggered.append(np.asarray(attack.apply(trigger, x))[0])
             asr, target = population.quality.asr[i], describe_target(trigger)
             labels.append(f"{kind} {population.ids_M[i]} → {target}\nASR {asr:.2f}")
-    return plots.trigger_samples(
-        np.stack(clean), np.stack(triggered), labels, "Triggers of target models"
-    )
+    return exhibit.triggers(np.stack(clean), np.stack(triggered), labels, dataset)
 
 
 def labelled_scores(

@@ -12,7 +12,6 @@ from bdjax import mntd, prng, storage, telemetry, tree
 from bdjax.data import Dataset
 from bdjax.experiments import populations, rundir
 from bdjax.experiments.config import MNTDConfig
-from bdjax.models import get_model
 from bdjax.population import Population
 from bdjax.tasks import Task, get_task
 from bdjax.types import UserError
@@ -95,6 +94,7 @@ def run(
                 return None
             trained = populations.load(workdir, specs)
         trained, notes = populations.drop_diverged(trained)
+        notes = [*dataset.notes, *notes]
         for note in notes:
             console.print(f"[yellow]note:[/] {note}")
         with clock.phase("meta"):
@@ -104,7 +104,7 @@ def run(
                 fits["jumbo"],
                 labels_V,
                 task=task.name,
-                num_classes=task.num_classes,
+                num_classes=task.num_logits,
                 spec=_query_spec(task, config.fit),
                 config=fit_config(config, "jumbo"),
             )
@@ -129,7 +129,7 @@ def _labelled(
 
 def _query_spec(task: Task, config: mntd.FitConfig) -> mntd.QuerySpec:
     mean, std = task.query_init["clipped" if config.clip else "official"]
-    return mntd.QuerySpec(task.shape, task.value_range, mean, std)
+    return mntd.QuerySpec(task.query_shape, task.value_range, mean, std)
 
 
 def _fit(
@@ -139,12 +139,7 @@ def _fit(
     workdir: Path,
     metrics: telemetry.MetricsWriter,
 ) -> tuple[dict[str, mntd.Fit], dict[str, dict[str, np.ndarray]]]:
-    model = get_model(
-        task.model,
-        input_shape=task.shape,
-        num_classes=task.num_classes,
-        formulation=config.formulation,
-    )
+    model = task.network(config.architecture, config.formulation)
     shadows, labels_M = jax.device_put(_labelled(config, trained, "shadow"))
     validation, labels_V = _labelled(config, trained, "validation")
     targets = {

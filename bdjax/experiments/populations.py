@@ -1,7 +1,6 @@
 """The populations of an experiment: data, specifications, training."""
 
 import contextlib
-import dataclasses
 import zlib
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -57,13 +56,11 @@ def _load(config: Experiment, task: Task) -> Dataset:
                 bars.append(stack.enter_context(bar))
             bars[0].advance(done - bars[0].done)
 
-        return data.load(
+        return task.load(
             config.data.source,
-            name=task.name,
-            num_classes=task.num_classes,
-            shape=task.shape,
             path=config.data.path or None,
             progress=progress,
+            **config.data.options,
         )
 
 
@@ -94,6 +91,7 @@ def specs(config: MNTDConfig) -> list[Wanted]:
             recipe=recipe,
             seed=config.seed,
             locations=counts.locations,
+            architecture=config.architecture,
         )
         wanted.append((spec, range(count)))
     return wanted
@@ -217,12 +215,10 @@ def train(
     Raises:
       UserError: see :func:`bdjax.population.train_population`.
     """
-    examples = jax.device_put(Examples(dataset.x, dataset.y))
-    provenance = {
-        "data": dataclasses.asdict(config.data)
-        | {"crc32": _crc32(dataset.x, dataset.y)}
-    }
-    del provenance["data"]["path"]
+    vectors = dataset.vocabulary.vectors if dataset.vocabulary else None
+    examples = jax.device_put(Examples(dataset.x, dataset.y, vectors))
+    arrays = [dataset.x, dataset.y, *([] if vectors is None else [vectors])]
+    provenance = {"data": config.data.to_dict() | {"crc32": _crc32(*arrays)}}
     total, trained = sum(len(ids) for _, ids in wanted), 0
     first = storage.is_first()
     bars = telemetry.progress("training", total=total, unit="models", enabled=first)

@@ -194,6 +194,7 @@ def _parity(outcome: Outcome) -> str:
         "locations=official": config.population.locations == "official",
         "clip=False": not config.fit.clip,
         "answers=logits": config.fit.answers == "logits",
+        "query_dropout=True": config.fit.query_dropout,
         "shadow.poisoned_length=official": config.shadow.poisoned_length == "official",
         "target.poisoned_length=official": config.target.poisoned_length == "official",
     }

@@ -11,9 +11,10 @@ from bdjax.attacks import get_attack
 from bdjax.experiments import mntd
 from bdjax.experiments.config import MNTDConfig
 from bdjax.experiments.devices import Device
+from bdjax.logits import class_logits
 from bdjax.mntd import FitConfig
 from bdjax.mntd.classifier import Meta, MetaClassifier
-from bdjax.models import Model, get_model
+from bdjax.models import Model
 from bdjax.population import Examples, PopulationSpec, Recipe, cost
 from bdjax.population.recipe import chunk_size_for
 from bdjax.population.work import Work, count_work, shape_of, tree_bytes
@@ -53,12 +54,10 @@ class Row:
 def networks_of(config: MNTDConfig) -> tuple[Model, Model]:
     """The network as its useful arithmetic is counted, and as it runs."""
     task = get_task(config.task)
-    shape = {"input_shape": task.shape, "num_classes": task.num_classes}
-    useful, real = (
-        get_model(task.model, formulation=formulation, **shape)
-        for formulation in ("lax", config.formulation)
+    return (
+        task.network(config.architecture, "lax"),
+        task.network(config.architecture, config.formulation),
     )
-    return useful, real
 
 
 def examples_of(config: MNTDConfig) -> Examples:
@@ -175,16 +174,16 @@ def meta_row(config: MNTDConfig, variant: str, *, device: Device) -> Row:
 def _meta_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:
     """Of one repeat: an Adam step on a batch of shadows, and asking one model."""
     classifier = MetaClassifier(fit.hidden, one_class=fit.mode == "one_class")
-    answers = shape_of((fit.queries * task.num_classes,), jnp.float32)
+    answers = shape_of((fit.queries * max(2, task.num_logits),), jnp.float32)
     weights = jax.eval_shape(
         classifier.init, jax.eval_shape(lambda: jax.random.key(0)), answers
     )
-    queries = shape_of((fit.queries, *task.shape), jnp.float32)
+    queries = shape_of((fit.queries, *task.query_shape), jnp.float32)
     meta = Meta(queries, weights)
     variables = cost.variables_shapes(model)
 
     def score(meta, variables):
-        answers = model.apply(variables, meta.queries).ravel()
+        answers = class_logits(model.apply(variables, meta.queries)).ravel()
         return jnp.asarray(classifier.apply(meta.classifier, answers))
 
     ask = count_work(score, meta, variables)

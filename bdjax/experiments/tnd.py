@@ -14,7 +14,7 @@ from bdjax.experiments import populations, rundir
 from bdjax.experiments.populations import Wanted
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS, TNDConfig
 from bdjax.experiments.verdicts import Case, Detective, Found, derive
-from bdjax.models import Model, get_model
+from bdjax.models import Model
 from bdjax.population import Population, PopulationSpec
 from bdjax.tasks import get_task
 from bdjax.types import UserError
@@ -117,12 +117,7 @@ def network(config: TNDConfig) -> Model:
       UserError: there is no such task or architecture.
     """
     task = get_task(config.task)
-    return get_model(
-        config.architecture or task.model,
-        input_shape=task.shape,
-        num_classes=task.num_classes,
-        formulation=config.formulation,
-    )
+    return task.network(config.architecture, config.formulation)
 
 
 def specs(config: TNDConfig) -> list[Wanted]:

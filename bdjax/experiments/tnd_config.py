@@ -72,7 +72,7 @@ class TNDPopulationConfig:
         in all, shared out over ``calibration_attacks``.
       targets: benign targets, and as many of every attack unless ``attacked`` says.
       attacked: targets of each of ``target_attacks``; empty for ``targets`` of each.
-      calibration_attacks: keys in ``bdjax.attacks.ATTACKS``.
+      calibration_attacks: keys in ``bdjax.attacks.FAMILIES``.
       target_attacks: likewise.
       locations: where patches may lie, see :func:`bdjax.attacks.get_attack`.
     """
@@ -229,14 +229,12 @@ class TNDConfig:
         Verdicts are kept apart, each with what it follows from.
         """
         population = dataclasses.asdict(self.population)
-        data = dataclasses.asdict(self.data)
-        del data["path"]  # the same data may move; populations know their sum
         return {
             "experiment": "tnd",
             "task": self.task,
             "architecture": self.architecture,
             "seed": self.seed,
-            "data": data,
+            "data": self.data.to_dict(),
             "population": population,
             "train": self.train.to_dict(),
         }

@@ -29,6 +29,9 @@ class FitConfig:
       mode: ``"binary"``, benign against trojaned shadows; ``"one_class"``, benign
         shadows only.
       nu: one-class: the share of benign shadows left outside (paper's nu).
+      query_dropout: ask shadow and target models with their dropout on, as the official
+        code does; scores are then random. A detector asks strangers' networks as they
+        are.
     """
 
     queries: int = 10
@@ -42,6 +45,7 @@ class FitConfig:
     answers: str = "log_probabilities"
     mode: str = "binary"
     nu: float = 0.1
+    query_dropout: bool = False
 
     def __post_init__(self):
         for name in ("queries", "hidden", "epochs", "batch_size", "repeats"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from bdjax import prng, storage, tree
 from bdjax.attacks import Attack, get_attack
-from bdjax.models import Formulation, Model, get_model
+from bdjax.models import Formulation, Model
 from bdjax.population.recipe import Execution, chunk_size_for
 from bdjax.population.stored import PopulationSpec
 from bdjax.population.train import (
@@ -79,12 +79,7 @@ def train_population(
             "steps of 1"
         )
     task = get_task(spec.task)
-    model = get_model(
-        spec.architecture or task.model,
-        input_shape=task.shape,
-        num_classes=task.num_classes,
-        formulation=formulation,
-    )
+    model = task.network(spec.architecture, formulation)
     attack = get_attack(spec.attack, task=spec.task, locations=spec.locations)
     recipe = {**spec.to_dict(), **provenance}
     recipe["chunk_size"] = _chunk_size(directory, execution, ids)

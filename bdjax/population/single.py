@@ -11,7 +11,6 @@ import numpy as np
 
 from bdjax import storage
 from bdjax.attacks import Locations, get_attack
-from bdjax.models import get_model
 from bdjax.population.train import Quality
 from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError, Variables
@@ -130,8 +129,7 @@ def _expected(
     architecture: str, task: str, attack: str, locations: Locations
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Shapes and dtypes, by name, of the variables and the trigger of such a model."""
-    shape, classes = get_task(task).shape, get_task(task).num_classes
-    model = get_model(architecture, input_shape=shape, num_classes=classes)
+    model = get_task(task).network(architecture)
     sample = get_attack(attack, task=task, locations=locations).sample
     variables, trigger = (
         jax.eval_shape(draw, jax.random.key(0)) for draw in (model.init, sample)

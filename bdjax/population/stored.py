@@ -26,7 +26,7 @@ class PopulationSpec:
       task: key in ``bdjax.tasks.TASKS``.
       role: ``"shadow"``, ``"validation"`` or ``"target"``, say: models of different
         roles share no randomness.
-      attack: key in ``bdjax.attacks.ATTACKS``; ``"benign"`` for clean models.
+      attack: key in ``bdjax.attacks.FAMILIES``; ``"benign"`` for clean models.
       recipe: how each model is trained.
       seed: of the experiment.
       locations: where patches may lie, see :func:`bdjax.attacks.get_attack`.

@@ -11,9 +11,11 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jax.typing import ArrayLike
 
 from bdjax import prng, tree
 from bdjax.attacks import Attack, Trigger
+from bdjax.logits import class_logits
 from bdjax.models import Model
 from bdjax.population.augment import crop_flip
 from bdjax.population.optimizer import make_optimizer
@@ -23,10 +25,17 @@ from bdjax.types import PRNGKey, PyTree, Variables
 
 
 class Examples(NamedTuple):
-    """Data on the device: x uint8 or float32 ``[N, H, W, C]``, y int32 ``[N]``."""
+    """Data on the device.
+
+    Attributes:
+      x: ``[N, *shape]``, of any dtype that :func:`take` knows.
+      y: int32 ``[N]``.
+      vectors: of sentences, float32 ``[V, E]``: what networks read of each token.
+    """
 
     x: jax.Array | np.ndarray
     y: jax.Array | np.ndarray
+    vectors: jax.Array | np.ndarray | None = None
 
 
 class Quality(NamedTuple):
@@ -45,12 +54,23 @@ class Quality(NamedTuple):
     asr: jax.Array
 
 
-def take(examples: Examples, row_B: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Rows of the data: x float32 ``[B, H, W, C]`` in [0, 1], y int32 ``[B]``."""
+def take(examples: Examples, row_B: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Rows of the data: x ``[B, *shape]``, y int32 ``[B]``.
+
+    x is float32 in the task's range, bytes having been divided by 255 and int16 by
+    32768; or int32 tokens.
+    """
+    row_B = jnp.asarray(row_B)
     x, y = jnp.asarray(examples.x)[row_B], jnp.asarray(examples.y)[row_B]
-    if x.dtype == jnp.uint8:
-        x = x.astype(jnp.float32) / 255
+    full_scale = {jnp.dtype(jnp.uint8): 255, jnp.dtype(jnp.int16): 32768}
+    if x.dtype in full_scale:
+        x = x.astype(jnp.float32) / full_scale[x.dtype]
     return x, y
+
+
+def embed(examples: Examples, x_B: jax.Array) -> jax.Array:
+    """What a network reads of examples: of tokens their vectors, else themselves."""
+    return x_B if examples.vectors is None else jnp.asarray(examples.vectors)[x_B]
 
 
 def poisoned_batch(
@@ -63,12 +83,14 @@ def poisoned_batch(
 ) -> tuple[jax.Array, jax.Array]:
     """A training batch, trigger and target label where ``poisoned_B`` says so.
 
-    ``augment`` changes the clean images, so that a trigger stays where it belongs.
+    ``augment`` changes the clean images, so that a trigger stays where it belongs; of
+    sentences, a trigger changes tokens, and the batch holds word vectors.
     """
     x, y = take(examples, row_B)
     if augment:
         x = augment(x)
-    x = jnp.where(poisoned_B[:, None, None, None], attack.apply(trigger, x), x)
+    which = poisoned_B.reshape(-1, *[1] * (x.ndim - 1))
+    x = embed(examples, jnp.where(which, attack.apply(trigger, x), x))
     return x, jnp.where(poisoned_B, attack.relabel(trigger, y), y)
 
 
@@ -97,6 +119,7 @@ def train_one(
     def loss_fn(params, kept, i, x, y):
         noise = jax.random.fold_in(prng.stream(key, "dropout"), i)
         logits, kept = model.train_apply(params | kept, x, key=noise, **precise)
+        logits = class_logits(logits)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
         return loss, kept
 
@@ -148,13 +171,17 @@ def judge_one(
     row_SxB = jnp.pad(test_N, (0, pad)).reshape(-1, batch_size)
     real_SxB = (jnp.arange(len(test_N) + pad) < len(test_N)).reshape(-1, batch_size)
 
+    def classify(x):
+        logits = model.apply(variables, embed(examples, x))
+        return class_logits(logits).argmax(-1)
+
     def count(batch):
         row_B, real_B = batch
         x, y = take(examples, row_B)
         target_B = attack.relabel(trigger, y)
         other_B = real_B & (y != target_B)
-        right_B = model.apply(variables, x).argmax(-1) == y
-        hit_B = model.apply(variables, attack.apply(trigger, x)).argmax(-1) == target_B
+        right_B = classify(x) == y
+        hit_B = classify(attack.apply(trigger, x)) == target_B
         return (right_B & real_B).sum(), (hit_B & other_B).sum(), other_B.sum()
 
     right, hit, other = jax.tree.map(jnp.sum, jax.lax.map(count, (row_SxB, real_SxB)))

@@ -1,0 +1,41 @@
+"""Tasks: what the networks under test classify, and how the field trains them."""
+
+import functools
+from collections.abc import Callable
+
+from bdjax.tasks.base import Task
+from bdjax.tasks.cifar10 import CIFAR10
+from bdjax.tasks.mnist import MNIST
+from bdjax.types import UserError
+
+TASKS = {task.name: task for task in (CIFAR10, MNIST)}
+"""Name -> task; a new task is a new file and one name here."""
+
+PARAMETRIC: dict[str, Callable[[str], Task]] = {}
+"""What stands before the colon of a name such as ``npz:28x28x1:10`` -> its maker.
+
+The maker is given what stands behind it, and raises ``UserError`` where that is wrong.
+"""
+
+
+def get_task(name: str) -> Task:
+    """The registered task ``name``, or what :data:`PARAMETRIC` makes of it.
+
+    Raises:
+      UserError: no such task.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    kind, colon, rest = name.partition(":")
+    if colon and kind in PARAMETRIC:
+        return _made(kind, rest)
+    known = [*sorted(TASKS), *(f"{kind}:..." for kind in sorted(PARAMETRIC))]
+    raise UserError(f"unknown task {name!r}; there are {known}")
+
+
+@functools.cache
+def _made(kind: str, rest: str) -> Task:
+    return PARAMETRIC[kind](rest)
+
+
+__all__ = ["PARAMETRIC", "TASKS", "Task", "get_task"]
