@@ -1,7 +1,7 @@
-"""MNTD on CIFAR-10: ``--config=configs/mntd_cifar10.py --config.data.path=cifar10.npz``.
+"""MNTD on CIFAR-10.
 
-An npz with ``x_train, y_train[, x_test, y_test]``, or tensorflow-datasets:
-``--config.data.source=tfds``.
+``python -m launch.mntd --config=configs/mntd_cifar10.py --config.data.path=FILE.npz``;
+the npz has ``x_train, y_train[, x_test, y_test]``. Or ``--config.data.source=tfds``.
 
 Reduced to what two CPU cores do in half an hour: 64 + 64 shadows of 50 to 100 steps
 (the paper: 2048 + 2048 of 1,000) on 1,000 examples, products in bfloat16.
