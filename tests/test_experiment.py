@@ -397,7 +397,7 @@ def test_a_directory_that_is_no_run_is_left_alone(tmp_path):
 
 def test_a_mistake_in_the_data_does_not_bind_the_directory(tmp_path):
     for change, message in [
-        ({"data__source": "web"}, "unknown data source 'web'"),
+        ({"data__source": "web"}, "no data source 'web'"),
         ({"data__path": "x.npz"}, "reads no files"),
         ({"data__attacker": 5000}, "5000 training rows"),
         ({"data__split": "fair"}, "unknown split mode 'fair'"),
