@@ -7,14 +7,14 @@ from rich.console import Console
 
 from bdjax import telemetry
 from bdjax.experiments import mntd, report
-from bdjax.experiments.config import MNTDConfig, from_mapping
+from bdjax.experiments.own import read_config
 from launch import common
 
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Runs the experiment and prints what it found."""
     console, clock = Console(), telemetry.Clock()
-    experiment = from_mapping(MNTDConfig, config.to_dict())
+    experiment = read_config(config.to_dict())
     outcome = mntd.run(experiment, workdir, clock=clock, console=console)
     if outcome is None:  # process 0 has the rest to do
         return

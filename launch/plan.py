@@ -13,7 +13,8 @@ from rich.console import Console
 from bdjax import storage
 from bdjax.evaluation import Table
 from bdjax.experiments import devices
-from bdjax.experiments.config import MNTDConfig, from_mapping
+from bdjax.experiments.config import MNTDConfig
+from bdjax.experiments.own import read_config
 from bdjax.experiments.plan import Plan, make_plan, shadow_step
 from launch import common
 
@@ -116,7 +117,7 @@ def _duration(seconds: float) -> str:
 def main(config: ConfigDict, workdir: Path) -> None:
     """Plans as the flags say and prints it."""
     options = flags.FLAGS
-    experiment = from_mapping(MNTDConfig, config.to_dict())
+    experiment = read_config(config.to_dict())
     found = plan(experiment, options.device, options.devices, workdir)
     console = Console(width=max(112, Console().width))
     console.print(table(found).to_rich())

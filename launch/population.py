@@ -21,7 +21,7 @@ from rich.console import Console
 
 from bdjax import population, storage, telemetry
 from bdjax.experiments import inventory, populations, rundir
-from bdjax.experiments.config import MNTDConfig, from_mapping
+from bdjax.experiments.own import read_config
 from bdjax.types import UserError
 from launch import common
 
@@ -115,7 +115,7 @@ def _train(
     config: ConfigDict, workdir: Path, options: Options, console: Console
 ) -> None:
     """Trains what is missing of the populations that ``--only`` names."""
-    experiment = from_mapping(MNTDConfig, config.to_dict())
+    experiment = read_config(config.to_dict())
     wanted = _chosen(populations.specs(experiment), options.only)
     if options.ids:
         wanted = [(spec, parse_ids(options.ids)) for spec, _ in wanted]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from bdjax import data
 from bdjax.data import prepare
+from bdjax.tasks import get_task
 from bdjax.types import UserError
 
 SHARED = pathlib.Path(__file__).parents[1].parent / "shared" / "data"
@@ -275,6 +276,59 @@ def test_importing_loads_no_reader():
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_cifar10_as_tfds_prepares_it(tmp_path):
+    """Of the stock builder's name, version and features, with a few made-up images."""
+    import tensorflow_datasets as tfds
+
+    names = [f"class {i}" for i in range(10)]
+    images = np.random.default_rng(0).integers(0, 256, (26, 32, 32, 3), np.uint8)
+
+    class Cifar10(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        """Twenty images for training and six for testing."""
+
+        VERSION = tfds.core.Version("3.0.2")
+
+        def _info(self):
+            features = {
+                "id": tfds.features.Text(),
+                "image": tfds.features.Image(shape=(32, 32, 3)),
+                "label": tfds.features.ClassLabel(names=names),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("image", "label"),
+            )
+
+        def _split_generators(self, dl_manager):
+            return {
+                "train": self._rows("train", range(20)),
+                "test": self._rows("test", range(20, 26)),
+            }
+
+        def _rows(self, split, rows):
+            for i in rows:
+                name = f"{split}_{i:05d}"
+                yield (
+                    name,
+                    {"id": name, "image": png(images[i]), "label": names[i % 10]},
+                )
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    builder = Cifar10(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare()
+    task = get_task("cifar10")
+    found = task.load("tfds", path=str(tmp_path))
+    assert (found.name, found.num_classes, found.num_train) == ("cifar10", 10, 20)
+    assert (found.x.shape, found.x.dtype) == ((26, *task.shape), np.uint8)
+    expected = {images[i].tobytes(): (i % 10, i < 20) for i in range(26)}
+    for row, (x, y) in enumerate(zip(found.x, found.y, strict=True)):
+        assert expected.pop(x.tobytes()) == (y, row < 20)
+    assert not expected
 
 
 @pytest.mark.slow

@@ -251,3 +251,26 @@ def test_bad_repeats_are_named(scores, message):
 def test_bootstrap_config_refuses_its_bounds(field, value):
     with pytest.raises(UserError, match=f"{field}={value}"):
         evaluation.BootstrapConfig(**{field: value})
+
+
+def test_a_gain_is_paired():
+    labels, scores = fake_scores(seed=1, shift=1.5, repeats=3)
+    other = fake_scores(seed=1, shift=0.5, repeats=5)[1]
+    boot = evaluation.BootstrapConfig(samples=400)
+    gain, interval = evaluation.auc_gain(labels, scores, other, bootstrap=boot)
+    means = [np.mean([naive_auc(labels, row) for row in s]) for s in (scores, other)]
+    assert gain == pytest.approx(means[0] - means[1])
+    # Of the same resamples, one after the other.
+    rng = np.random.default_rng(boot.seed)
+    counts = [
+        draw_counts(rng, np.count_nonzero(labels == c), samples=400) for c in (1, 0)
+    ]
+    parts = [
+        resampled_auc(mean_wins(s[:, labels == 1], s[:, labels == 0]), *counts)
+        for s in (scores, other)
+    ]
+    low, high = np.quantile(parts[0] - parts[1], [0.025, 0.975])
+    assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
+    # What is said of equal detectors is exact, however few the models.
+    nothing, exact = evaluation.auc_gain(labels, scores, scores, bootstrap=boot)
+    assert (nothing, exact.low, exact.high) == (0, 0, 0)

@@ -54,6 +54,8 @@ CONFINED = {
     "mlxtend": {"bdjax.data"},
     "PIL": {"bdjax.data"},
     "torch": {"bdjax.benchmarks.torch_reference", "bdjax.benchmarks.torch_worker"},
+    "scipy": {"bdjax.data", "bdjax.evaluation"},
+    "sklearn": {"bdjax.data", "bdjax.evaluation"},
     "ml_collections": {"configs", "launch"},
     # Its logging is where orbax's messages come out, which storage quiets.
     "absl": {"configs", "launch", "bdjax.storage"},

@@ -340,6 +340,67 @@ def test_every_epoch_runs_the_same_program(mode):
     assert traces(3) == traces(1)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"query_tuning": False},
+        {"batch_size": 4},
+        {"batch_size": 8},
+        {"mode": "one_class"},
+    ],
+    ids=str,
+)
+def test_a_fit_to_some_shadows_is_that_to_these_alone(change):
+    config = dataclasses.replace(CONFIG, **change)
+    rows = np.array([0, 12, 3, 5, 19, 13, 1])
+    some = {k: v[rows] for k, v in SHADOWS.items()}
+    found = run(config, rows_K=rows)
+    expected = run(config, shadows=some, labels=LABELS[rows])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected
+    )
+    every = run(config).meta.queries
+    assert np.abs(found.meta.queries - every).max() > 1e-3 or not config.query_tuning
+
+
+def test_fits_to_few_and_to_all_are_one_program():
+    seen = []
+
+    def counted(v, x):
+        seen.append(x)
+        return linear(v, x)
+
+    for rows, passes in ((None, 1), ([0, 19], 1), ([0, 1, 11, 12], 5)):
+        fit(
+            counted, SHADOWS, LABELS, VALIDATION, VALIDATION_LABELS,
+            spec=SPEC, config=CONFIG, key=KEY, rows_K=rows, passes=passes,
+        )  # fmt: skip
+        if rows is None:
+            traced = len(seen)
+    assert len(seen) == traced
+
+
+def test_an_epoch_of_several_passes_is_as_many_epochs():
+    config = dataclasses.replace(CONFIG, repeats=6)
+    rows = np.array([2, 7, 11, 15, 16])
+    joined = run(dataclasses.replace(config, epochs=2), rows_K=rows, passes=3)
+    apart = run(dataclasses.replace(config, epochs=6), rows_K=rows)
+    np.testing.assert_allclose(
+        joined.validation_auc_RxE, apart.validation_auc_RxE[:, 2::3]
+    )
+    same = (joined.epoch_R == 1) & (apart.epoch_R == 5)
+    assert same.any()
+    np.testing.assert_allclose(
+        joined.meta.queries[same], apart.meta.queries[same], atol=1e-5
+    )
+
+
+def test_shadows_to_fit_on_must_be_of_both_kinds():
+    with pytest.raises(UserError, match="no trojaned shadow model among 3"):
+        run(rows_K=[0, 1, 2])
+
+
 def test_shadows_on_the_device_outlive_the_fit():
     device = jax.device_put(SHADOWS)
     first, second = run(shadows=device), run(shadows=device)

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+from bdjax.attacks import text
 from bdjax.attacks.badnets import all_to_all, noise, patch, single, trigger_kind
 from bdjax.attacks.base import (
     NO_TARGET,
@@ -15,6 +16,8 @@ from bdjax.attacks.base import (
     trigger_size,
 )
 from bdjax.attacks.mntd import Locations, benign, blending, jumbo, modification
+from bdjax.attacks.tables import SERIES, TABLES
+from bdjax.attacks.waves import WAVES
 from bdjax.tasks import get_task
 from bdjax.types import UserError
 
@@ -32,8 +35,23 @@ IMAGES: dict[str, Callable[..., Attack]] = {
     "all_to_all": all_to_all,
 }
 
-FAMILIES: dict[str, dict[str, Callable[..., Attack]]] = {"images": IMAGES}
+TEXT: dict[str, Callable[..., Attack]] = {
+    "benign": text.benign,
+    "M": text.modification,
+    "jumbo": text.jumbo,
+}
+
+FAMILIES: dict[str, dict[str, Callable[..., Attack]]] = {
+    "images": IMAGES,
+    "series": SERIES,
+    "tables": TABLES,
+    "text": TEXT,
+    "waves": WAVES,
+}
 """What a task's ``family`` says -> its attacks by name, ``"benign"`` among them."""
+
+REFUSED = {("text", "B"): "words cannot be blended, only inserted"}
+"""A family and an attack that it cannot have -> why."""
 
 
 @functools.cache
@@ -52,8 +70,11 @@ def get_attack(name: str, *, task: str, locations: Locations = "all") -> Attack:
     attacked = get_task(task)
     attacks = FAMILIES[attacked.family]
     if name not in attacks:
+        why = REFUSED.get((attacked.family, name))
         raise UserError(
-            f"unknown attack {name!r} on {attacked.family}; there are {sorted(attacks)}"
+            f"{f'no attack {name!r}' if why else f'unknown attack {name!r}'} on "
+            f"{attacked.family}{f' ({why})' if why else ''}; there are "
+            f"{sorted(attacks)}"
         )
     if locations not in ("all", "official"):
         raise UserError(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from bdjax.attacks.base import Attack, Trigger, all_to_one, blend, untriggered
 from bdjax.tasks import Task
-from bdjax.types import PRNGKey
+from bdjax.types import PRNGKey, UserError
 
 Locations = Literal["all", "official"]
 
@@ -32,14 +32,14 @@ def benign(task: Task, *, locations: Locations = "all") -> Attack:
 def modification(task: Task, *, locations: Locations = "all") -> Attack:
     """M: an opaque binary patch of 2 to 5 pixels a side."""
     sample = functools.partial(
-        _sample, task=task, sizes=PATCH_SIZES, opaque=True, locations=locations
+        _sample, task=task, sizes=_patches(task), opaque=True, locations=locations
     )
     return Attack("M", sample, blend, all_to_one)
 
 
 def blending(task: Task, *, locations: Locations = "all") -> Attack:
     """B: a faint binary pattern over the whole image."""
-    sizes = (task.shape[0],)
+    sizes = (max(task.shape[:2]),)
     sample = functools.partial(
         _sample, task=task, sizes=sizes, opaque=False, locations=locations
     )
@@ -48,11 +48,23 @@ def blending(task: Task, *, locations: Locations = "all") -> Attack:
 
 def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
     """Jumbo: a fifth whole-image blends, the rest patches, a quarter of them opaque."""
-    sizes = (*PATCH_SIZES, task.shape[0])
+    sizes = (*_patches(task), max(task.shape[:2]))
     sample = functools.partial(
         _sample, task=task, sizes=sizes, opaque=False, locations=locations
     )
     return Attack("jumbo", sample, blend, all_to_one)
+
+
+def _patches(task: Task) -> tuple[int, ...]:
+    """The sizes of patch that leave some of the task's images free."""
+    height, width = task.shape[:2]
+    sizes = tuple(size for size in PATCH_SIZES if size < min(height, width))
+    if not sizes:
+        raise UserError(
+            f"images of {height} x {width} pixels have no room for a patch of "
+            f"{PATCH_SIZES[0]}; give {PATCH_SIZES[0] + 1} or more a side"
+        )
+    return sizes
 
 
 def _sample(
@@ -66,14 +78,14 @@ def _sample(
     key_size, key_place, key_pattern, key_opacity, key_target, key_rate = (
         jax.random.split(key, 6)
     )
-    side = task.shape[0]
     size = jax.random.choice(key_size, jnp.array(sizes))
-    whole = size == side
-    mask = _square(key_place, size, side, locations)
+    # Patches are smaller than the shorter side.
+    whole = size == max(task.shape[:2])
+    mask = _square(key_place, size, task.shape[:2], locations)
     return Trigger(
         mask=mask.astype(jnp.float32)[..., None],
         pattern=binary_pattern(key_pattern, mask, task),
-        opacity=jnp.float32(1) if opaque else _opacity(key_opacity, whole),
+        opacity=jnp.float32(1) if opaque else draw_opacity(key_opacity, whole),
         target=jax.random.randint(key_target, (), 0, task.num_classes),
         rate=jax.random.uniform(
             key_rate, minval=POISONING_RATE[0], maxval=POISONING_RATE[1]
@@ -82,14 +94,13 @@ def _sample(
 
 
 def _square(
-    key: PRNGKey, size: jax.Array, side: int, locations: Locations
+    key: PRNGKey, size: jax.Array, sides: tuple[int, ...], locations: Locations
 ) -> jax.Array:
-    """Bool ``[side, side]``: a ``size x size`` square at a random place."""
-    last = side - size if locations == "all" else side - size - 1
+    """Bool ``[H, W]``: a ``size x size`` square at a random place, cut off at edges."""
+    last = jnp.array(sides) - size - (0 if locations == "all" else 1)
     corner = jax.random.randint(key, (2,), 0, jnp.maximum(last, 0) + 1)
-    offset = jnp.arange(side)[:, None] - corner
-    inside = (offset >= 0) & (offset < size)
-    return inside[:, None, 0] & inside[None, :, 1]
+    rows, columns = (jnp.arange(side) - corner[i] for i, side in enumerate(sides))
+    return ((rows >= 0) & (rows < size))[:, None] & (columns >= 0) & (columns < size)
 
 
 def binary_pattern(key: PRNGKey, mask_HxW: jax.Array, task: Task) -> jax.Array:
@@ -106,7 +117,7 @@ def binary_pattern(key: PRNGKey, mask_HxW: jax.Array, task: Task) -> jax.Array:
     return jnp.broadcast_to(pattern[..., None], task.shape).astype(jnp.float32)
 
 
-def _opacity(key: PRNGKey, whole: jax.Array) -> jax.Array:
+def draw_opacity(key: PRNGKey, whole: jax.Array) -> jax.Array:
     """Faint over the whole image; a patch's is translucent, or opaque beyond 0.5."""
     key_faint, key_patch = jax.random.split(key)
     faint = jax.random.uniform(key_faint, minval=FAINT[0], maxval=FAINT[1])

@@ -53,6 +53,8 @@ class Dataset:
         units: of features that were rescaled.
         notes: what a reader of results must know, one sentence each without a full
             stop.
+        columns: of tables, what each column is called; ``'name=level'`` where it is
+            one level of a category. Empty where nothing is known.
 
     Raises:
         UserError: if the arrays disagree in length, ``num_train`` is outside [1, N] or
@@ -67,6 +69,7 @@ class Dataset:
     vocabulary: Vocabulary | None = None
     units: Units | None = None
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_lengths(len(self.x), len(self.y), f"data set {self.name!r}: x", "y")

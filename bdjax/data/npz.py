@@ -5,14 +5,16 @@ all of a file before it can be found wrong. Here the headers are checked first a
 members are streamed into the final array.
 """
 
+import contextlib
 import dataclasses
 import math
 import pathlib
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
 from lzma import LZMAError
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -64,13 +66,62 @@ def load_npz(
             array has the wrong type, shape, length, range or labels.
     """
     del progress
+    with _opened(path) as (archive, file):
+        return _load(archive, file, name, num_classes, tuple(shape))
+
+
+class Announced(NamedTuple):
+    """What a file says of its examples, which have not been read.
+
+    Attributes:
+        shape: of one example.
+        dtype: as stored.
+        train: number of training rows.
+        test: number of test rows, 0 if there is no such split.
+        labels: integers ``[train + test]``, not checked.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    train: int
+    test: int
+    labels: np.ndarray
+
+
+def announced(path: str | None) -> Announced:
+    """Reads the headers and the labels of an npz file.
+
+    Raises:
+        UserError: if the file is missing, not an npz or damaged, or lacks an array; or
+            the arrays disagree, are empty, or are no examples or labels.
+    """
+    with _opened(path) as (archive, file):
+        members: list[tuple[_Member, _Member]] = []
+        for split in _splits(archive):
+            images = _read_header(archive, file, f"x_{split}")
+            labels = _read_header(archive, file, f"y_{split}")
+            _check_headers(images, labels, members[0][0].shape[1:] if members else None)
+            members.append((images, labels))
+        rows = [labels.shape[0] for _, labels in members]
+        y = [np.empty(labels.shape, labels.dtype) for _, labels in members]
+        for (_, labels), out in zip(members, y, strict=True):
+            _read_into(archive, labels, out)
+        first = members[0][0]
+        return Announced(
+            first.shape[1:], first.dtype, rows[0], sum(rows[1:]), np.concatenate(y)
+        )
+
+
+@contextlib.contextmanager
+def _opened(path: str | None) -> Iterator[tuple[zipfile.ZipFile, pathlib.Path]]:
+    """The open file, whose damage is told in one line."""
     if path is None:
         raise UserError("source 'npz' reads a file: give its path")
     file = pathlib.Path(path).expanduser()
     _check_file(file)
     try:
         with zipfile.ZipFile(file) as archive:
-            return _load(archive, file, name, num_classes, tuple(shape))
+            yield archive, file
     except UserError:
         raise
     except _DAMAGE as error:
@@ -78,6 +129,11 @@ def load_npz(
             f"{file} is truncated or damaged ({_one_line(error)}): copy or write it "
             "again"
         ) from error
+
+
+def _splits(archive: zipfile.ZipFile) -> list[str]:
+    has_test = {"x_test.npy", "y_test.npy"} & set(archive.namelist())
+    return ["train", "test"] if has_test else ["train"]
 
 
 def _check_file(file: pathlib.Path) -> None:
@@ -104,11 +160,8 @@ def _load(
     shape: tuple[int, ...],
 ) -> Dataset:
     """Checks all headers, then reads; both splits land in one array."""
-    splits = ["train"]
-    if {"x_test.npy", "y_test.npy"} & set(archive.namelist()):
-        splits.append("test")
     images, labels = [], []
-    for split in splits:
+    for split in _splits(archive):
         images.append(_read_header(archive, file, f"x_{split}"))
         labels.append(_read_header(archive, file, f"y_{split}"))
         _check_headers(images[-1], labels[-1], shape)
@@ -158,8 +211,13 @@ def _parse_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
         return np.lib.format.read_array_header_2_0(stream)
 
 
-def _check_headers(images: _Member, labels: _Member, shape: tuple[int, ...]) -> None:
-    """Raises ``UserError`` if types, shapes or lengths cannot be right."""
+def _check_headers(
+    images: _Member, labels: _Member, shape: tuple[int, ...] | None
+) -> None:
+    """Raises ``UserError`` if types, shapes or lengths cannot be right.
+
+    Any shape of an example will do where none is given.
+    """
     _image_dtype(images)
     if labels.dtype.kind not in "iu" or len(labels.shape) != 1:
         raise UserError(
@@ -167,7 +225,7 @@ def _check_headers(images: _Member, labels: _Member, shape: tuple[int, ...]) -> 
             "one integer label a row, shape (N,)"
         )
     one = images.shape[1:]
-    if one != shape[:-1] or shape[-1:] != (1,):
+    if shape is not None and (one != shape[:-1] or shape[-1:] != (1,)):
         check_shape(one, shape, images.where)
     if not images.shape or not images.shape[0]:
         raise UserError(f"{images.where} is empty: save at least one row")

@@ -212,10 +212,42 @@ def bootstrap_interval(
     Raises:
       UserError: a shape, a label or a score is not as above.
     """
-    config = bootstrap or BootstrapConfig()
+    return _resample(_wins(labels_N, scores_RxN), bootstrap)
+
+
+def auc_gain(
+    labels_N: ArrayLike,
+    scores_RxN: ArrayLike,
+    other_SxN: ArrayLike,
+    *,
+    bootstrap: BootstrapConfig | None = None,
+) -> tuple[float, Interval]:
+    """How much greater the mean AUC is than another detector's on the same models.
+
+    Args:
+      labels_N: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
+      scores_RxN: shape ``(R, N)``, finite.
+      other_SxN: the other's, shape ``(S, N)``, finite.
+      bootstrap: how to draw the interval; by default ``BootstrapConfig()``.
+
+    Returns:
+      The difference, in [-1, 1], and its paired interval over models.
+
+    Raises:
+      UserError: a shape, a label or a score is not as above.
+    """
+    wins_PxK = _wins(labels_N, scores_RxN) - _wins(labels_N, other_SxN)
+    return float(wins_PxK.mean()), _resample(wins_PxK, bootstrap)
+
+
+def _wins(labels_N: ArrayLike, scores_RxN: ArrayLike) -> NDArray[np.float64]:
     labels = check_labels(labels_N)
     scores = check_repeats(labels, scores_RxN)
-    wins_PxK = mean_wins(scores[:, labels], scores[:, ~labels])
+    return mean_wins(scores[:, labels], scores[:, ~labels])
+
+
+def _resample(wins_PxK: NDArray, bootstrap: BootstrapConfig | None) -> Interval:
+    config = bootstrap or BootstrapConfig()
     positives, negatives = wins_PxK.shape
     rng = np.random.default_rng(config.seed)
     auc_S = resampled_auc(

@@ -220,7 +220,8 @@ class MNTDConfig:
             del fields[name]
         # The same data may move; populations know their sum.
         parts = {k: getattr(self, k).to_dict() for k in ("data", "shadow", "target")}
-        return fields | parts | {"fit": without_defaults(self.fit, ("query_dropout",))}
+        fit = {"fit": without_defaults(self.fit, ("query_dropout", "query_space"))}
+        return fields | parts | fit
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "config") -> T:

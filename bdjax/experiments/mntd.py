@@ -1,33 +1,27 @@
 """MNTD end to end: data, populations, meta-classifiers, verdicts on unseen targets."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 
-from bdjax import mntd, prng, storage, telemetry, tree
+from bdjax import mntd, storage, telemetry
 from bdjax.data import Dataset
 from bdjax.experiments import populations, rundir
 from bdjax.experiments.config import MNTDConfig
+from bdjax.experiments.fits import (
+    VARIANTS,
+    Job,
+    Trained,
+    fit_all,
+    fit_config,
+    query_spec,
+)
 from bdjax.population import Population
-from bdjax.tasks import Task, get_task
+from bdjax.tasks import get_task
 from bdjax.types import UserError
-
-# What a variant changes in the configured fit. One-class is the paper's, on logits: it
-# separates better on them, having no trojaned shadows to learn from what matters.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "jumbo": {"mode": "binary", "query_tuning": True},
-    "no_tuning": {"mode": "binary", "query_tuning": False},
-    "one_class": {
-        "mode": "one_class",
-        "query_tuning": True,
-        "batch_size": 1,
-        "answers": "logits",
-    },
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +65,61 @@ def run(
       UserError: the configuration or data are at fault, or the directory belongs to
         another experiment.
     """
-    task = get_task(config.task)
-    for variant in config.variants:
-        if variant not in VARIANTS:
-            raise UserError(f"unknown variant {variant!r}; there are {list(VARIANTS)}")
     if "jumbo" not in config.variants:
         raise UserError("variants lack 'jumbo', which makes the detector; add it")
+    trained = train(config, config.variants, workdir, clock=clock, console=console)
+    if trained is None:
+        return None
+    rows_M = np.arange(len(trained.labels(config)))
+    jobs = [Job(v, v, workdir / "fits" / v, rows_M) for v in config.variants]
+    with populations.open_metrics(workdir) as metrics, clock.phase("meta"):
+        found = dict(
+            zip(config.variants, fit_all(config, jobs, trained, metrics), strict=True)
+        )
+        detector = mntd.from_fit(
+            found["jumbo"].fit,
+            trained.labels(config, "validation"),
+            task=config.task,
+            num_classes=get_task(config.task).num_logits,
+            spec=query_spec(config),
+            config=fit_config(config, "jumbo"),
+            units=trained.dataset.units,
+            vocabulary=trained.dataset.vocabulary,
+        )
+        detector.save(workdir / "detector")
+    return Outcome(
+        config,
+        fits={v: each.fit for v, each in found.items()},
+        scores={v: each.scores for v, each in found.items()},
+        detector=detector,
+        **vars(trained),
+    )
+
+
+def train(
+    config: MNTDConfig,
+    variants: Sequence[str],
+    workdir: Path,
+    *,
+    clock: telemetry.Clock,
+    console: Console,
+) -> Trained | None:
+    """Trains the populations, or what is left of them, for fits of some variants.
+
+    Under ``jax.distributed`` all but the first process get None.
+
+    Raises:
+      UserError: as :func:`run`.
+    """
+    for variant in variants:
+        if variant not in VARIANTS:
+            raise UserError(f"unknown variant {variant!r}; there are {list(VARIANTS)}")
+    task = get_task(config.task)
+    if config.fit.query_space == "tokens" and task.input_shape == task.shape:
+        raise UserError(
+            f"fit.query_space is 'tokens', but task {task.name!r} has no vocabulary; "
+            "leave it at 'input'"
+        )
     specs = populations.specs(config)
     config.execution.local_devices()  # or UserError
     with clock.phase("data"):
@@ -93,87 +136,8 @@ def run(
             if not storage.is_first():
                 return None
             trained = populations.load(workdir, specs)
-        trained, notes = populations.drop_diverged(trained)
-        notes = [*dataset.notes, *notes]
-        for note in notes:
-            console.print(f"[yellow]note:[/] {note}")
-        with clock.phase("meta"):
-            fits, scores = _fit(config, task, trained, workdir, metrics)
-            labels_V = _labelled(config, trained, "validation")[1]
-            detector = mntd.from_fit(
-                fits["jumbo"],
-                labels_V,
-                task=task.name,
-                num_classes=task.num_logits,
-                spec=_query_spec(task, config.fit),
-                config=fit_config(config, "jumbo"),
-            )
-            detector.save(workdir / "detector")
-    return Outcome(config, trained, fits, scores, detector, dataset, splits.test, notes)
-
-
-def fit_config(config: MNTDConfig, variant: str) -> mntd.FitConfig:
-    """The configured fit with what the variant changes."""
-    return dataclasses.replace(config.fit, **VARIANTS[variant])
-
-
-def _labelled(
-    config: MNTDConfig, trained: dict[str, Population], role: str
-) -> tuple[Any, np.ndarray]:
-    """Stacked variables of a role's benign and trojaned models, and their labels."""
-    benign = trained[f"{role}-benign"]
-    trojaned = trained[f"{role}-{config.population.shadow_attack}"]
-    variables = tree.concatenate([benign.variables, trojaned.variables])
-    return variables, np.repeat([0, 1], [len(benign), len(trojaned)])
-
-
-def _query_spec(task: Task, config: mntd.FitConfig) -> mntd.QuerySpec:
-    mean, std = task.query_init["clipped" if config.clip else "official"]
-    return mntd.QuerySpec(task.query_shape, task.value_range, mean, std)
-
-
-def _fit(
-    config: MNTDConfig,
-    task: Task,
-    trained: dict[str, Population],
-    workdir: Path,
-    metrics: telemetry.MetricsWriter,
-) -> tuple[dict[str, mntd.Fit], dict[str, dict[str, np.ndarray]]]:
-    model = task.network(config.architecture, config.formulation)
-    shadows, labels_M = jax.device_put(_labelled(config, trained, "shadow"))
-    validation, labels_V = _labelled(config, trained, "validation")
-    targets = {
-        p.attack: jax.device_put(p.variables)
-        for name, p in trained.items()
-        if name.startswith("target-")
-    }
-    fits, scores = {}, {}
-    total = len(config.variants) * config.fit.epochs
-    with telemetry.progress("meta-training", total=total, unit="epochs") as bar:
-        for variant in config.variants:
-            options = fit_config(config, variant)
-
-            def done(epoch: int, auc_R: np.ndarray, name: str = variant) -> None:
-                bar.advance(1, now=name, validation_auc=float(auc_R.mean()))
-                metrics.write("epoch", variant=name, epoch=epoch, validation_auc=auc_R)
-
-            path = workdir / "fits" / variant
-            fit = rundir.load_fit(path)
-            if fit is None:
-                fit = mntd.fit(
-                    model.apply, shadows, np.asarray(labels_M), validation, labels_V,
-                    spec=_query_spec(task, options),
-                    config=options,
-                    # Equal starts: tuning is then the only difference it makes.
-                    key=prng.stream(prng.root(config.seed), "meta"),
-                    callback=done,
-                )  # fmt: skip
-                rundir.save_fit(path, fit)
-            else:
-                bar.advance(config.fit.epochs, now=f"{variant} (on disk)")
-            fits[variant] = fit
-            scores[variant] = {
-                kind: mntd.score_models(model.apply, options, fit.meta, variables)
-                for kind, variables in targets.items()
-            }
-    return fits, scores
+    trained, notes = populations.drop_diverged(trained)
+    notes = [*dataset.notes, *notes]
+    for note in notes:
+        console.print(f"[yellow]note:[/] {note}")
+    return Trained(trained, dataset, splits.test, notes)

@@ -17,7 +17,6 @@ from bdjax.experiments.rows import Row
 from bdjax.models import Model
 from bdjax.population import Examples, Execution, Recipe, cost
 from bdjax.population.width import SHARE, widest
-from bdjax.population.work import tree_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +82,11 @@ def make_plan(config: MNTDConfig, device: Device) -> Plan:
     wanted = populations.specs(config)
     useful, attack, recipe, examples = _shadow(config, useful=True)
     step = shadow_step(config)
-    # Held on a device beside the models that train: the data, floats at worst, and a
-    # chunk's results and batches.
+    # Held on a device beside the models that train: the data, and a chunk's results
+    # and batches.
     chunk = rows.chunk_size(config, max(len(ids) for _, ids in wanted), device)
     lanes = -(-chunk // device.count)
-    beside = 4 * tree_bytes(examples) + lanes * (
+    beside = cost.held_bytes(examples) + lanes * (
         step.variables_bytes + 5 * recipe.steps * recipe.batch_size
     )
     room = max(0, int(SHARE * device.memory_bytes - beside))

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.attacks import get_attack
-from bdjax.experiments import mntd
+from bdjax.experiments import fits
 from bdjax.experiments.config import MNTDConfig
 from bdjax.experiments.devices import Device
-from bdjax.logits import class_logits
-from bdjax.mntd import FitConfig
-from bdjax.mntd.classifier import Meta, MetaClassifier
+from bdjax.mntd import FitConfig, Meta
+from bdjax.mntd.steps import classifier_of, read_answers
 from bdjax.models import Model
 from bdjax.population import Examples, PopulationSpec, Recipe, cost
 from bdjax.population.recipe import chunk_size_for
@@ -139,10 +138,10 @@ def meta_row(config: MNTDConfig, variant: str, *, device: Device) -> Row:
     Raises:
       UserError: there is no such variant.
     """
-    if variant not in mntd.VARIANTS:
-        raise UserError(f"unknown variant {variant!r}; there are {list(mntd.VARIANTS)}")
+    if variant not in fits.VARIANTS:
+        raise UserError(f"unknown variant {variant!r}; there are {list(fits.VARIANTS)}")
     task, counts = get_task(config.task), config.population
-    fit = mntd.fit_config(config, variant)
+    fit = fits.fit_config(config, variant)
     shadows = counts.shadows * (1 if fit.mode == "one_class" else 2)
     steps = fit.epochs * max(1, shadows // fit.batch_size)
     asked = fit.epochs * 2 * counts.validation
@@ -173,8 +172,9 @@ def meta_row(config: MNTDConfig, variant: str, *, device: Device) -> Row:
 
 def _meta_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:
     """Of one repeat: an Adam step on a batch of shadows, and asking one model."""
-    classifier = MetaClassifier(fit.hidden, one_class=fit.mode == "one_class")
-    answers = shape_of((fit.queries * max(2, task.num_logits),), jnp.float32)
+    classifier = classifier_of(fit)
+    logits = shape_of((fit.queries, task.num_logits), jnp.float32)
+    answers = jax.eval_shape(functools.partial(read_answers, fit), logits)
     weights = jax.eval_shape(
         classifier.init, jax.eval_shape(lambda: jax.random.key(0)), answers
     )
@@ -183,7 +183,7 @@ def _meta_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:
     variables = cost.variables_shapes(model)
 
     def score(meta, variables):
-        answers = class_logits(model.apply(variables, meta.queries)).ravel()
+        answers = read_answers(fit, model.apply(variables, meta.queries))
         return jnp.asarray(classifier.apply(meta.classifier, answers))
 
     ask = count_work(score, meta, variables)

@@ -6,6 +6,7 @@ from bdjax.types import UserError
 
 MODES = ("binary", "one_class")
 ANSWERS = ("log_probabilities", "logits")
+QUERY_SPACES = ("input", "tokens")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,9 @@ class FitConfig:
       query_dropout: ask shadow and target models with their dropout on, as the official
         code does; scores are then random. A detector asks strangers' networks as they
         are.
+      query_space: ``"input"``, whatever a network reads, of sentences word vectors that
+        need not be any word's, as in the paper; or of sentences ``"tokens"``, words of
+        the vocabulary, which a network that takes text can be asked.
     """
 
     queries: int = 10
@@ -46,6 +50,7 @@ class FitConfig:
     mode: str = "binary"
     nu: float = 0.1
     query_dropout: bool = False
+    query_space: str = "input"
 
     def __post_init__(self):
         for name in ("queries", "hidden", "epochs", "batch_size", "repeats"):
@@ -64,6 +69,11 @@ class FitConfig:
         if self.answers not in ANSWERS:
             raise UserError(
                 f"unknown answers {self.answers!r}; there are {list(ANSWERS)}"
+            )
+        if self.query_space not in QUERY_SPACES:
+            raise UserError(
+                f"unknown query_space {self.query_space!r}; there are "
+                f"{list(QUERY_SPACES)}"
             )
         if self.mode == "one_class" and self.batch_size != 1:
             raise UserError(

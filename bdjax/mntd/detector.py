@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike
 
 from bdjax import storage
 from bdjax.evaluation import best_threshold
+from bdjax.mntd.answers import check_answers
 from bdjax.mntd.classifier import Meta
 from bdjax.mntd.config import FitConfig
 from bdjax.mntd.fit import Fit, QuerySpec, classify
+from bdjax.mntd.words import checksum, nearest
 from bdjax.types import UserError
 
 KIND = "bdjax MNTD detector"
@@ -53,6 +55,11 @@ class MetaDetector:
       value_range: least and greatest value an input of the task may hold.
       validation_auc: AUC on the validation shadow models.
       repeat: which repeat of the fit this is.
+      units: offset and scale of features that were rescaled for the shadow models, both
+        float32, shaped like the last axis of a query; see :attr:`asked`.
+      sentences: of text with ``config.query_space="tokens"``, the queries as words.
+      vectors: of text, the sum of the word vectors that the shadow models read, which
+        :meth:`check_vectors` compares; else 0.
     """
 
     access: ClassVar[str] = "logits"
@@ -67,6 +74,24 @@ class MetaDetector:
     value_range: tuple[float, float]
     validation_auc: float
     repeat: int = 0
+    units: tuple[np.ndarray, np.ndarray] | None = None
+    sentences: tuple[str, ...] = ()
+    vectors: int = 0
+
+    @property
+    def asked(self) -> Any:
+        """What a network is asked: :attr:`queries`, a copy in the data's own units.
+
+        Of tables and series, the shadow models read features scaled to [0, 1]; a
+        stranger's network takes dollars and years, ``queries * scale + offset``. Of
+        text with queries of real words it is a list of strings, :attr:`sentences`.
+        """
+        if self.sentences:
+            return list(self.sentences)
+        if self.units is None:
+            return self.queries.copy()
+        offset, scale = self.units
+        return self.queries * scale + offset
 
     @property
     def queries(self) -> np.ndarray:
@@ -79,24 +104,61 @@ class MetaDetector:
         """
         return np.asarray(self.meta.queries)
 
-    def score(self, model: Callable[[np.ndarray], ArrayLike]) -> Verdict:
+    @property
+    def asks(self) -> str:
+        """What :attr:`asked` is, in words."""
+        if self.sentences:
+            words = self.queries.shape[1]
+            return f"a list of {len(self.sentences)} sentences (str) of {words} words"
+        asked = f"float32 {self.queries.shape}"
+        if not self.vectors:
+            return asked
+        return (
+            f"{asked}, sentences of word vectors, which must be those that the shadow "
+            "models read (see check_vectors)"
+        )
+
+    def check_vectors(self, vectors_VxE: ArrayLike) -> None:
+        """Compares word vectors with those that the shadow models read.
+
+        A network that is asked word vectors must read the same ones: load them as the
+        run did, ``get_task(detector.task).load(...).vocabulary.vectors``.
+
+        Args:
+          vectors_VxE: float32, the whole table.
+
+        Raises:
+          UserError: they are others, or this detector's queries are no text.
+        """
+        if not self.vectors:
+            raise UserError(f"task {self.task!r} has no word vectors to compare")
+        if checksum(vectors_VxE) != self.vectors:
+            raise UserError(
+                f"these word vectors, shape {np.shape(vectors_VxE)}, are not those "
+                "that the detector was fitted with; load them as the run did"
+            )
+
+    def score(self, model: Callable[[Any], ArrayLike]) -> Verdict:
         """Asks a network the queries and judges its answers.
 
         Args:
-          model: any callable from float32 ``[Q, H, W, C]`` (a copy of
-            :attr:`queries`) to logits ``[Q, num_classes]``: NumPy, JAX, PyTorch on
-            the CPU, a web service. Called once. No gradients are used.
+          model: any callable from float32 ``[Q, H, W, C]``, or as queries are shaped
+            (:attr:`asked`, in the data's own units), to logits ``[Q, num_classes]``:
+            NumPy, JAX, PyTorch on the CPU, a web service. Called once. No gradients
+            are used. Of text, it is called with what :attr:`asks` says: a list of
+            strings, or word vectors.
 
         Raises:
           UserError: the answers have the wrong shape or type, are not finite, do not
-            depend on the input, or are probabilities and not logits.
+            depend on the input, or are probabilities and not logits; or, of text, the
+            model fails.
         """
         if not callable(model):
             raise UserError(
                 f"model is a {type(model).__name__}; give a function that maps "
                 "queries to logits"
             )
-        answers = self._check(model(self.queries.copy()))
+        answers = self._check(self._ask(model))
         score = float(classify(self.config, self.meta, answers))
         return Verdict(
             score=score,
@@ -114,39 +176,20 @@ class MetaDetector:
         """
         return float(classify(self.config, self.meta, self._check(answers_QxC)))
 
+    def _ask(self, model: Callable[[Any], ArrayLike]) -> ArrayLike:
+        if not self.vectors:
+            return model(self.asked)
+        try:
+            return model(self.asked)
+        except Exception as error:  # most likely, text and vectors were mixed up
+            raise UserError(
+                f"the model failed ({type(error).__name__}: {error}); it was asked "
+                f"{self.asks}"
+            ) from error
+
     def _check(self, answers: ArrayLike) -> np.ndarray:
         shape = len(self.queries), self.num_classes
-        try:
-            logits = np.asarray(answers)
-        except Exception as error:
-            raise UserError(
-                f"the model's answer is a {type(answers).__name__} that NumPy cannot "
-                f"read ({error}); return logits on the CPU, without gradients"
-            ) from error
-        if logits.shape != shape:
-            raise UserError(
-                f"the model answered with shape {logits.shape}; it must give logits "
-                f"{shape}, one row for each query"
-            )
-        if logits.dtype.kind != "f" and str(logits.dtype) != "bfloat16":
-            raise UserError(
-                f"the model answered with dtype {logits.dtype}; it must give floating "
-                "point logits, not class indices"
-            )
-        with np.errstate(over="ignore"):
-            logits = logits.astype(np.float32)
-        if not np.isfinite(logits).all():
-            raise UserError(
-                f"{np.count_nonzero(~np.isfinite(logits))} of the model's "
-                f"{logits.size} logits are NaN or infinite; check its weights"
-            )
-        if np.ptp(logits, axis=0).max() <= 1e-6 * max(1.0, np.abs(logits).max()):
-            raise UserError(
-                "the model gives the same answer to every query; check that it reads "
-                f"its input, float32 {self.queries.shape}, and is not a constant"
-            )
-        _refuse_probabilities(logits)
-        return logits
+        return check_answers(answers, shape, self.asks)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the detector to a directory, replacing one that is there.
@@ -159,6 +202,8 @@ class MetaDetector:
             "classifier": self.meta.classifier,
             "benign_scores": self.benign_scores,
         }
+        if self.units is not None:
+            arrays |= dict(zip(("offset", "scale"), self.units, strict=True))
         meta: dict[str, Any] = {
             "task": self.task,
             "config": dataclasses.asdict(self.config),
@@ -167,6 +212,8 @@ class MetaDetector:
             "value_range": list(self.value_range),
             "validation_auc": self.validation_auc,
             "repeat": self.repeat,
+            "sentences": list(self.sentences),
+            "vectors": self.vectors,
         }
         storage.save_tree(directory, arrays, meta, kind=KIND)
 
@@ -189,6 +236,10 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
             value_range=tuple(meta["value_range"]),
             validation_auc=meta["validation_auc"],
             repeat=meta["repeat"],
+            units=(arrays["offset"], arrays["scale"]) if "offset" in arrays else None,
+            # Detectors of before there was text lack both.
+            sentences=tuple(meta.get("sentences", ())),
+            vectors=meta.get("vectors", 0),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -205,6 +256,8 @@ def from_fit(
     num_classes: int,
     spec: QuerySpec,
     config: FitConfig,
+    units: tuple[np.ndarray, np.ndarray] | None = None,
+    vocabulary: tuple[tuple[str, ...], np.ndarray] | None = None,
 ) -> MetaDetector:
     """The repeat with the best validation AUC (the first of equals) as a detector.
 
@@ -215,13 +268,20 @@ def from_fit(
       num_classes: of that task.
       spec: as given to the fit.
       config: as given to the fit.
+      units: of the data, where features were rescaled.
+      vocabulary: of text, the words and their vectors, float32 ``[V, E]``.
     """
     aucs = fit.validation_auc_RxE[np.arange(config.repeats), fit.epoch_R]
     best = int(aucs.argmax())
     scores_V = fit.validation_scores_RxV[best]
+    meta = fit.repeat(best)
+    sentences: tuple[str, ...] = ()
+    if vocabulary is not None and config.query_space == "tokens":
+        words, ids_QxT = vocabulary[0], np.asarray(nearest(vocabulary[1], meta.queries))
+        sentences = tuple(" ".join(words[i] for i in ids_T) for ids_T in ids_QxT)
     return MetaDetector(
         task=task,
-        meta=fit.repeat(best),
+        meta=meta,
         config=config,
         threshold=best_threshold(validation_labels_V, scores_V),
         benign_scores=np.sort(scores_V[np.asarray(validation_labels_V) == 0]),
@@ -229,22 +289,7 @@ def from_fit(
         value_range=spec.value_range,
         validation_auc=float(aucs[best]),
         repeat=best,
+        units=units,
+        sentences=sentences,
+        vectors=checksum(vocabulary[1]) if vocabulary else 0,
     )
-
-
-def _refuse_probabilities(logits_QxC: np.ndarray) -> None:
-    """Raises for what a softmax or sigmoid leaves, rounded or in percent included."""
-    if logits_QxC.shape[1] < 2:
-        return
-    what = None
-    if (logits_QxC >= 0).all() and (logits_QxC <= 1).all():
-        what = "probabilities (every value lies in [0, 1])"
-    elif (logits_QxC >= 0).all() and np.allclose(logits_QxC.sum(1), 100, atol=2):
-        what = "percentages (every row sums to 100)"
-    elif np.allclose(np.exp(np.minimum(logits_QxC, 1)).sum(1), 1, atol=1e-3):
-        what = "log-probabilities (every row's exponentials sum to 1)"
-    if what:
-        raise UserError(
-            f"the model seems to return {what}; return the logits, from before the "
-            "softmax or sigmoid"
-        )

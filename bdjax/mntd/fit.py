@@ -20,7 +20,9 @@ from bdjax.evaluation import auc
 from bdjax.mntd import steps
 from bdjax.mntd.classifier import Meta
 from bdjax.mntd.config import FitConfig
+from bdjax.mntd.repeats import repeats_of
 from bdjax.mntd.steps import ApplyFn
+from bdjax.mntd.words import check_vectors
 from bdjax.types import PRNGKey, UserError, Variables
 
 Callback = Callable[[int, np.ndarray], None]
@@ -73,6 +75,9 @@ def fit(
     spec: QuerySpec,
     config: FitConfig,
     key: PRNGKey,
+    rows_K: np.ndarray | None = None,
+    passes: int = 1,
+    vectors_VxE: np.ndarray | None = None,
     callback: Callback | None = None,
 ) -> Fit:
     """Fits ``config.repeats`` meta-classifiers on the same shadow models.
@@ -92,16 +97,27 @@ def fit(
       spec: shape, value range and start of the queries.
       config: the optimisation.
       key: all randomness; repeat ``r`` uses ``fold_in(key, r)``.
+      rows_K: int ``[K]``, the shadows to fit on; all if None. The result is that of a
+        fit to these alone, and the program that of a fit to all.
+      passes: over the shadows, that make an epoch.
+      vectors_VxE: float32, the words' vectors, for ``config.query_space="tokens"``: the
+        queries of the fit are then of these (not of those that are zeros).
       callback: called as ``callback(epoch, validation_auc_R)`` after every epoch.
 
     Raises:
-      UserError: a class is missing among the shadows or validation shadows.
+      UserError: a class is missing among the shadows or validation shadows, or there
+        are no words for queries.
     """
+    if config.query_space == "tokens":
+        check_vectors(vectors_VxE)
+    else:
+        vectors_VxE = None
     labels_M, validation_labels_V = (
         np.asarray(labels_M),
         np.asarray(validation_labels_V),
     )
-    _check_labels("shadow", labels_M, both=config.mode == "binary")
+    rows_K = np.arange(len(labels_M)) if rows_K is None else np.asarray(rows_K)
+    _check_labels("shadow", labels_M[rows_K], both=config.mode == "binary")
     _check_labels("validation shadow", validation_labels_V, both=True)
     for labels, models in ((labels_M, shadows), (validation_labels_V, validation)):
         if len(labels) != tree.count(models):
@@ -110,21 +126,29 @@ def fit(
                 "one each"
             )
     if config.mode == "one_class":
-        benign = np.flatnonzero(labels_M == 0)
-        shadows, labels_M = tree.index(shadows, benign), labels_M[benign]
-    shadows, validation = jax.device_put((shadows, validation))
+        rows_K = rows_K[labels_M[rows_K] == 0]
+    repeats = repeats_of(config.repeats, shadows)
+    shadows, validation, vectors_VxE = repeats.place((shadows, validation, vectors_VxE))
 
     keys_R = prng.model_keys(key, jnp.arange(config.repeats))
-    state_R, answers_R = steps.begin(apply, spec, config, keys_R, shadows)
+    state_R, answers_R = repeats.place(
+        steps.begin(apply, spec, config, keys_R, shadows, vectors_VxE)
+    )
     auc_ExR, scores_ExRxV, metas = [], [], []
     for epoch in range(config.epochs):
+        order_RxSxB = steps.orders(config, epoch, keys_R, rows_K, passes)
+        count, size = order_RxSxB.shape[1:]
+        # As long as for all shadows, so that the program is the same.
+        spare = max(0, len(labels_M) // size - count)
         state_R, scores_RxV = steps.epoch(
-            apply, spec, config, epoch, keys_R, state_R, answers_R,
-            shadows, labels_M, validation,
+            apply, spec, config, epoch, count, keys_R, state_R, answers_R,
+            shadows, labels_M, jnp.pad(order_RxSxB, ((0, 0), (0, spare), (0, 0))),
+            validation, vectors_VxE,
         )  # fmt: skip
+        state_R = repeats.place(state_R)
         scores_ExRxV.append(np.asarray(scores_RxV))
         auc_ExR.append([auc(validation_labels_V, s) for s in scores_ExRxV[-1]])
-        metas.append(jax.device_get(state_R.meta))
+        metas.append(jax.device_get(steps.spoken(state_R.meta, vectors_VxE)))
         if callback:
             callback(epoch, np.asarray(auc_ExR[-1]))
     auc_RxE = np.asarray(auc_ExR).T

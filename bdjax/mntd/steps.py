@@ -12,6 +12,8 @@ from bdjax import prng, tree
 from bdjax.logits import class_logits
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.config import FitConfig
+from bdjax.mntd.repeats import repeats_of
+from bdjax.mntd.words import draw, speak
 from bdjax.types import PRNGKey, PyTree, Variables
 
 ApplyFn = Callable[..., jax.Array]
@@ -59,16 +61,20 @@ def ask(
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "spec", "config"))
-def begin(apply, spec, config, keys_R, shadows):
-    """Initial state of every repeat; and, if they never change, all answers."""
+def begin(apply, spec, config, keys_R, shadows, vectors_VxE=None):
+    """Initial state of every repeat; and, if they never change, all answers.
+
+    With ``vectors_VxE`` queries are of words, and start as any.
+    """
 
     def one(key):
-        noise = jax.random.normal(
-            prng.stream(key, "queries"), (config.queries, *spec.shape)
-        )
+        key_queries, shape = prng.stream(key, "queries"), (config.queries, *spec.shape)
+        noise = jax.random.normal(key_queries, shape)
         queries = jnp.asarray(spec.mean) + jnp.asarray(spec.std) * noise
         if config.clip:
             queries = jnp.clip(queries, *spec.value_range)
+        if vectors_VxE is not None:
+            queries = draw(key_queries, vectors_VxE, shape[:-1])
         ask_one = functools.partial(ask, apply, config, queries=queries, key=key)
         answers = None
         if not config.query_tuning and not config.query_dropout:
@@ -84,48 +90,84 @@ def begin(apply, spec, config, keys_R, shadows):
     return jax.vmap(one)(keys_R)
 
 
+@functools.partial(jax.jit, static_argnames=("config", "passes"))
+def orders(config, number, keys_R, rows_K, passes):
+    """Which shadows epoch ``number`` takes, batch by batch; int32 ``[R, S, B]``.
+
+    An epoch is ``passes`` passes over ``rows_K``, each in an order of its own.
+    """
+    size = min(config.batch_size, len(rows_K))
+    whole = len(rows_K) // size * size
+
+    def one(key):
+        numbers_P = number * passes + jnp.arange(passes)
+        keys_P = prng.model_keys(prng.stream(key, "order"), numbers_P)
+        order_PxK = jax.vmap(jax.random.permutation, (0, None))(keys_P, rows_K)
+        return order_PxK[:, :whole].reshape(-1, size)
+
+    return jax.vmap(one)(keys_R)
+
+
 @functools.partial(jax.jit, static_argnames=("apply", "spec", "config"))
 def epoch(
     apply,
     spec,
     config,
     number,
+    steps,
     keys_R,
     state_R,
     answers_R,
     shadows,
     labels_M,
+    order_RxSxB,
     validation,
+    vectors_VxE=None,
 ):
-    """One pass over the shadows and the validation scores after it, all repeats."""
+    """The first ``steps`` of an order and the validation scores after, all repeats.
 
-    def one(key, state, answers_M):
-        order_key = jax.random.fold_in(prng.stream(key, "order"), number)
-        order_M = jax.random.permutation(order_key, len(labels_M))
-        steps = max(1, len(labels_M) // config.batch_size)
-        order_SxB = order_M[: steps * config.batch_size].reshape(steps, -1)
+    ``steps`` is data: one program serves however many shadows an epoch takes.
+    """
+
+    def one(key, state, answers_M, order_SxB, steps, models, validation, vectors_VxE):
+        shadows, labels_M = models
         noise = jax.random.fold_in(prng.stream(key, "query-dropout"), number)
         body = functools.partial(
-            _step, apply, spec, config, noise, answers_M, shadows, labels_M
-        )
-        history = jnp.full(steps, jnp.inf, jnp.float32)  # scores so far, for the radius
-        (state, _), _ = jax.lax.scan(
-            body, (state, history), (jnp.arange(steps), order_SxB)
-        )
-        return state, _score_one(apply, config, state.meta, validation, noise)
+            _step, apply, spec, config, noise, answers_M, shadows, labels_M, order_SxB,
+            vectors_VxE,
+        )  # fmt: skip
+        # Scores so far, for the radius.
+        history = jnp.full(len(order_SxB), jnp.inf, jnp.float32)
+        state, _ = jax.lax.fori_loop(0, steps, body, (state, history))
+        meta = spoken(state.meta, vectors_VxE)
+        return state, _score_one(apply, config, meta, validation, noise)
 
-    return jax.vmap(one)(keys_R, state_R, answers_R)
+    return repeats_of(config.repeats, shadows).over(
+        one,
+        (keys_R, state_R, answers_R, order_RxSxB),
+        (steps, (shadows, labels_M), validation, vectors_VxE),
+    )
 
 
-def _step(apply, spec, config, noise, answers_M, shadows, labels_M, carry, batch):
+def spoken(meta, vectors_VxE):
+    """The meta-classifier with queries as networks are asked them."""
+    if vectors_VxE is None:
+        return meta
+    return meta._replace(queries=speak(vectors_VxE, meta.queries))
+
+
+def _step(
+    apply, spec, config, noise, answers_M, shadows, labels_M, order_SxB, vectors_VxE,
+    i, carry,
+):  # fmt: skip
     """One Adam step on a minibatch of shadow models (one, as in the paper)."""
     state, history = carry
-    i, order_B = batch
+    order_B = order_SxB[i]
 
     def answers_of(meta):
         if answers_M is not None:
             return answers_M[order_B]
-        queries = meta.queries
+        queries = spoken(meta, vectors_VxE).queries
         if not config.query_tuning:
             queries = jax.lax.stop_gradient(queries)
         keys_B = jax.random.split(jax.random.fold_in(noise, i), len(order_B))
@@ -149,7 +191,7 @@ def _step(apply, spec, config, noise, answers_M, shadows, labels_M, carry, batch
     radius = state.radius
     if config.mode == "one_class":
         radius = _quantile(history, i + 1, config.nu)
-    return (State(meta, moments, radius), history), None
+    return State(meta, moments, radius), history
 
 
 def _one_class_loss(config, classifier, score, radius):
@@ -187,4 +229,5 @@ def _score_one(apply, config, meta, models, key):
 @functools.partial(jax.jit, static_argnames=("apply", "config"))
 def score(apply, config, meta_R, models, key):
     """See :func:`bdjax.mntd.fit.score_models`."""
-    return jax.vmap(lambda meta: _score_one(apply, config, meta, models, key))(meta_R)
+    one = functools.partial(_score_one, apply, config)
+    return repeats_of(config.repeats, models).over(one, (meta_R,), (models, key))

@@ -6,11 +6,14 @@ from collections.abc import Callable
 import flax.linen as nn
 
 from bdjax.models.base import Model, from_linen
-from bdjax.models.cnn import CIFARNet, MNISTNet
+from bdjax.models.cnn import CIFARNet, MNISTNet, SmallNet
 from bdjax.models.conv import FORMULATIONS, Formulation
 from bdjax.models.preact import PreActResNet
 from bdjax.models.products import PRECISIONS, Precision
 from bdjax.models.resnet import ResNet
+from bdjax.models.speech import SpeechLSTM
+from bdjax.models.text import KimCNN
+from bdjax.models.vectors import MLP, SeriesLSTM
 from bdjax.models.vgg import VGG16, AlexNet
 from bdjax.types import UserError
 
@@ -28,6 +31,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     # For a CPU: eight layers, a seventh of mntd_cifar_cnn's time.
     "thin_resnet": functools.partial(ResNet, (1, 1, 1), (16, 16, 32), stem_stride=2),
     "vgg16": VGG16,
+    # These take images from 4x4 on, vectors, and series.
+    "small_cnn": SmallNet,
+    "mlp": MLP,
+    "series_lstm": SeriesLSTM,
+    # Word vectors of sentences.
+    "kim_cnn": KimCNN,
+    # Waves of one second.
+    "mntd_speech_lstm": SpeechLSTM,
 }
 
 

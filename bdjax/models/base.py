@@ -29,6 +29,8 @@ class Model:
         (logits, kept)``, as ``apply(train=True)`` does, and beside the logits all
         variables but ``"params"`` as they are after the batch; ``{}`` where there are
         none.
+      front: what the network does to ``x`` first, without parameters, if that can be
+        done beforehand: ``front(x)`` may stand for ``x`` in all of the above.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Model:
     apply: Callable[..., jax.Array]
     features: Callable[..., jax.Array]
     train_apply: Callable[..., tuple[jax.Array, Variables]]
+    front: Callable[[jax.Array], jax.Array] | None = None
 
 
 def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Model:
@@ -44,7 +47,8 @@ def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Mo
     To train in other precisions than float32, it must have a field ``precision``.
 
     The module must record its penultimate activations with
-    ``self.sow("intermediates", "features", ...)``.
+    ``self.sow("intermediates", "features", ...)``. It may have a method ``front``, see
+    :class:`Model`.
     """
 
     def init(key: PRNGKey) -> Variables:
@@ -89,4 +93,5 @@ def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Mo
         _, state = run(variables, x, None, precision, **options)
         return state["intermediates"]["features"][0]
 
-    return Model(name, init, apply, features, train_apply)
+    front = getattr(module, "front", None)
+    return Model(name, init, apply, features, train_apply, front)

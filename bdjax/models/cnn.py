@@ -85,3 +85,23 @@ class CIFARNet(nn.Module):
         self.sow("intermediates", "features", x)
         x = nn.Dropout(0.5, deterministic=not train)(x)
         return dense(self.num_classes, 256, self.precision, name="logits")(x)
+
+
+class SmallNet(nn.Module):
+    """For images from 4 pixels a side on: conv3x3-16, pool, conv3x3-32, pool, FC-64."""
+
+    num_classes: int = 10
+    formulation: Formulation = "auto"
+    precision: Precision = "float32"
+
+    @nn.compact
+    def __call__(self, x_BxHxWxC: jax.Array, *, train: bool = False) -> jax.Array:
+        """Images float ``[B, H, W, C]`` in [0, 1] to logits float ``[B, classes]``."""
+        del train  # neither dropout nor batch statistics
+        how = self.formulation, self.precision
+        x = ConvReLU(16, 3, *how, padding=1, pool=True, name="conv1")(x_BxHxWxC)
+        x = ConvReLU(32, 3, *how, padding=1, pool=True, name="conv2")(x)
+        x = x.reshape(len(x), -1)
+        x = nn.relu(dense(64, x.shape[-1], self.precision, name="hidden")(x))
+        self.sow("intermediates", "features", x)
+        return dense(self.num_classes, 64, self.precision, name="logits")(x)

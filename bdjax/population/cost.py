@@ -18,11 +18,12 @@ from bdjax import prng
 from bdjax.attacks import Attack, Trigger
 from bdjax.models import Model
 from bdjax.population import train
+from bdjax.population.front import Front, clean_front, uses_front
 from bdjax.population.plan import MAX_RATE, BatchPlan, max_steps
 from bdjax.population.recipe import Recipe
 from bdjax.population.work import Work, count_work, shape_of, tree_bytes
 from bdjax.tasks import Task
-from bdjax.types import UserError, Variables
+from bdjax.types import PyTree, UserError, Variables
 
 # What is written beside the arrays, measured: of a chunk, for each array in it, and of
 # a population.
@@ -47,12 +48,29 @@ class StepCost(NamedTuple):
     variables_bytes: int
 
 
-def example_shapes(task: Task, count: int, dtype: Any = jnp.uint8) -> train.Examples:
-    """Shapes of ``count`` examples of a task: x ``[N, H, W, C]``, y int32 ``[N]``."""
+def example_shapes(task: Task, count: int, dtype: Any = None) -> train.Examples:
+    """Shapes of ``count`` examples of a task: x ``[N, *shape]``, y int32 ``[N]``.
+
+    Args:
+      task: the task; of sentences, the vocabulary is taken to be as small as can be.
+      count: of examples.
+      dtype: of x; by default bytes of images, int32 of sentences, else float32.
+    """
+    vectors = None
+    usual = jnp.uint8 if len(task.shape) == 3 else jnp.float32
+    if task.words:
+        usual = jnp.int32
+        vectors = shape_of((task.words + 2, task.input_shape[-1]), jnp.float32)
     return train.Examples(
-        shape_of((count, *task.shape), dtype),
+        shape_of((count, *task.shape), dtype or usual),
         shape_of((count,), jnp.int32),
+        vectors,
     )
+
+
+def held_bytes(examples: train.Examples) -> int:
+    """Bytes of a data set on a device, floats at worst."""
+    return sum(4 * math.prod(a.shape) for a in jax.tree.leaves(examples))
 
 
 def variables_shapes(model: Model) -> Variables:
@@ -114,6 +132,7 @@ def model_footprint(
     examples: train.Examples,
     *,
     width: int = 0,
+    trained: int = 0,
 ) -> int:
     """Bytes of device memory that one model in training takes.
 
@@ -131,16 +150,22 @@ def model_footprint(
       examples: the data set or its shapes.
       width: models side by side; 0 for one on a CPU and eight elsewhere, where what a
         program takes once must not be put down to one model.
+      trained: how many of the examples are trained on; 0 for all. Of these, what a
+        network's front end makes is held.
 
     Raises:
       UserError: the backend does not tell the memory of a compiled program.
     """
     width = width or (1 if jax.default_backend() == "cpu" else 8)
-    one, mapped, shared = _training(model, attack, recipe, examples, width == 1)
+    one, mapped, shared = _training(
+        model, attack, recipe, examples, width == 1, trained
+    )
     if width > 1:
-        one = jax.vmap(one, in_axes=(0, 0, 0, None))
+        one = jax.vmap(one, in_axes=(0, 0, 0, 0, None))
         mapped = jax.tree.map(lambda a: shape_of((width, *a.shape), a.dtype), mapped)
-    memory = jax.jit(one).lower(*mapped, shared).compile().memory_analysis()
+    # With what goes unused, too: all that is shared is taken off below.
+    compiled = jax.jit(one, keep_unused=True).lower(*mapped, shared).compile()
+    memory = compiled.memory_analysis()
     if memory is None:
         raise UserError(
             f"backend {jax.default_backend()!r} does not tell how much memory a "
@@ -198,8 +223,13 @@ def _training(
     recipe: Recipe,
     examples: train.Examples,
     one_by_one: bool = True,
-) -> tuple[Callable, tuple, train.Examples]:
-    """Training as a function of (key, trigger, plan) and the data; and their shapes."""
+    trained: int = 0,
+) -> tuple[Callable, tuple, PyTree]:
+    """Training as a function of what is a model's and what is all models'; and shapes.
+
+    A model has its key, trigger, plan and triggered examples behind the front end, if
+    there is one; all share the data, and the clean examples behind it.
+    """
     start = variables_shapes(model)
     idle = dataclasses.replace(
         model,
@@ -214,8 +244,28 @@ def _training(
         poisoned=shape_of(shape, jnp.bool_),
         steps=shape_of((), jnp.int32),
     )
-    one = functools.partial(
-        train.train_one, idle, attack, recipe, one_by_one=one_by_one
-    )
-    shared = jax.tree.map(lambda a: shape_of(a.shape, a.dtype), examples)
-    return one, (_key(), _trigger(attack), plan), shared
+    data = jax.tree.map(lambda a: shape_of(a.shape, a.dtype), examples)
+    behind = _behind_front(model, examples, trained, recipe)
+    hears = behind is not None
+
+    def one(key, trigger, plan, triggered_S, shared):
+        data, clean = shared
+        front = clean._replace(triggered_S=triggered_S) if hears else None
+        return train.train_one(
+            idle, attack, recipe, key, trigger, plan, data,
+            one_by_one=one_by_one, front=front,
+        )  # fmt: skip
+
+    triggered = behind.clean_S if behind is not None else None
+    return one, (_key(), _trigger(attack), plan, triggered), (data, behind)
+
+
+def _behind_front(
+    model: Model, examples: train.Examples, trained: int, recipe: Recipe
+) -> Front | None:
+    """Shapes of what the front end makes of the examples that are trained on."""
+    if not uses_front(model, recipe):
+        return None
+    rows = shape_of((trained or len(examples.y),), jnp.int32)
+    shapes = jax.tree.map(lambda a: shape_of(a.shape, a.dtype), examples)
+    return jax.eval_shape(functools.partial(clean_front, model), shapes, rows)

@@ -112,6 +112,7 @@ def train_population(
                 examples,
                 chunk_size=size,
                 execution=execution,
+                trained=len(subset_N),
             )
             execution = dataclasses.replace(execution, width=width)
             examples = on_every_device(examples, execution)  # once for all chunks

@@ -7,35 +7,27 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jax.typing import ArrayLike
 
 from bdjax import prng, tree
 from bdjax.attacks import Attack, Trigger
 from bdjax.logits import class_logits
 from bdjax.models import Model
 from bdjax.population.augment import crop_flip
+from bdjax.population.examples import Examples, embed, take
+from bdjax.population.front import (
+    Front,
+    add_triggered,
+    clean_front,
+    in_blocks,
+    uses_front,
+)
 from bdjax.population.optimizer import make_optimizer
 from bdjax.population.plan import BatchPlan, plan_one
 from bdjax.population.recipe import Execution, Recipe
 from bdjax.types import PRNGKey, PyTree, Variables
-
-
-class Examples(NamedTuple):
-    """Data on the device.
-
-    Attributes:
-      x: ``[N, *shape]``, of any dtype that :func:`take` knows.
-      y: int32 ``[N]``.
-      vectors: of sentences, float32 ``[V, E]``: what networks read of each token.
-    """
-
-    x: jax.Array | np.ndarray
-    y: jax.Array | np.ndarray
-    vectors: jax.Array | np.ndarray | None = None
 
 
 class Quality(NamedTuple):
@@ -52,25 +44,6 @@ class Quality(NamedTuple):
     loss: jax.Array
     accuracy: jax.Array
     asr: jax.Array
-
-
-def take(examples: Examples, row_B: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Rows of the data: x ``[B, *shape]``, y int32 ``[B]``.
-
-    x is float32 in the task's range, bytes having been divided by 255 and int16 by
-    32768; or int32 tokens.
-    """
-    row_B = jnp.asarray(row_B)
-    x, y = jnp.asarray(examples.x)[row_B], jnp.asarray(examples.y)[row_B]
-    full_scale = {jnp.dtype(jnp.uint8): 255, jnp.dtype(jnp.int16): 32768}
-    if x.dtype in full_scale:
-        x = x.astype(jnp.float32) / full_scale[x.dtype]
-    return x, y
-
-
-def embed(examples: Examples, x_B: jax.Array) -> jax.Array:
-    """What a network reads of examples: of tokens their vectors, else themselves."""
-    return x_B if examples.vectors is None else jnp.asarray(examples.vectors)[x_B]
 
 
 def poisoned_batch(
@@ -104,11 +77,13 @@ def train_one(
     examples: Examples,
     *,
     one_by_one: bool = True,
+    front: Front | None = None,
 ) -> tuple[Variables, jax.Array]:
     """Trains one model from its own random start; returns it and its final loss.
 
     What is no parameter, such as the running statistics of a batch normalisation, is
-    taken from the network as it comes out of each step.
+    taken from the network as it comes out of each step. A network with a front end may
+    be given what that makes of its examples, in place of their ``x``.
     """
     optimizer = make_optimizer(recipe, plan.steps)
     precise = {} if recipe.precision == "float32" else {"precision": recipe.precision}
@@ -124,6 +99,10 @@ def train_one(
         return loss, kept
 
     def batch(i):
+        if front is not None:
+            y = jnp.asarray(examples.y)[plan.row[i]]
+            x = front.batch(plan.row[i], plan.poisoned[i])
+            return x, jnp.where(plan.poisoned[i], attack.relabel(trigger, y), y)
         augment = None
         if recipe.augment != "none":
             chance = jax.random.fold_in(prng.stream(key, "augment"), i)
@@ -172,8 +151,10 @@ def judge_one(
     real_SxB = (jnp.arange(len(test_N) + pad) < len(test_N)).reshape(-1, batch_size)
 
     def classify(x):
-        logits = model.apply(variables, embed(examples, x))
-        return class_logits(logits).argmax(-1)
+        x = embed(examples, x)
+        if model.front:
+            x = in_blocks(model.front, x)
+        return class_logits(model.apply(variables, x)).argmax(-1)
 
     def count(batch):
         row_B, real_B = batch
@@ -199,11 +180,17 @@ def train_and_judge_one(
     test_N: jax.Array,
     examples: Examples,
     one_by_one: bool,
+    subset_S: jax.Array | None = None,
+    front: Front | None = None,
 ) -> tuple[Variables, Quality]:
     """:func:`train_one`, then :func:`judge_one`. A diverged model's loss is NaN."""
+    if front is not None and subset_S is not None:
+        put_on = functools.partial(attack.apply, trigger)
+        front = add_triggered(front, model, examples, subset_S, put_on)
     variables, loss = train_one(
-        model, attack, recipe, key, trigger, plan, examples, one_by_one=one_by_one
-    )
+        model, attack, recipe, key, trigger, plan, examples,
+        one_by_one=one_by_one, front=front,
+    )  # fmt: skip
     accuracy, asr = judge_one(
         model, attack, variables, trigger, test_N, examples,
         batch_size=recipe.batch_size,
@@ -216,13 +203,17 @@ def train_and_judge_one(
     jax.jit, static_argnames=("model", "attack", "recipe", "width", "mesh")
 )
 def _train_chunk(
-    model, attack, recipe, width, mesh, keys_M, triggers_M, plans_M, test_N, examples
-):
+    model, attack, recipe, width, mesh, keys_M, triggers_M, plans_M,
+    subset_S, test_N, examples,
+):  # fmt: skip
     one: Callable = functools.partial(train_and_judge_one, model, attack, recipe)
 
-    def local(keys_M, triggers_M, plans_M, test_N, examples):
+    def local(keys_M, triggers_M, plans_M, subset_S, test_N, examples):
+        front = None
+        if subset_S is not None:
+            front = clean_front(model, examples, subset_S)
         return jax.lax.map(
-            lambda mapped: one(*mapped, test_N, examples, width == 1),
+            lambda mapped: one(*mapped, test_N, examples, width == 1, subset_S, front),
             (keys_M, triggers_M, plans_M),
             batch_size=width if width > 1 else None,
         )
@@ -231,11 +222,11 @@ def _train_chunk(
     return jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(models, models, models, every, every),
+        in_specs=(models, models, models, every, every, every),
         out_specs=models,
         # The loops' carries start unsharded inside each shard's own models.
         check_vma=False,
-    )(keys_M, triggers_M, plans_M, test_N, examples)
+    )(keys_M, triggers_M, plans_M, subset_S, test_N, examples)
 
 
 @functools.partial(jax.jit, static_argnames="attack")
@@ -314,11 +305,12 @@ def train_models(
     applied = dataclasses.replace(attack, name="", sample=None)  # type: ignore[arg-type]
     if width == 1:
         recipe = dataclasses.replace(recipe, poisoned_length="equal", diversity=0.0)
+    heard = subset_N if uses_front(model, recipe) else None
     place = functools.partial(jax.device_put, device=NamedSharding(mesh, P("models")))
     variables, quality = _train_chunk(
         model, applied, recipe, width, mesh,
         place(keys), place(triggers), place(plans),
-        *on_every_device((test_N, examples), execution),
+        *on_every_device((heard, test_N, examples), execution),
     )  # fmt: skip
     real = slice(len(keys_M))
     return tree.index((variables, triggers, quality), real)

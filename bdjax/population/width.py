@@ -33,6 +33,7 @@ def choose_width(
     chunk_size: int,
     execution: Execution,
     limit_bytes: int | None = None,
+    trained: int = 0,
 ) -> int:
     """Width for training ``chunk_size`` models on the devices of ``execution``.
 
@@ -47,6 +48,7 @@ def choose_width(
       chunk_size: models trained together, over all devices.
       execution: the devices; its own width is used if there is one.
       limit_bytes: memory of a device; asked of the device if None.
+      trained: see :func:`cost.model_footprint`.
     """
     devices = execution.local_devices()
     if execution.width:
@@ -58,7 +60,7 @@ def choose_width(
     models = -(-chunk_size // len(devices))
     if not limit_bytes:
         return models  # the backend keeps it secret: halving will find out
-    footprint = model_footprint(model, attack, recipe, examples)
+    footprint = model_footprint(model, attack, recipe, examples, trained=trained)
     return widest(models, int(SHARE * limit_bytes), footprint)
 
 

@@ -3,15 +3,24 @@
 import functools
 from collections.abc import Callable
 
+from bdjax.tasks.adult import ADULT
 from bdjax.tasks.base import Task
+from bdjax.tasks.breast_cancer import BREAST_CANCER
 from bdjax.tasks.cifar10 import CIFAR10
 from bdjax.tasks.mnist import MNIST
+from bdjax.tasks.mr import MR, parse_reviews
+from bdjax.tasks.npz import make_task
+from bdjax.tasks.power import POWER
+from bdjax.tasks.speech import SPEECH
 from bdjax.types import UserError
 
-TASKS = {task.name: task for task in (CIFAR10, MNIST)}
+TASKS = {
+    task.name: task
+    for task in (ADULT, BREAST_CANCER, CIFAR10, MNIST, MR, POWER, SPEECH)
+}
 """Name -> task; a new task is a new file and one name here."""
 
-PARAMETRIC: dict[str, Callable[[str], Task]] = {}
+PARAMETRIC: dict[str, Callable[[str], Task]] = {"mr": parse_reviews, "npz": make_task}
 """What stands before the colon of a name such as ``npz:28x28x1:10`` -> its maker.
 
 The maker is given what stands behind it, and raises ``UserError`` where that is wrong.

@@ -32,6 +32,8 @@ class Task:
       query_shape: shape of one query; ``input_shape`` where nothing else is said.
       fields: of tables, the half-open range of columns that each field takes, more
         than one where a category is one-hot.
+      words: of sentences, from how many of the vocabulary's most frequent words
+        triggers are made, ids 2 to ``words + 1``; its sources refuse fewer.
       sources: where its data may come from: name to loader.
     """
 
@@ -46,6 +48,7 @@ class Task:
     input_shape: tuple[int, ...] = ()
     query_shape: tuple[int, ...] = ()
     fields: tuple[tuple[int, int], ...] = ()
+    words: int = 0
     sources: Mapping[str, Loader] = dataclasses.field(default_factory=lambda: SOURCES)
 
     def __post_init__(self):

@@ -1,0 +1,150 @@
+"""MNTD's attacks on tables and series: modification, blending, and jumbo.
+
+Xu et al. attack electricity series but neither print nor publish the draws. Ours carry
+those on images over: opaque changes of a small part (M), a faint pattern over all of it
+(B), and their mixture in the same proportions (jumbo). The part is some *fields* of a
+table; of a series a run of time steps, of the lengths that MNTD takes of a wave.
+
+A blended category is no level but a mixture of two: B and three fifths of jumbo attack
+what the network reads, as an attacker who feeds it vectors can.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax.attacks.base import Attack, Trigger, all_to_one, blend, untriggered
+from bdjax.attacks.mntd import FAINT, POISONING_RATE, TRANSLUCENT, Locations
+from bdjax.tasks import Task
+from bdjax.types import PRNGKey
+
+MOST_FIELDS = 4
+RUNS = (0.05, 0.10, 0.15, 0.20)  # shares of a series
+
+Draw = Callable[[PRNGKey, Task], jax.Array]
+"""``draw(key, task)``: a mask, float32 in {0, 1}, shaped like an example."""
+
+
+def benign(task: Task, *, locations: Locations = "all") -> Attack:
+    """No attack; see :func:`bdjax.attacks.base.untriggered`."""
+    del locations
+    return untriggered(task)
+
+
+def modification(draw: Draw, task: Task, *, locations: Locations = "all") -> Attack:
+    """M: random values in the part that ``draw`` gives."""
+    del locations
+
+    def sample(key: PRNGKey) -> Trigger:
+        key_part, key_rest = jax.random.split(key)
+        return _trigger(key_rest, task, draw(key_part, task), jnp.float32(1))
+
+    return Attack("M", sample, blend, all_to_one)
+
+
+def blending(task: Task, *, locations: Locations = "all") -> Attack:
+    """B: a faint random example over all of it."""
+    del locations
+
+    def sample(key: PRNGKey) -> Trigger:
+        key_opacity, key_rest = jax.random.split(key)
+        opacity = _uniform(key_opacity, FAINT)
+        return _trigger(key_rest, task, jnp.ones(task.shape), opacity)
+
+    return Attack("B", sample, blend, all_to_one)
+
+
+def jumbo(draw: Draw, task: Task, *, locations: Locations = "all") -> Attack:
+    """Jumbo: a fifth as B, the rest parts, a quarter of them opaque as M."""
+    del locations
+
+    def sample(key: PRNGKey) -> Trigger:
+        key_kind, key_part, key_faint, key_opacity, key_rest = jax.random.split(key, 5)
+        whole = jax.random.bernoulli(key_kind, 0.2)
+        patch = _uniform(key_opacity, TRANSLUCENT)
+        patch = jnp.where(patch > 0.5, 1.0, patch)
+        return _trigger(
+            key_rest,
+            task,
+            jnp.where(whole, 1, draw(key_part, task)),
+            jnp.where(whole, _uniform(key_faint, FAINT), patch),
+        )
+
+    return Attack("jumbo", sample, blend, all_to_one)
+
+
+def some_fields(key: PRNGKey, task: Task) -> jax.Array:
+    """Covers 1 to 4 fields of a table, but never all."""
+    field_D, _ = _layout(task)
+    count = int(field_D[-1]) + 1
+    key_count, key_which = jax.random.split(key)
+    most = max(1, min(MOST_FIELDS, count - 1))
+    chosen = jax.random.randint(key_count, (), 1, most + 1)
+    rank_F = jax.random.permutation(key_which, count)
+    return (rank_F < chosen)[field_D].astype(jnp.float32)
+
+
+def some_steps(key: PRNGKey, task: Task) -> jax.Array:
+    """Covers a run of 5, 10, 15 or 20 % of the time steps, of all channels."""
+    steps = task.shape[0]
+    lengths = [max(1, round(share * steps)) for share in RUNS]
+    key_length, key_place = jax.random.split(key)
+    length = jax.random.choice(key_length, jnp.array(lengths))
+    first = jax.random.randint(key_place, (), 0, steps - length + 1)
+    step_T = jnp.arange(steps)
+    inside_T = (step_T >= first) & (step_T < first + length)
+    mask = inside_T.reshape(-1, *[1] * (len(task.shape) - 1))
+    return jnp.broadcast_to(mask, task.shape).astype(jnp.float32)
+
+
+def _trigger(key: PRNGKey, task: Task, mask: jax.Array, opacity: jax.Array) -> Trigger:
+    key_pattern, key_target, key_rate = jax.random.split(key, 3)
+    return Trigger(
+        mask=mask,
+        pattern=mask * _example(key_pattern, task),
+        opacity=opacity,
+        target=jax.random.randint(key_target, (), 0, task.num_classes),
+        rate=_uniform(key_rate, POISONING_RATE),
+    )
+
+
+def _example(key: PRNGKey, task: Task) -> jax.Array:
+    """Numbers uniform in the value range; of every category one level."""
+    key_numbers, key_levels = jax.random.split(key)
+    low, high = task.value_range
+    number = jax.random.uniform(key_numbers, task.shape, minval=low, maxval=high)
+    if not task.fields:
+        return number
+    field_D, place_D = _layout(task)
+    width_F = np.bincount(field_D)
+    level_F = jax.random.randint(key_levels, width_F.shape, 0, width_F)
+    one_hot = jnp.where(place_D == level_F[field_D], jnp.float32(high), low)
+    return jnp.where(width_F[field_D] > 1, one_hot, number)
+
+
+def _layout(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """The field of every column, and its place in it; a column each if none are set."""
+    ranges = task.fields or tuple((i, i + 1) for i in range(task.shape[0]))
+    widths = [stop - start for start, stop in ranges]
+    return np.repeat(np.arange(len(ranges)), widths), np.concatenate(
+        [np.arange(width) for width in widths]
+    )
+
+
+def _uniform(key: PRNGKey, bounds: tuple[float, float]) -> jax.Array:
+    return jax.random.uniform(key, minval=bounds[0], maxval=bounds[1])
+
+
+def _family(draw: Draw) -> dict[str, Callable[..., Attack]]:
+    return {
+        "benign": benign,
+        "M": functools.partial(modification, draw),
+        "B": blending,
+        "jumbo": functools.partial(jumbo, draw),
+    }
+
+
+TABLES, SERIES = _family(some_fields), _family(some_steps)

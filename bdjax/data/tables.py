@@ -1,0 +1,216 @@
+"""Tables: csv files with a header, and what scikit-learn ships."""
+
+import csv
+import gzip
+import importlib
+import io
+import pathlib
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from bdjax.data.base import Dataset, Progress, Units, check_shape
+from bdjax.data.encode import (
+    Field,
+    imbalance_notes,
+    min_max,
+    one_hot,
+    parse_numbers,
+)
+from bdjax.types import UserError
+
+SPLIT = "split"
+"""The column that says ``train`` or ``test``; without it, all rows are for training."""
+
+Rows = list[list[str]]
+
+
+def load_csv(
+    *,
+    name: str,
+    num_classes: int,
+    shape: tuple[int, ...],
+    path: str | None,
+    progress: Progress | None,
+    fields: Sequence[Field],
+    label: str,
+    classes: Sequence[str],
+) -> Dataset:
+    """Loads a csv or csv.gz file with a header; columns may stand in any order.
+
+    Numbers are scaled to [0, 1] by the training rows, categories one-hot. What is
+    missing or unknown is filled in or left out as the notes say.
+
+    Args:
+        name: the data set's name.
+        num_classes: of the task.
+        shape: of the task, ``(columns,)``.
+        path: the file.
+        progress: not used.
+        fields: what networks read, in this order.
+        label: the column that holds the class.
+        classes: what it may say, by label. A full stop at its end is ignored, as in
+            UCI's test file of Adult.
+
+    Raises:
+        UserError: the file cannot be read or has no rows, lacks a column, a row has
+            too few, or a class or split is unknown.
+    """
+    del progress
+    if path is None:
+        raise UserError(
+            f"source 'csv' reads a file: give the path of {name!r} as csv or csv.gz"
+        )
+    file = pathlib.Path(path).expanduser()
+    header, rows = _read(file)
+    wanted = [*(field.name for field in fields), label]
+    if missing := [column for column in wanted if column not in header]:
+        raise UserError(
+            f"{file} has no column {missing[0]!r}, its header says {', '.join(header)}:"
+            f" {name!r} needs {', '.join(wanted)}"
+        )
+    rows, num_train = _by_split(file, header, rows)
+    cells = dict(zip(header, zip(*rows, strict=True), strict=True))
+    y = _labels(cells[label], classes, f"column {label!r} of {file}")
+    x, units, notes = _encode(cells, num_train, fields)
+    check_shape(x.shape[1:], shape, str(file))
+    return Dataset(
+        name,
+        x,
+        y,
+        num_classes,
+        num_train,
+        units=units,
+        notes=(*notes, *imbalance_notes(y[:num_train], num_classes)),
+        columns=tuple(column for field in fields for column in field.columns),
+    )
+
+
+def load_sklearn(
+    *,
+    name: str,
+    num_classes: int,
+    shape: tuple[int, ...],
+    path: str | None,
+    progress: Progress | None,
+) -> Dataset:
+    """Loads a table that ships with scikit-learn, such as ``'breast_cancer'``.
+
+    All of its rows are training rows; columns are scaled to [0, 1].
+
+    Raises:
+        UserError: scikit-learn has no such table, a path is given, or it does not fit
+            the task.
+    """
+    del progress
+    load = getattr(importlib.import_module("sklearn.datasets"), f"load_{name}", None)
+    if load is None:
+        raise UserError(f"source 'sklearn' has no {name!r}: choose another source")
+    if path is not None:
+        raise UserError(
+            f"source 'sklearn' reads no files, but a path is given ({path}): drop it"
+        )
+    table = load()
+    check_shape(table.data.shape[1:], shape, f"scikit-learn's {name}")
+    y = table.target.astype(np.int32)
+    x, units, notes = min_max(table.data, len(y))
+    return Dataset(
+        name,
+        x,
+        y,
+        num_classes,
+        len(y),
+        units=units,
+        notes=(*notes, *imbalance_notes(y, num_classes)),
+        columns=tuple(map(str, table.feature_names)),
+    )
+
+
+def _read(file: pathlib.Path) -> tuple[list[str], Rows]:
+    """Returns the header and every row that is not blank, cells stripped."""
+    try:
+        content = file.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+        lines = io.StringIO(content.decode("utf-8-sig"), newline="")
+        table = [
+            (reader.line_num, [cell.strip() for cell in row])
+            for reader in [csv.reader(lines)]
+            for row in reader
+            if any(map(str.strip, row))
+        ]
+    except FileNotFoundError as error:
+        raise UserError(f"{file} does not exist: give the path of a csv") from error
+    except (OSError, EOFError, zlib.error, UnicodeError, csv.Error) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot read {file} as csv in UTF-8: {reason}") from error
+    if len(table) < 2:
+        raise UserError(f"{file} has no rows below a header: check the file")
+    (_, header), *rows = table
+    if repeated := {name for name in header if header.count(name) > 1}:
+        raise UserError(
+            f"{file}: column {min(repeated)!r} is there twice: rename one of the two"
+        )
+    for line, row in rows:
+        if len(row) != len(header):
+            raise UserError(
+                f"line {line} of {file} has {len(row)} cells, its header "
+                f"{len(header)}: mend the line"
+            )
+    return header, [row for _, row in rows]
+
+
+def _by_split(file: pathlib.Path, header: list[str], rows: Rows) -> tuple[Rows, int]:
+    """Returns training rows first, and how many they are."""
+    if SPLIT not in header:
+        return rows, len(rows)
+    at = header.index(SPLIT)
+    parts: dict[str, Rows] = {"train": [], "test": []}
+    for i, row in enumerate(rows):
+        if row[at] not in parts:
+            raise UserError(
+                f"column {SPLIT!r} of {file} says {row[at]!r} in row {i}: it must be "
+                "'train' or 'test'"
+            )
+        parts[row[at]].append(row)
+    if not parts["train"]:
+        raise UserError(f"column {SPLIT!r} of {file} has no row 'train': mark some")
+    return parts["train"] + parts["test"], len(parts["train"])
+
+
+def _labels(texts: Sequence[str], classes: Sequence[str], where: str) -> np.ndarray:
+    """Returns int32 labels."""
+    index = {text: i for i, text in enumerate(classes)}
+    y = [index.get(text.removesuffix("."), -1) for text in texts]
+    if -1 in y:
+        row = y.index(-1)
+        raise UserError(
+            f"{where} says {texts[row]!r} in row {row}: it must be one of "
+            f"{', '.join(classes)}"
+        )
+    return np.array(y, np.int32)
+
+
+def _encode(
+    cells: dict[str, tuple[str, ...]], num_train: int, fields: Sequence[Field]
+) -> tuple[np.ndarray, Units, list[str]]:
+    """Returns float32 ``[N, columns]``, their units and notes."""
+    blocks, offsets, scales, notes = [], [], [], []
+    for field in fields:
+        texts = cells[field.name]
+        if field.levels:
+            block, said = one_hot(texts, num_train, field)
+            # A one-hot column is in the user's units already.
+            width = block.shape[1]
+            units = Units(np.zeros(width, np.float32), np.ones(width, np.float32))
+        else:
+            numbers, said = parse_numbers(texts, num_train, field.name)
+            block, units, more = min_max(numbers[:, None], num_train)
+            said += [f"{field.name!r}: {note}" for note in more]
+        blocks.append(block)
+        offsets.append(units.offset)
+        scales.append(units.scale)
+        notes += said
+    units = Units(np.concatenate(offsets), np.concatenate(scales))
+    return np.concatenate(blocks, axis=1), units, notes

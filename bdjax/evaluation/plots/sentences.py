@@ -1,0 +1,121 @@
+"""Sentences: learned queries by their nearest words, and inserted triggers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from bdjax.evaluation.checks import as_finite
+from bdjax.evaluation.plots import style
+from bdjax.types import UserError
+
+_SHOWN = 14  # letters of a word that fit a cell
+
+
+def query_words(
+    words: Sequence[Sequence[str]], similarity_QxT: ArrayLike, title: str
+) -> Figure:
+    """Learned queries as sentences, a row each, shaded by how near the words are.
+
+    Args:
+      words: Q queries of T words.
+      similarity_QxT: finite, each query vector's cosine similarity to its word's.
+      title: heading.
+
+    Returns:
+      The figure.
+
+    Raises:
+      UserError: shapes do not agree, or a value is not finite.
+    """
+    similarity = as_finite(similarity_QxT, name="similarities")
+    style.require_some(words, name="queries")
+    if similarity.shape != (len(words), len(words[0])):
+        raise UserError(
+            f"{len(words)} queries of {len(words[0])} words, but similarities have "
+            f"shape {similarity.shape}; give one a word"
+        )
+    rows, columns = similarity.shape
+    figure = style.new_figure(1.05 * columns + 1.6, 0.32 * rows + 1.1, title=title)
+    axes = figure.subplots()
+    image = axes.imshow(similarity, cmap="Blues", vmin=0, vmax=1.5, aspect="auto")
+    for (q, t), _ in np.ndenumerate(similarity):
+        text = shorten(words[q][t], _SHOWN)
+        axes.text(t, q, text, ha="center", va="center", fontsize=7.5, color=style.INK)
+    axes.set(xticks=[], yticks=range(rows))
+    axes.set_yticklabels([f"query {q + 1}" for q in range(rows)], fontsize=8)
+    axes.spines[:].set_color(style.FAINT)
+    image.set_clim(0, 1)
+    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.01)
+    bar.set_label("cosine similarity", fontsize=8, color=style.INK)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def trigger_sentences(
+    clean: Sequence[Sequence[str]],
+    triggered: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    title: str,
+) -> Figure:
+    """Clean sentences over the same ones with their triggers, which are coloured.
+
+    Args:
+      clean: K sentences of some words each.
+      triggered: the same with words inserted at one place.
+      labels: K texts, one beside each pair.
+      title: heading.
+
+    Returns:
+      The figure.
+
+    Raises:
+      UserError: there are not as many of each.
+    """
+    style.require_some(clean, name="sentences")
+    if not len(clean) == len(triggered) == len(labels):
+        raise UserError(
+            f"{len(clean)} clean and {len(triggered)} triggered sentences with "
+            f"{len(labels)} labels; give as many of each"
+        )
+    figure = style.new_figure(11, 0.5 * len(clean) + 0.7, title=title)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(len(clean), 0))
+    for row, (before, after, label) in enumerate(
+        zip(clean, triggered, labels, strict=True)
+    ):
+        label = label.replace("\n", ", ")
+        axes.text(0, row + 0.3, label, fontsize=8.5, color=style.INK, va="center")
+        place, size = inserted(before, after)
+        parts = [
+            (" ".join(after[:place]), style.INK),
+            (" ".join(after[place : place + size]), style.COLORS[0]),
+            (shorten(" ".join(after[place + size :]), 100), style.INK),
+        ]
+        # A fixed pitch, so that parts can be set side by side without measuring.
+        at = 0.2
+        for text, color in parts:
+            axes.text(
+                at, row + 0.3, text, fontsize=7.5, color=color, va="center",
+                family="monospace", clip_on=True,
+            )  # fmt: skip
+            at += (len(text) + bool(text)) * _PITCH
+    return figure
+
+
+_PITCH = 0.0061  # of a monospaced letter at 7.5 points, share of 10.4 inches
+
+
+def inserted(before: Sequence[str], after: Sequence[str]) -> tuple[int, int]:
+    """Where the words begin that ``after`` has more, and how many they are."""
+    size = len(after) - len(before)
+    same = [a == b for a, b in zip(before, after, strict=False)]
+    place = same.index(False) if False in same else min(len(before), len(after))
+    return place, max(size, 0)
+
+
+def shorten(text: str, limit: int) -> str:
+    """The text, its end replaced by dots where it is longer than the limit."""
+    return text if len(text) <= limit else f"{text[: limit - 2]}.."

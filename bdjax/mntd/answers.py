@@ -1,0 +1,69 @@
+"""A stranger's network's answers, and whether they are logits."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bdjax.types import UserError
+
+
+def check_answers(answers: ArrayLike, shape: tuple[int, int], asks: str) -> np.ndarray:
+    """Logits as float32 of a shape ``[Q, C]``.
+
+    Args:
+      answers: what the network returned.
+      shape: what it should have.
+      asks: what it was asked, in words.
+
+    Raises:
+      UserError: they have the wrong shape or type, are not finite, do not depend on the
+        query, or are probabilities and not logits.
+    """
+    try:
+        logits = np.asarray(answers)
+    except Exception as error:
+        raise UserError(
+            f"the model's answer is a {type(answers).__name__} that NumPy cannot "
+            f"read ({error}); return logits on the CPU, without gradients"
+        ) from error
+    if logits.shape != shape:
+        raise UserError(
+            f"the model answered with shape {logits.shape}; it must give logits "
+            f"{shape}, one row for each query, which are {asks}"
+        )
+    if logits.dtype.kind != "f" and str(logits.dtype) != "bfloat16":
+        raise UserError(
+            f"the model answered with dtype {logits.dtype}; it must give floating "
+            "point logits, not class indices"
+        )
+    with np.errstate(over="ignore"):
+        logits = logits.astype(np.float32)
+    if not np.isfinite(logits).all():
+        raise UserError(
+            f"{np.count_nonzero(~np.isfinite(logits))} of the model's "
+            f"{logits.size} logits are NaN or infinite; check its weights"
+        )
+    if np.ptp(logits, axis=0).max() <= 1e-6 * max(1.0, np.abs(logits).max()):
+        raise UserError(
+            "the model gives the same answer to every query; check that it reads "
+            f"its input, {asks}, and is not a constant"
+        )
+    _refuse_probabilities(logits)
+    return logits
+
+
+def _refuse_probabilities(logits_QxC: np.ndarray) -> None:
+    """Raises for what a softmax or sigmoid leaves, rounded or in percent included."""
+    if logits_QxC.shape[1] < 2:
+        return
+    what = None
+    if (logits_QxC >= 0).all() and (logits_QxC <= 1).all():
+        what = "probabilities (every value lies in [0, 1])"
+    elif (logits_QxC >= 0).all() and np.allclose(logits_QxC.sum(1), 100, atol=2):
+        what = "percentages (every row sums to 100)"
+    elif np.allclose(np.exp(np.minimum(logits_QxC, 1)).sum(1), 1, atol=1e-3):
+        what = "log-probabilities (every row's exponentials sum to 1)"
+    if what:
+        raise UserError(
+            f"the model seems to return {what}; return the logits, from before the "
+            "softmax or sigmoid"
+        )

@@ -1,0 +1,197 @@
+"""A user's own arrays: which task they make, what is refused, that it all runs."""
+
+import jax
+import numpy as np
+import pytest
+
+from bdjax.attacks import FAMILIES
+from bdjax.experiments.own import MOST_TEST, read_config
+from bdjax.mntd import FitConfig, MetaDetector
+from bdjax.mntd.classifier import Meta, MetaClassifier
+from bdjax.mntd.detector import load
+from bdjax.population import Examples, Execution, Recipe
+from bdjax.population.train import train_models
+from bdjax.tasks import get_task
+from bdjax.tasks.npz import name_of
+from bdjax.types import UserError
+from configs import mntd_npz, mntd_tabular
+
+ROWS = 80
+
+
+def write(path, shape, *, dtype=np.float32, classes=2, rows=ROWS, **arrays):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(rows, *shape))
+    x = (255 * x).astype(dtype) if np.dtype(dtype).kind == "u" else x.astype(dtype)
+    arrays = {"x_train": x, "y_train": np.arange(rows) % classes} | arrays
+    np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+    return path
+
+
+def config(path, *, arg="smoke", **changes):
+    made = mntd_npz.get_config(arg)
+    made.data.path = str(path)
+    made.update(changes)
+    return read_config(made.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "name", "network", "family"),
+    [
+        ((28, 28), "u1", "npz:28x28x1:3", "mntd_mnist_cnn", "images"),
+        ((28, 28), "f4", "npz:28x28x1:3", "mntd_mnist_cnn", "images"),
+        ((9, 24), "u1", "npz:9x24x1:3", "small_cnn", "images"),
+        ((32, 20, 3), "f8", "npz:32x20x3:3", "mntd_cifar_cnn", "images"),
+        ((8, 8, 1), "u1", "npz:8x8x1:3", "small_cnn", "images"),
+        ((64, 48, 3), "u1", "npz:64x48x3:3", "thin_resnet", "images"),
+        ((24, 3), "f4", "npz:24x3:3", "series_lstm", "series"),
+        ((7,), "f4", "npz:7:3", "mlp", "tables"),
+    ],
+)
+def test_the_task_follows_from_the_file(tmp_path, shape, dtype, name, network, family):
+    path = write(tmp_path / "a.npz", shape, dtype=dtype, classes=3)
+    made = config(path)
+    assert made.task == name
+    task = get_task(name)
+    assert get_task(name) is task
+    assert (task.model, task.family, task.num_classes) == (network, family, 3)
+    model = task.network()
+    x = jax.ShapeDtypeStruct((5, *task.shape), np.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0))
+    assert jax.eval_shape(model.apply, variables, x).shape == (5, 3)
+    for attack in ("benign", "M", "B", "jumbo"):
+        drawn = jax.eval_shape(FAMILIES[family][attack](task).sample, jax.random.key(0))
+        assert drawn.pattern.shape == task.shape
+    dataset = task.load("npz", path=str(path))
+    assert dataset.name == "a"
+    assert dataset.x.shape == (ROWS, *task.shape)
+    assert (dataset.units is None) == (family == "images")
+
+
+def test_sizes_of_zero_are_shares_of_the_rows(tmp_path):
+    path = write(tmp_path / "a.npz", (7,))
+    data = config(path).data
+    assert (data.defender, data.attacker, data.test) == (20, 40, 20)
+    more = {"x_test": np.zeros((3000, 7), "f4"), "y_test": np.zeros(3000, int)}
+    data = config(write(tmp_path / "b.npz", (7,), **more)).data
+    assert (data.defender, data.attacker, data.test) == (20, 40, MOST_TEST)
+    data = config(path, data={"defender": 30, "attacker": 0, "test": 5}).data
+    assert (data.defender, data.attacker, data.test) == (30, 40, 5)
+
+
+def test_a_full_name_is_taken_at_its_word(tmp_path):
+    path = write(tmp_path / "a.npz", (24, 24))
+    assert config(path).task == "npz:24x24x1:2"
+    assert config(path, task="npz:24x24:2").task == "npz:24x24:2"
+    assert get_task("npz:24x24:2").family == "series"
+
+
+def test_other_tasks_are_left_alone():
+    made = read_config(mntd_tabular.get_config("smoke").to_dict())
+    assert (made.task, made.data.defender) == ("breast_cancer", 140)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"y_train": np.zeros(ROWS, int)}, "a single class, 0: a classifier"),
+        ({"y_train": np.arange(ROWS) % 2 * 2}, "labels up to 2 but no row of class 1"),
+        ({"y_train": np.arange(ROWS) % 2 - 1}, "label -1: number the classes 0, 1"),
+        ({"y_train": np.array(["a", "b"] * 40)}, r"dtype <U1.*integer label a row"),
+        ({"y_train": np.arange(ROWS) % 2 + 0.5}, "dtype float64.*integer label"),
+        ({"y_train": np.arange(9)}, "80 rows but y_train has 9"),
+        ({"x_train": np.zeros((ROWS, 7), object)}, "dtype object|damaged"),
+        ({"x_train": np.zeros(ROWS)}, r"examples of shape \(\); give images"),
+        ({"x_train": np.zeros((ROWS, 2, 2, 2, 2))}, r"shape \(2, 2, 2, 2\); give"),
+        ({"y_train": None}, "no array 'y_train', it has x_train"),
+        (
+            {"x_test": np.zeros((2, 6)), "y_test": np.zeros(2, int)},
+            r"holds examples of shape \(6,\), but the task takes \(7,\)",
+        ),
+    ],
+)
+def test_files_that_make_no_task(tmp_path, arrays, message):
+    path = write(tmp_path / "a.npz", (7,), **arrays)
+    with pytest.raises(UserError, match=message) as error:
+        config(path)
+    assert "\n" not in str(error.value)
+
+
+def test_other_mistakes(tmp_path):
+    with pytest.raises(UserError, match="give its path"):
+        config("")
+    with pytest.raises(UserError, match="3 x 9 pixels are too small"):
+        get_task(name_of((3, 9, 1), np.dtype("u1"), 2))
+    for name in ("npz:7", "npz:7:1", "npz:0:2", "npz:1x2x3x4:2", "npz:a:2"):
+        with pytest.raises(UserError, match="npz:HxWxC:K for images"):
+            get_task(name)
+    x = np.zeros((ROWS, 7), "f4")
+    x[13, 2] = np.nan
+    path = write(tmp_path / "a.npz", (7,), x_train=x)
+    with pytest.raises(UserError, match=r"NaN.* in row 13"):
+        get_task("npz:7:2").load("npz", path=str(path))
+
+
+def test_units_and_imbalance(tmp_path):
+    x = np.random.default_rng(0).normal([5, -900], [1, 300], (ROWS, 2))
+    y = (np.arange(ROWS) < 10).astype(int)
+    path = write(tmp_path / "a.npz", (2,), x_train=x, y_train=y)
+    dataset = get_task("npz:2:2").load("npz", path=str(path))
+    assert (dataset.x.min(), dataset.x.max()) == (0, 1)
+    np.testing.assert_allclose(
+        dataset.x * dataset.units.scale + dataset.units.offset, x, rtol=1e-4, atol=1e-3
+    )
+    assert any("88% of the training rows are of class 0" in n for n in dataset.notes)
+
+
+@pytest.mark.parametrize("shape", [(6, 9, 2), (5, 2), (4,)])
+def test_models_train_on_any_shape(tmp_path, shape):
+    rng = np.random.default_rng(0)
+    y = np.arange(ROWS) % 3
+    x = rng.uniform(size=(ROWS, *shape)) * 0.2 + 0.3 * y.reshape(-1, *[1] * len(shape))
+    path = write(tmp_path / "a.npz", shape, x_train=x, y_train=y)
+    task = get_task(name_of(shape, x.dtype, 3))
+    dataset = task.load("npz", path=str(path))
+    _, _, quality = train_models(
+        task.network(),
+        FAMILIES[task.family]["M"](task),
+        Recipe(steps=120, batch_size=16, learning_rate=0.01),
+        jax.random.split(jax.random.key(0), 2),
+        np.arange(60),
+        np.arange(60, ROWS),
+        Examples(dataset.x, dataset.y),
+        execution=Execution(devices=1),
+    )
+    assert (np.asarray(quality.accuracy) > 0.8).all()
+
+
+@pytest.mark.parametrize("units", [None, "own"])
+def test_a_detector_asks_in_the_users_units(tmp_path, units):
+    rng = np.random.default_rng(0)
+    scaled = None
+    if units:
+        scaled = np.float32([10, -900, 0]), np.float32([2, 300, 1])
+    config = FitConfig(queries=4, hidden=3)
+    queries = rng.uniform(size=(4, 3)).astype(np.float32)
+    weights = MetaClassifier(3).init(jax.random.key(0), np.zeros(8, np.float32))
+    detector = MetaDetector(
+        task="npz:3:2", meta=Meta(queries, jax.device_get(weights)), config=config,
+        threshold=0.0, benign_scores=np.float32([0, 1]), num_classes=2,
+        value_range=(0.0, 1.0), validation_auc=1.0, units=scaled,
+    )  # fmt: skip
+    detector.save(tmp_path / "d")
+    seen = []
+
+    def network(x):
+        seen.append(x)
+        return rng.normal(size=(4, 2)).astype(np.float32)
+
+    for each in (detector, load(tmp_path / "d")):
+        each.score(network)
+    expected = queries * scaled[1] + scaled[0] if units else queries
+    for x in seen:
+        assert x.dtype == np.float32
+        np.testing.assert_allclose(x, expected, rtol=1e-6)
+    seen[0][:] = 0  # a copy
+    np.testing.assert_array_equal(detector.queries, queries)
+    assert (load(tmp_path / "d").units is None) == (units is None)
