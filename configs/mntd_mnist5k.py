@@ -21,5 +21,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config.population = common.population(shadows=64, validation=16, targets=24)
     config.shadow = common.train(steps=150, diversity=0.5)
     config.target = common.train(steps=150)
-    common.apply(arg, config, smoke=common.smoke)
+    common.apply(arg, config, official=common.official, smoke=common.smoke)
     return config

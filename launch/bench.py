@@ -39,17 +39,19 @@ def sections(name: str, pools: torch_worker.Pools, *, quick: bool) -> list[Secti
     """What the set ``name`` times."""
     matmul = peak.section(peak.QUICK if quick else peak.Size(), pools)
     mnist = population.QUICK if quick else population.Size()
-    cifar = population.CIFAR
+    others = list(population.OTHERS)
     if name == "scaling":
         return []
     if name in ("formulations", "gpu"):
-        mnist, cifar = (
+        mnist, *others = (
             dataclasses.replace(size, formulations=("tile", "im2col", "direct"))
-            for size in (mnist, cifar)
+            if size.convolutions
+            else size
+            for size in (mnist, *others)
         )
     sections = [matmul, population.section(mnist, pools)]
     if not quick:
-        sections.append(population.section(cifar, pools))
+        sections += [population.section(size, pools) for size in others]
     return [*sections, meta.section(meta.QUICK if quick else meta.Size(), pools)]
 
 

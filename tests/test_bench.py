@@ -54,6 +54,23 @@ def test_the_networks_give_the_same_logits(formulation):
     np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
+def test_the_speech_networks_give_the_same_logits():
+    torch_reference = reference()
+    model, _ = population.networks(task="speech")
+    variables = jax.jit(model.init)(prng.root(3))
+    net = torch_reference.network("speech")
+    arrays = layout.torch_speech_arrays(variables) | population.CONSTANTS["speech"]()
+    net.load_state_dict(torch_reference.state_dict(arrays))
+    x, _ = population.poisoned_arrays(population.load_images("speech"))
+    assert (x.shape[1:], x.dtype) == ((16_000,), np.float32)
+    assert 0.9 < np.abs(x).max() <= 1
+
+    ours = jax.jit(model.apply)(variables, x[:3])
+    theirs = net(torch_reference.torch.from_numpy(x[:3])).detach().numpy()
+
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 def test_training_is_the_same_work():
     torch_reference = reference()
     model, attack = population.networks()
@@ -121,6 +138,8 @@ def test_meta_training_is_the_same_work(on_disk, tmp_path):
 def test_training_flop_are_those_of_the_paper_network():
     # 1,316,864 multiply-adds forward; facts on MNTD, section 11.
     assert population.step_flop(1) == 6 * 1_316_864
+    # 4.36 million of the LSTM, which the front end is no part of.
+    assert population.step_flop(1, "speech") == pytest.approx(6 * 4.36e6, rel=0.01)
 
 
 class Fake:

@@ -24,6 +24,7 @@ from bdjax.experiments.config import (
 from bdjax.mntd import FitConfig
 from bdjax.models import FORMULATIONS
 from bdjax.population import Execution
+from bdjax.tasks import get_task
 from bdjax.types import UserError
 from launch import common
 
@@ -40,17 +41,27 @@ def config_of(file, arg=""):
 
 
 @pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("arg", ["", "smoke"])
+@pytest.mark.parametrize("arg", ["", "smoke", "official"])
 def test_every_configuration_builds(file, arg):
     config = config_of(file, arg)
     built = from_mapping(MNTDConfig, config.to_dict())
-    assert built.task == "mnist"
+    # ``npz`` has its name once the file is read.
+    assert built.task == "npz" or get_task(built.task).sources[built.data.source]
     assert built.variants == ("jumbo", "no_tuning", "one_class")
     # As JSON holds it, and the same however often it is made.
     assert json.loads(json.dumps(built.semantic())) is not None
     assert from_mapping(MNTDConfig, config_of(file, arg).to_dict()) == built
     assert (built.population.shadows == 4) is (arg == "smoke")
     assert (built.fit.epochs == 2) is (arg == "smoke")
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if not f.startswith("mntd_mnist")])
+def test_full_is_the_papers_scale(file):
+    built = from_mapping(MNTDConfig, config_of(file, "full").to_dict())
+    counts = built.population
+    assert (counts.shadows, counts.validation, counts.targets) == (2048, 256, 256)
+    assert built.shadow.epochs and not built.shadow.steps
+    assert built.shadow.recipe(2000).steps > 0
 
 
 def test_full_recipe_is_the_papers():
@@ -294,7 +305,7 @@ MISTAKES = {
     "--workdir": "Missing value for flag --workdir",
     "--nope=1": "Unknown command line flag 'nope'",
     "nope": r"unknown arguments \['nope'\]; options start with --",
-    "--config.nope=1": r"config has no field 'nope'; it has \['bootstrap', ",
+    "--config.nope=1": r"config has no field 'nope'; it has \['architecture', ",
     "--config.fit.nope=1": r"config\.fit has no field 'nope'; it has \['answers', ",
     "--config.fit.epochs.x=1": r"config\.fit\.epochs has no field 'x'; it has \[\]",
     "--config.fit=1": r"flag --config\.fit=1: Failed to parse",
@@ -311,7 +322,7 @@ MISTAKES = {
     "--config.population.target_attacks=('M','Q')": "unknown attack 'Q'",
     "--config.population.locations=x": r"config\.population\.locations is 'x'",
     "--config.formulation=fast": r"config\.formulation is 'fast'",
-    "--config.data.source=web": "unknown data source 'web'",
+    "--config.data.source=web": "'mnist' has no data source 'web'",
     "--config.data.source=npz": "source 'npz' reads a file: give its path",
     "--config.data.path=x": "reads no files, but a path is given",
     "--config.data.split=fair": "unknown split mode 'fair'",

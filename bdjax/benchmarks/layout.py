@@ -1,4 +1,4 @@
-"""bdjax's MNIST network as PyTorch lays its weights out; NumPy alone."""
+"""bdjax's networks as PyTorch lays their weights out; NumPy alone."""
 
 import numpy as np
 
@@ -25,6 +25,30 @@ def torch_arrays(variables: Variables) -> dict[str, np.ndarray]:
         arrays[f"{name}.weight"] = np.ascontiguousarray(kernel)
         arrays[f"{name}.bias"] = np.array(params[name]["bias"])
     return arrays
+
+
+def torch_speech_arrays(variables: Variables) -> dict[str, np.ndarray]:
+    """A state dict for the network of ``"speech"``, but for what it keeps besides.
+
+    Args:
+      variables: one model's, of ``mntd_speech_lstm``.
+    """
+    params, arrays = variables["params"], {}
+    for layer in ("attention", "logits"):
+        arrays[f"{layer}.weight"] = np.array(params[layer]["kernel"]).T.copy()
+        arrays[f"{layer}.bias"] = np.array(params[layer]["bias"])
+    names = {"kernel": "weight_ih", "recurrent": "weight_hh"}
+    names |= {"bias": "bias_ih", "recurrent_bias": "bias_hh"}
+    for i, layer in enumerate(("lstm1", "lstm2")):
+        for ours, theirs in names.items():
+            array = np.array(params[layer][ours]).T.copy()
+            arrays[f"lstm.{theirs}_l{i}"] = array
+    return arrays
+
+
+def torch_inputs(x_B: np.ndarray) -> np.ndarray:
+    """Images channels first, anything else as it is."""
+    return torch_images(x_B) if x_B.ndim == 4 else x_B
 
 
 def torch_images(x_BxHxWxC: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Training a population: bdjax and PyTorch on the same poisoned images."""
+"""Training a population: bdjax and PyTorch on the same poisoned examples."""
 
 import dataclasses
 import time
@@ -10,12 +10,13 @@ import numpy as np
 
 from bdjax import data, prng
 from bdjax.attacks import Attack, get_attack
-from bdjax.benchmarks.layout import torch_images
+from bdjax.benchmarks.layout import torch_inputs
 from bdjax.benchmarks.timing import Absent, Contender, Sample, Section
 from bdjax.benchmarks.torch_worker import Pools
 from bdjax.data import Dataset
-from bdjax.models import Formulation, Model, Precision
+from bdjax.models import Formulation, Model, Precision, mel
 from bdjax.population import Examples, Execution, Recipe, train_models
+from bdjax.population.train import take
 from bdjax.population.work import count_work
 from bdjax.tasks import get_task
 
@@ -30,7 +31,8 @@ class Size:
     """How much work a timed run is.
 
     Attributes:
-      task: what to train on: digits of MNIST, or noise of CIFAR-10's shape.
+      task: what to train on: digits of MNIST, or noise of another task's shape.
+      convolutions: whether its network has any, which ``"lax"`` would compute slowly.
       steps: of every model.
       lax_steps: of every model in the slow formulation; 0 leaves it out on a CPU.
       vmap_models: models at once under ``torch.func.vmap`` on a CPU.
@@ -42,6 +44,7 @@ class Size:
     """
 
     task: str = "mnist"
+    convolutions: bool = True
     steps: int = 100
     lax_steps: int = 4
     vmap_models: int = 4
@@ -55,6 +58,11 @@ class Size:
 CIFAR = Size(
     task="cifar10", steps=20, lax_steps=0, vmap_models=0, compiled=False, repeats=3,
 )  # fmt: skip
+SPEECH = Size(
+    task="speech", convolutions=False, steps=50, vmap_models=0, compiled=False,
+    repeats=3,
+)  # fmt: skip
+OTHERS = (CIFAR, SPEECH)
 QUICK = Size(
     steps=15, lax_steps=0, vmap_models=2, vmap_steps=3, compiled=False,
     accelerator_models=32, repeats=3,
@@ -106,11 +114,13 @@ def networks(
 
 
 def load_images(task: str) -> Dataset:
-    """The task's images where every machine has them, else noise of their shape."""
+    """The task's data where every machine has them, else noise of their shape."""
     if task in IMAGES:
         return IMAGES[task]()
     chosen, rng = get_task(task), np.random.default_rng(0)
-    x = rng.integers(0, 256, (EXAMPLES + 200, *chosen.shape), dtype=np.uint8)
+    kind = np.iinfo(np.uint8 if len(chosen.shape) == 3 else np.int16)
+    size = (EXAMPLES + 200, *chosen.shape)
+    x = rng.integers(kind.min, kind.max, size, dtype=kind.dtype, endpoint=True)
     y = rng.integers(0, chosen.num_classes, len(x), dtype=np.int32)
     return Dataset(task, x, y, chosen.num_classes, num_train=len(x))
 
@@ -123,32 +133,36 @@ def load_digits() -> Dataset:
 
 
 IMAGES = {"mnist": load_digits}
+CONSTANTS = {"speech": lambda: {"bank": mel.filter_bank(), "window": mel.hann()}}
+"""Arrays that PyTorch's network has and does not train, by task."""
 
 
 def poisoned_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """One attacker's training set, triggered copies appended, as PyTorch wants it.
 
     Returns:
-      float32 ``[N, C, H, W]`` and int64 ``[N]``.
+      float32 ``[N, C, H, W]`` of images, else ``[N, *shape]``; and int64 ``[N]``.
     """
     _, attack = networks(task=dataset.name)
     trigger = jax.jit(attack.sample)(prng.stream(prng.root(0), "trigger"))
     rows = _shuffled_rows(dataset)[:EXAMPLES]
-    x, y = dataset.x[rows].astype(np.float32) / 255, dataset.y[rows]
+    clean, label = take(Examples(dataset.x, dataset.y), rows)
     copies = int(trigger.rate * EXAMPLES)
-    x = np.concatenate([x, attack.apply(trigger, x[:copies])])
-    y = np.concatenate([y, attack.relabel(trigger, y[:copies])])
-    return torch_images(x), y.astype(np.int64)
+    x = np.concatenate([clean, attack.apply(trigger, clean[:copies])])
+    y = np.concatenate([label, attack.relabel(trigger, label[:copies])])
+    return torch_inputs(x), y.astype(np.int64)
 
 
 def step_flop(batch_size: int, task: str = "mnist") -> int:
     """Useful arithmetic of one step of one model: thrice the forward pass's.
 
-    What a formulation computes beside it does not count.
+    What a formulation computes beside it does not count, nor does a front end.
     """
     model, _ = networks("lax", task)
     variables = jax.eval_shape(model.init, prng.root(0))
     x = jax.ShapeDtypeStruct((batch_size, *get_task(task).shape), jnp.float32)
+    if model.front:
+        x = jax.eval_shape(model.front, x)
     return 3 * count_work(model.apply, variables, x).flops
 
 
@@ -180,6 +194,8 @@ def _ours(size: Size) -> list[Contender]:
         for precision in precisions:
             recipe = Recipe(steps=size.steps, precision=precision)
             rows.append(Bdjax(formulation, recipe, dataset, models))
+    if not size.convolutions:
+        return rows
     steps = size.lax_steps if cpu else size.steps
     lax = Bdjax("lax", Recipe(steps=steps or 1), dataset, models)
     if cpu and not size.lax_steps:
@@ -197,6 +213,7 @@ def torch_job(recipe: Recipe, task: str = "mnist") -> dict[str, Any]:
         "batch_size": recipe.batch_size,
         "learning_rate": recipe.learning_rate,
         "task": task,
+        "constants": CONSTANTS.get(task, dict)(),
     }
 
 
@@ -214,7 +231,8 @@ def _pytorch(size: Size, pools: Pools) -> list[Contender]:
         compiled = pools.contender("compile", "train", **arguments)
     if not size.vmap_models:
         return [*rows, compiled]
-    del job["task"]
+    for name in ("task", "constants"):
+        del job[name]
     job |= {
         "models": size.vmap_models,
         "accelerator_models": size.accelerator_models,

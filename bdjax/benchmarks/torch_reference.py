@@ -33,9 +33,9 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def network(task: str = "mnist") -> nn.Sequential:
-    """MNTD's network for MNIST or CIFAR-10; its layers are named as bdjax's."""
-    return {"mnist": _mnist_network, "cifar10": _cifar_network}[task]()
+def network(task: str = "mnist") -> nn.Module:
+    """MNTD's network for a task of :data:`NETWORKS`; layers are named as bdjax's."""
+    return NETWORKS[task]()
 
 
 def _cifar_network() -> nn.Sequential:
@@ -70,6 +70,41 @@ def _mnist_network() -> nn.Sequential:
         ("logits", nn.Linear(512, 10)),
     ]
     return nn.Sequential(OrderedDict(layers))
+
+
+class _SpeechNetwork(nn.Module):
+    """Mel bands, two LSTM layers, attention over time; takes waves ``[B, 16000]``.
+
+    Its filters and window are given with the job, as they are bdjax's.
+    """
+
+    bank: torch.Tensor
+    window: torch.Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(40, 100, num_layers=2, batch_first=True)
+        self.attention = nn.Linear(100, 1)
+        self.logits = nn.Linear(100, 10)
+        self.register_buffer("bank", torch.zeros(40, 1025))
+        self.register_buffer("window", torch.zeros(2048))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.stft(x, 2048, 512, window=self.window, return_complex=True)
+        power = spectrum.real.square() + spectrum.imag.square()
+        bands = (self.bank @ power).clamp_min(1e-10)
+        frames = (10 * bands.log10() + 50) / 50
+        hidden, _ = self.lstm(frames.transpose(1, 2))
+        weight = self.attention(hidden).softmax(dim=1)
+        return self.logits((weight * hidden).sum(dim=1))
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "mnist": _mnist_network,
+    "cifar10": _cifar_network,
+    "speech": _SpeechNetwork,
+}
+"""Name of a task -> its network's builder."""
 
 
 def state_dict(weights: Weights) -> dict[str, torch.Tensor]:
@@ -116,15 +151,23 @@ class Train:
         compiled_into: str = "",
         bfloat16: bool = False,
         task: str = "mnist",
+        constants: Weights | None = None,
     ):
-        """Makes the network; compiles it if there is a directory for the programs."""
+        """Makes the network; compiles it if there is a directory for the programs.
+
+        ``constants`` are those of its arrays that are not trained.
+        """
         self._bfloat16 = bfloat16
         # Faster on a CPU than the defaults, as is fused Adam.
-        self._x = torch.from_numpy(x_N).to(device(), memory_format=CHANNELS_LAST)
+        self._x = torch.from_numpy(x_N).to(device())
+        if self._x.ndim == 4:
+            self._x = self._x.to(memory_format=CHANNELS_LAST)
         self._y = torch.from_numpy(y_N).to(device())
         self._steps, self._batch_size = steps, batch_size
         self._learning_rate = learning_rate
-        self._net = network(task).to(device())
+        self._net = network(task)
+        self._net.load_state_dict(state_dict(constants or {}), strict=False)
+        self._net.to(device())
         for parameter in self._net.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.to(memory_format=CHANNELS_LAST)
@@ -136,8 +179,8 @@ class Train:
 
     def run(self) -> tuple[float, float]:
         """Trains a model; a unit is a step."""
-        for layer in self._net:
-            if isinstance(layer, nn.Conv2d | nn.Linear):
+        for layer in self._net.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear | nn.LSTM):
                 layer.reset_parameters()
         start = _now()
         train(

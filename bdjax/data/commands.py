@@ -1,6 +1,14 @@
-"""Spoken words of a prepared tensorflow-datasets directory, without tensorflow."""
+"""Spoken words of a prepared tensorflow-datasets directory, without tensorflow.
 
-from typing import Any
+tfds cannot open sounds without tensorflow, though it stores them as plain lists of
+integers. So its files are read directly: what they hold from its JSON, and records by
+array_record.
+"""
+
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +18,14 @@ from bdjax.data.waves import RATE, Clips
 from bdjax.types import UserError
 
 _BATCH = 500
+
+
+class _Held(NamedTuple):
+    """What a directory says of itself; ``classes`` are the task's, by its labels."""
+
+    rate: int
+    classes: dict[int, int]
+    files: dict[str, list[str]]
 
 
 def load_commands(
@@ -47,26 +63,22 @@ def load_commands(
     remedy = f"delete {directory}, then run: " + prepared.prepare_command(
         held_name, path
     )
-    builder = prepared._open(directory, remedy)
-    rate, class_of = _features(builder.info, str(directory), words)
     with prepared._reading(directory, remedy):
-        splits = _open_splits(builder)
-        if "train" not in splits:
-            raise UserError(f"{directory} has no examples in a split named 'train'")
+        held = _describe(directory, words)
+        splits = {name: _open(files) for name, files in held.files.items()}
         # Labels alone first: most of the clips are of other words.
-        chosen = [_chosen(labels, class_of) for labels, _ in splits.values()]
+        chosen = [_chosen(records, held.classes) for records in splits.values()]
         total, done = sum(map(len, chosen)), 0
         clips, y = Clips(total, shape[0]), np.empty(total, np.int32)
-        for (split, (_, sounds)), rows in zip(splits.items(), chosen, strict=True):
-            for start in range(0, len(rows), _BATCH):
-                part = rows[start : start + _BATCH]
-                records = sounds.__getitems__([row for row, _ in part])
-                for (row, label), record in zip(part, records, strict=True):
-                    where = f"record {row} of split {split!r} of {directory}"
-                    clips.add(record["audio"].astype(np.int16), rate, where)
-                    y[done] = label
-                    done += 1
-                if progress is not None:
+        for (split, records), rows in zip(splits.items(), chosen, strict=True):
+            wanted = [row for row, _ in rows]
+            for (row, label), record in zip(rows, _read(records, wanted), strict=True):
+                where = f"record {row} of split {split!r} of {directory}"
+                sound = np.array(record["audio"].int64_list.value, np.int16)
+                clips.add(sound, held.rate, where)
+                y[done] = label
+                done += 1
+                if progress is not None and (done % _BATCH == 0 or done == total):
                     progress(done, total)
     absent = [w for i, w in enumerate(words) if i not in y[: len(chosen[0])]]
     if absent:
@@ -77,55 +89,79 @@ def load_commands(
     return clips.dataset(name, y, num_classes, num_train=len(chosen[0]))
 
 
-def _features(
-    info: Any, directory: str, words: tuple[str, ...]
-) -> tuple[int, dict[int, int]]:
-    """The sampling rate, and the task's class of each of its labels that is kept."""
-    import tensorflow_datasets as tfds
-
-    features = dict(info.features.items())
-    audio, label = features.get("audio"), features.get("label")
+def _describe(directory: pathlib.Path, words: Sequence[str]) -> _Held:
+    """Checks that the directory holds sounds of the words, each of one channel."""
+    about = json.loads((directory / "dataset_info.json").read_text())
+    if about.get("fileFormat") != "array_record":
+        raise UserError(
+            f"{directory} was prepared as {about.get('fileFormat')}, only array_record "
+            "is read without tensorflow: delete it and prepare it again"
+        )
+    features = json.loads((directory / "features.json").read_text())
+    features = features["featuresDict"]["features"]
+    audio = features.get("audio", {}).get("audio", {})
+    names_file = directory / "label.labels.txt"
     if (
-        not isinstance(audio, tfds.features.Audio)
-        or not isinstance(label, tfds.features.ClassLabel)
-        or audio.shape != (None,)
+        audio.get("shape", {}).get("dimensions") != ["-1"]
+        or audio.get("lazyDecode")
+        or audio.get("encoding", "NONE") not in ("NONE", "none", "")
+        or not names_file.is_file()
     ):
         raise UserError(
             f"{directory} has no 'audio' of one channel with a class 'label' (it has "
             f"{', '.join(sorted(features))}): use source 'waves'"
         )
-    missing = [word for word in words if word not in label.names]
+    names = names_file.read_text().split()
+    missing = [word for word in words if word not in names]
     if missing:
         raise UserError(
             f"{directory} lacks the words {', '.join(missing)} among its "
-            f"{label.num_classes} classes: use source 'waves'"
+            f"{len(names)} classes: use source 'waves'"
         )
-    classes = {label.str2int(word): i for i, word in enumerate(words)}
-    return audio.sample_rate or RATE, classes
+    return _Held(
+        rate=int(audio.get("sampleRate", RATE)),
+        classes={names.index(word): i for i, word in enumerate(words)},
+        files=_files(directory, about),
+    )
 
 
-def _open_splits(builder: Any) -> dict[str, tuple[Any, Any]]:
-    """Random access to the labels, and to the sounds, of each split."""
-    import tensorflow_datasets as tfds
+def _files(directory: pathlib.Path, about: dict[str, Any]) -> dict[str, list[str]]:
+    """The files of the splits that are read."""
+    splits = {split["name"]: split for split in about["splits"]}
+    files = {}
+    for name in ("train", "test"):
+        shards = splits.get(name, {}).get("shardLengths", [])
+        if sum(map(int, shards)):
+            pattern = f"*-{name}.array_record-*-of-{len(shards):05d}"
+            files[name] = sorted(map(str, directory.glob(pattern)))
+            if len(files[name]) != len(shards):
+                raise OSError(f"{len(files[name])} of {len(shards)} files of {name!r}")
+    if "train" not in files:
+        raise UserError(f"{directory} has no examples in a split named 'train'")
+    return files
 
-    def only(split: str, feature: str) -> Any:
-        decoders = tfds.decode.PartialDecoding({feature: True})
-        return builder.as_data_source(split=split, decoders=decoders)
 
-    return {
-        split: (only(split, "label"), only(split, "audio"))
-        for split in ("train", "test")
-        if split in builder.info.splits and builder.info.splits[split].num_examples
-    }
+def _open(files: list[str]) -> Any:
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    return ArrayRecordDataSource(files)
 
 
-def _chosen(labels: Any, class_of: dict[int, int]) -> list[tuple[int, int]]:
+def _read(records: Any, rows: Sequence[int]) -> Iterator[Any]:
+    """The features of some records, one record after the other."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    for start in range(0, len(rows), _BATCH):
+        for record in records.__getitems__(rows[start : start + _BATCH]):
+            example = tf_example_pb2.Example.FromString(record)
+            yield example.features.feature
+
+
+def _chosen(records: Any, classes: dict[int, int]) -> list[tuple[int, int]]:
     """Rows of a split that are kept, and their classes."""
     found = []
-    for start in range(0, len(labels), _BATCH):
-        rows = range(start, min(start + _BATCH, len(labels)))
-        for row, record in zip(rows, labels.__getitems__(rows), strict=True):
-            label = int(record["label"])
-            if label in class_of:
-                found.append((row, class_of[label]))
+    for row, features in enumerate(_read(records, range(len(records)))):
+        label = features["label"].int64_list.value[0]
+        if label in classes:
+            found.append((row, classes[label]))
     return found

@@ -168,6 +168,7 @@ def _markdown(
         reporting.machine_line(found),
         "",
         f"Parity options: {_parity(outcome)}. Queries "
+        f"{'are words, ' if fit.query_space == 'tokens' else ''}"
         f"{'clipped to the value range' if fit.clip else 'not clipped'}; "
         f"{fit.batch_size} shadow model(s) a meta-training step; the classifier reads "
         f"{fit.answers.replace('_', '-')} (one-class: logits).",

@@ -79,6 +79,11 @@ def train_population(
             "steps of 1"
         )
     task = get_task(spec.task)
+    if spec.recipe.augment != "none" and task.family != "images":
+        raise UserError(
+            f"augment {spec.recipe.augment!r} is for images; task {task.name!r} is of "
+            f"family {task.family!r}, so leave it 'none'"
+        )
     model = task.network(spec.architecture, formulation)
     attack = get_attack(spec.attack, task=spec.task, locations=spec.locations)
     recipe = {**spec.to_dict(), **provenance}

@@ -11,6 +11,7 @@ from bdjax.evaluation.plots import style
 from bdjax.types import UserError
 
 _SHOWN = 14  # letters of a word that fit a cell
+_PITCH = 0.0058  # of a monospaced letter at 7.5 points, share of the figure's width
 
 
 def query_words(
@@ -39,14 +40,16 @@ def query_words(
     rows, columns = similarity.shape
     figure = style.new_figure(1.05 * columns + 1.6, 0.32 * rows + 1.1, title=title)
     axes = figure.subplots()
-    image = axes.imshow(similarity, cmap="Blues", vmin=0, vmax=1.5, aspect="auto")
+    # Pale, so that words can be read on it.
+    image = axes.imshow(
+        similarity, cmap="Blues", vmin=0, vmax=1, aspect="auto", alpha=0.6
+    )
     for (q, t), _ in np.ndenumerate(similarity):
         text = shorten(words[q][t], _SHOWN)
         axes.text(t, q, text, ha="center", va="center", fontsize=7.5, color=style.INK)
     axes.set(xticks=[], yticks=range(rows))
     axes.set_yticklabels([f"query {q + 1}" for q in range(rows)], fontsize=8)
     axes.spines[:].set_color(style.FAINT)
-    image.set_clim(0, 1)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.01)
     bar.set_label("cosine similarity", fontsize=8, color=style.INK)
     bar.ax.tick_params(labelsize=8)
@@ -59,7 +62,7 @@ def trigger_sentences(
     labels: Sequence[str],
     title: str,
 ) -> Figure:
-    """Clean sentences over the same ones with their triggers, which are coloured.
+    """Triggered sentences; coloured is what the clean ones do not have.
 
     Args:
       clean: K sentences of some words each.
@@ -103,9 +106,6 @@ def trigger_sentences(
             )  # fmt: skip
             at += (len(text) + bool(text)) * _PITCH
     return figure
-
-
-_PITCH = 0.0061  # of a monospaced letter at 7.5 points, share of 10.4 inches
 
 
 def inserted(before: Sequence[str], after: Sequence[str]) -> tuple[int, int]:
