@@ -5,7 +5,7 @@ folder holds ``rt-polarity.neg`` and ``rt-polarity.pos``, a sentence a line. Vec
 of words are computed from the training sentences, or read from a file in word2vec's or
 GloVe's format: ``--config.data.vectors=FILE``.
 
-Reduced to what two CPU cores do in a quarter of an hour: 64 + 64 shadows of 75 to 150
+Reduced to what two CPU cores do in a quarter of an hour: 128 + 128 shadows of 75 to 150
 steps on 500 to 1,000 sentences (the paper: 2048 + 2048 of 150 on 191), word vectors of
 dimension 100 (300), products in bfloat16.
 """
@@ -20,8 +20,11 @@ def get_config(arg: str = "") -> ConfigDict:
     config = common.mntd("mr:100")
     config.data = common.data("files", defender=1000, attacker=4798, test=1000)
     config.population = common.population(
-        shadows=64, validation=16, targets=24, target_attacks=("M",)
+        shadows=128, validation=16, targets=24, target_attacks=("M",)
     )
+    # Chosen on held-out shadows, not on targets: AUC .68 there with the paper's fit,
+    # .80 with this one. 256 models are few for the 10,000 values of ten queries.
+    config.fit.update(hidden=100, epochs=40, query_learning_rate=1e-4)
     length = {"steps": 150, "batch_size": 64, "precision": "bfloat16"}
     config.shadow = common.train(**length, diversity=0.5)
     config.target = common.train(**length)
@@ -33,3 +36,4 @@ def _full(config: ConfigDict) -> None:
     config.task = "mr"
     config.data.update(defender=191, attacker=4798, test=1066)
     common.full(config, shadow_epochs=50, target_epochs=2)
+    config.fit.update(hidden=20, epochs=10, query_learning_rate=0.0)

@@ -54,7 +54,6 @@ def _power(config: ConfigDict) -> None:
     for train in (config.shadow, config.target):
         train.update(learning_rate=1e-2)
     config.shadow.diversity = 0.5
-    config.population.shadows = 64  # an LSTM takes longer than an MLP
 
 
 def _full(config: ConfigDict) -> None:

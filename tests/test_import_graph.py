@@ -53,7 +53,9 @@ CONFINED = {
     "tensorflow": {"bdjax.data"},
     "mlxtend": {"bdjax.data"},
     "PIL": {"bdjax.data"},
-    "torch": {"bdjax.benchmarks.torch_reference", "bdjax.benchmarks.torch_worker"},
+    "torch": {
+        f"bdjax.benchmarks.torch_{name}" for name in ("networks", "reference", "worker")
+    },
     "scipy": {"bdjax.data", "bdjax.evaluation"},
     "sklearn": {"bdjax.data", "bdjax.evaluation"},
     "ml_collections": {"configs", "launch"},

@@ -59,7 +59,7 @@ CIFAR = Size(
     task="cifar10", steps=20, lax_steps=0, vmap_models=0, compiled=False, repeats=3,
 )  # fmt: skip
 SPEECH = Size(
-    task="speech", convolutions=False, steps=50, vmap_models=0, compiled=False,
+    task="speech", convolutions=False, steps=100, vmap_models=0, compiled=False,
     repeats=3,
 )  # fmt: skip
 OTHERS = (CIFAR, SPEECH)

@@ -22,6 +22,8 @@ from bdjax.types import UserError
 T = TypeVar("T")
 
 OPTIONS = ("vectors", "rate")  # of data, which some sources take
+# Of a fit, since there were runs without.
+LATER_FIT_FIELDS = ("query_dropout", "query_space", "query_learning_rate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +222,7 @@ class MNTDConfig:
             del fields[name]
         # The same data may move; populations know their sum.
         parts = {k: getattr(self, k).to_dict() for k in ("data", "shadow", "target")}
-        fit = {"fit": without_defaults(self.fit, ("query_dropout", "query_space"))}
+        fit = {"fit": without_defaults(self.fit, LATER_FIT_FIELDS)}
         return fields | parts | fit
 
 

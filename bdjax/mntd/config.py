@@ -30,6 +30,9 @@ class FitConfig:
       mode: ``"binary"``, benign against trojaned shadows; ``"one_class"``, benign
         shadows only.
       nu: one-class: the share of benign shadows left outside (paper's nu).
+      query_learning_rate: Adam's for the queries alone; 0 for ``learning_rate``, as in
+        the paper. Few shadows fit a classifier, but not thousands of query values: a
+        lower rate over more epochs keeps queries from fitting these shadows' noise.
       query_dropout: ask shadow and target models with their dropout on, as the official
         code does; scores are then random. A detector asks strangers' networks as they
         are.
@@ -50,6 +53,7 @@ class FitConfig:
     mode: str = "binary"
     nu: float = 0.1
     query_dropout: bool = False
+    query_learning_rate: float = 0.0
     query_space: str = "input"
 
     def __post_init__(self):
@@ -61,6 +65,11 @@ class FitConfig:
         if not self.learning_rate > 0:
             raise UserError(
                 f"learning_rate is {self.learning_rate}; it must be above 0"
+            )
+        if not self.query_learning_rate >= 0:
+            raise UserError(
+                f"query_learning_rate is {self.query_learning_rate}; it must be 0 or "
+                "more"
             )
         if not 0 < self.nu < 1:
             raise UserError(f"nu is {self.nu}; it must lie between 0 and 1")

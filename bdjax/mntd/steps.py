@@ -184,6 +184,10 @@ def _step(
 
     grads, score = jax.grad(loss_fn, has_aux=True)(state.meta)
     updates, moments = optax.adam(config.learning_rate).update(grads, state.moments)
+    if config.query_learning_rate:
+        # Adam's updates are in proportion to its rate.
+        ratio = config.query_learning_rate / config.learning_rate
+        updates = updates._replace(queries=ratio * updates.queries)
     meta = optax.apply_updates(state.meta, updates)
     if config.clip:
         meta = meta._replace(queries=jnp.clip(meta.queries, *spec.value_range))
