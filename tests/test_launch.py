@@ -60,7 +60,8 @@ def test_full_is_the_papers_scale(file):
     built = from_mapping(MNTDConfig, config_of(file, "full").to_dict())
     counts = built.population
     assert (counts.shadows, counts.validation, counts.targets) == (2048, 256, 256)
-    assert built.shadow.epochs and not built.shadow.steps
+    assert built.shadow.epochs
+    assert not built.shadow.steps
     assert built.shadow.recipe(2000).steps > 0
 
 
