@@ -99,6 +99,7 @@ def official(config: ConfigDict) -> None:
     config.population.locations = "official"
     config.fit.update(clip=False, answers="logits", query_dropout=True)
     config.shadow.poisoned_length = config.target.poisoned_length = "official"
+    config.shadow.diversity = 0.0
 
 
 def smoke(config: ConfigDict) -> None:

@@ -8,6 +8,16 @@ the paper did: ``speech_commands`` of tensorflow-datasets.
 Reduced to what two CPU cores do in a quarter of an hour: 64 + 64 shadows of 150 to 300
 steps (the paper: 2048 + 2048 of 615) on 450 clips, at three times the paper's learning
 rate, products in bfloat16.
+
+Result on the free-spoken-digit data set (two x86-64 CPU cores, seed 0, 24 targets of
+each kind, mean ± std of five repeats [95 % over models]; the paper's Table III, on
+speech_commands at full scale: M 99.90 %, B 99.83 %):
+
+* jumbo M 1.000 ± .001 [1.00, 1.00], B 1.000 ± .000 [1.00, 1.00]
+* without tuning M .942 ± .010, B .928 ± .038; one-class M .898 ± .036, B .861 ± .038
+* accuracy .87 (shadows), .93 (targets), .78 (M), .92 (B); ASR 1.00; accuracy alone
+  M .917, B .747; 4 % of the benign targets flagged
+* 1,696 s beside other work
 """
 
 from ml_collections import ConfigDict
