@@ -84,20 +84,25 @@ def train(**fields: Any) -> ConfigDict:
 
 
 def full(config: ConfigDict, shadow_epochs: int, target_epochs: int) -> None:
-    """The paper's scale: 2048 + 2048 shadows, 256 targets of each kind, TF32."""
+    """The paper's scale: 2048 + 2048 shadows, 256 targets of each kind, TF32.
+
+    And its fit, where a file has one for fewer shadows.
+    """
     config.population.update(shadows=2048, validation=256, targets=256)
     for train, epochs in (
         (config.shadow, shadow_epochs),
         (config.target, target_epochs),
     ):
         train.update(steps=0, epochs=epochs, precision="tf32", diversity=0.0)
+    config.fit.update(dataclasses.asdict(FitConfig()))
 
 
 def official(config: ConfigDict) -> None:
     """Every parity option: what the published code does and bdjax does not."""
     config.data.split = "official"
     config.population.locations = "official"
-    config.fit.update(clip=False, answers="logits", query_dropout=True)
+    quirks = FitConfig(clip=False, answers="logits", query_dropout=True)
+    config.fit.update(dataclasses.asdict(quirks))
     config.shadow.poisoned_length = config.target.poisoned_length = "official"
     config.shadow.diversity = 0.0
 
@@ -142,12 +147,17 @@ def apply(
 ) -> None:
     """Applies the comma-separated changes that ``--config=FILE:arg`` names.
 
+    In the order of ``changes``, whatever that of ``arg`` is: those of the data come
+    before those of the scale, which build on them.
+
     Raises:
       UserError: an argument that this file does not know.
     """
-    for name in filter(None, (arg or "").split(",")):
-        if name not in changes:
-            raise UserError(
-                f"unknown argument {name!r} of --config; there are {list(changes)}"
-            )
-        changes[name](config)
+    named = [name for name in (arg or "").split(",") if name]
+    if unknown := [name for name in named if name not in changes]:
+        raise UserError(
+            f"unknown argument {unknown[0]!r} of --config; there are {list(changes)}"
+        )
+    for name, change in changes.items():
+        if name in named:
+            change(config)

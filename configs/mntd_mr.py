@@ -44,4 +44,3 @@ def _full(config: ConfigDict) -> None:
     config.task = "mr"
     config.data.update(defender=191, attacker=4798, test=1066)
     common.full(config, shadow_epochs=50, target_epochs=2)
-    config.fit.update(hidden=20, epochs=10, query_learning_rate=0.0)

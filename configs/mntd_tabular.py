@@ -30,13 +30,16 @@ At seed 1, breast cancer gave M .742, B .859; adult M .802, B 1.000.
 
 from ml_collections import ConfigDict
 
+from bdjax.types import UserError
 from configs import common
 
 LENGTH = {"steps": 1000, "batch_size": 50, "learning_rate": 3e-3}
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """Breast cancer; ``adult`` and ``power`` come first where there are more."""
+    """Breast cancer, or ``adult`` or ``power``; ``full``, ``smoke`` and so on."""
+    if {"adult", "power"} <= set((arg or "").split(",")):
+        raise UserError("--config names both 'adult' and 'power'; leave one out")
     config = common.mntd("breast_cancer")
     config.data = common.data("sklearn", defender=140, attacker=285, test=144)
     config.population = common.population(shadows=256, validation=16, targets=24)

@@ -115,7 +115,7 @@ def test_files_that_are_no_npz(tmp_path):
     check_error(tmp_path / "none.npz", "none.npz does not exist")
     check_error(tmp_path, "cannot read .*directory")
     np.save(tmp_path / "a.npy", X)
-    check_error(tmp_path / "a.npy", "a.npy is not an npz file: write one with")
+    check_error(tmp_path / "a.npy", "a.npy is not an npz file: save np.savez")
     (tmp_path / "empty.npz").touch()
     check_error(tmp_path / "empty.npz", "is not an npz file")
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:

@@ -126,6 +126,8 @@ ONES = np.ones(10, np.int16)
         ({"rate": np.int32(8)}, {}, r"rate of 8 Hz .* must lie in \[1000, 400000\]"),
         ({"rate": np.array(["8"])}, {}, "rate in .* is no number"),
         ({"rate": np.array([1, 2])}, {}, "rate in .* is no number"),
+        ({"rate": np.float64("nan")}, {}, "rate in .* is no number"),
+        ({"rate": np.float64("inf")}, {}, "rate in .* is no number"),
         ({"wave": None}, {}, "has no array 'wave': save"),
         ({"wave": np.ones((30_000, 2), np.int16)}, {}, "average its channels"),
         ({"wave": np.ones(30_000, np.uint8)}, {}, "is uint8: save int16, or floats"),

@@ -15,6 +15,7 @@ import pytest
 from bdjax import mntd, storage
 from bdjax.evaluation import best_threshold
 from bdjax.mntd import FitConfig, QuerySpec
+from bdjax.mntd.answers import check_answers
 from bdjax.types import UserError
 
 SHAPE, CLASSES, QUERIES = (3, 2, 1), 3, 4
@@ -294,6 +295,37 @@ def test_answers_that_are_no_logits(detector, network, message):
     with pytest.raises(UserError, match=message) as error:
         detector.score(network)
     assert "\n" not in str(error.value)
+
+
+PAIR = np.random.default_rng(3).normal(size=(4, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, jnp.bfloat16])
+def test_one_logit_and_two_are_the_same_network(dtype):
+    pair = PAIR.astype(dtype)
+    one = pair[:, 1:] - pair[:, :1]
+    for given in (one, one[:, 0], pair):
+        joined = check_answers(given, (4, 1), "x")
+        assert (joined.shape, joined.dtype) == ((4, 1), np.float32)
+        np.testing.assert_array_equal(joined, one.astype(np.float32))
+    widened = check_answers(one, (4, 2), "x")
+    np.testing.assert_array_equal(widened[:, 0], 0)
+    np.testing.assert_array_equal(widened[:, 1:], one.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (1 / (1 + np.exp(-PAIR[:, :1])), 1),
+        (1 / (1 + np.exp(-PAIR[:, 0])), 1),
+        (1 / (1 + np.exp(-PAIR[:, :1])), 2),
+        (softmax(PAIR), 1),
+        (np.log(softmax(PAIR)), 1),
+    ],
+)
+def test_probabilities_of_two_classes_are_refused(answers, expected):
+    with pytest.raises(UserError, match=r"probabilities .* return the logits"):
+        check_answers(answers, (4, expected), "x")
 
 
 def test_what_a_network_raises_is_not_hidden(detector):

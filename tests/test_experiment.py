@@ -406,6 +406,16 @@ def test_a_mistake_in_the_data_does_not_bind_the_directory(tmp_path):
         ({"variants": ("jumbo", "x")}, "unknown variant 'x'"),
         ({"variants": ("one_class",)}, "variants lack 'jumbo'"),
         ({"task": "chess"}, "unknown task 'chess'"),
+        (
+            {
+                "task": "breast_cancer",
+                "data__source": "sklearn",
+                "data__defender": 100,
+                "data__attacker": 200,
+                "shadow__augment": "crop_flip",
+            },
+            "augment 'crop_flip' is for images; task 'breast_cancer'",
+        ),
     ]:
         with pytest.raises(UserError, match=message):
             run(make_config(**change), tmp_path / "run")

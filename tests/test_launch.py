@@ -100,6 +100,27 @@ def test_official_turns_every_parity_option_on():
     assert both.population.shadows == 4
 
 
+@pytest.mark.parametrize("file", ["mntd_mr", "mntd_tabular"])
+def test_the_papers_scale_and_parity_have_the_papers_fit(file):
+    ours, full, official = (
+        from_mapping(MNTDConfig, config_of(file, arg).to_dict()).fit
+        for arg in ("", "full", "official")
+    )
+    assert full == FitConfig() != ours
+    assert official == FitConfig(clip=False, answers="logits", query_dropout=True)
+
+
+def test_arguments_may_come_in_any_order():
+    one, other = (
+        config_of("mntd_tabular", arg).to_dict()
+        for arg in ("smoke,adult", "adult,smoke")
+    )
+    assert one == other
+    assert (one["task"], one["shadow"]["steps"]) == ("adult", 5)
+    with pytest.raises(UserError, match="both 'adult' and 'power'"):
+        config_of("mntd_tabular", "power,adult")
+
+
 def test_an_unknown_argument_is_refused():
     for arg in ("tiny", "smoke,tiny"):
         with pytest.raises(UserError, match=r"unknown argument 'tiny'.*'smoke'"):

@@ -144,6 +144,23 @@ def test_units_and_imbalance(tmp_path):
     assert any("88% of the training rows are of class 0" in n for n in dataset.notes)
 
 
+def test_features_of_any_numbers_keep_their_digits(tmp_path):
+    """Seconds since 1970 of one hour: float32 has steps of two minutes there."""
+    seconds = 1_600_000_000 + np.arange(ROWS) * 45
+    x = np.stack([seconds, np.arange(ROWS) % 2], axis=1)
+    for dtype in (np.int64, np.float64):
+        path = write(tmp_path / "a.npz", (2,), x_train=x.astype(dtype))
+        assert config(path).task == "npz:2:2"
+        dataset = get_task("npz:2:2").load("npz", path=str(path))
+        np.testing.assert_allclose(dataset.x[:, 0], np.linspace(0, 1, ROWS), atol=1e-6)
+        np.testing.assert_array_equal(dataset.x[:, 1], x[:, 1])
+        assert len(dataset.notes) == 1
+        assert dataset.notes[0].startswith("feature 0 varies by 3555 around 1.6e+09")
+    path = write(tmp_path / "a.npz", (9, 9), x_train=np.zeros((ROWS, 9, 9), int))
+    with pytest.raises(UserError, match="dtype int64: save images as uint8"):
+        get_task("npz:9x9x1:2").load("npz", path=str(path))
+
+
 @pytest.mark.parametrize("shape", [(6, 9, 2), (5, 2), (4,)])
 def test_models_train_on_any_shape(tmp_path, shape):
     rng = np.random.default_rng(0)
@@ -178,6 +195,7 @@ def test_a_detector_asks_in_the_users_units(tmp_path, units):
         task="npz:3:2", meta=Meta(queries, jax.device_get(weights)), config=config,
         threshold=0.0, benign_scores=np.float32([0, 1]), num_classes=2,
         value_range=(0.0, 1.0), validation_auc=1.0, units=scaled,
+        columns=("age", "hours", "sex=Male"),
     )  # fmt: skip
     detector.save(tmp_path / "d")
     seen = []
@@ -195,3 +213,6 @@ def test_a_detector_asks_in_the_users_units(tmp_path, units):
     seen[0][:] = 0  # a copy
     np.testing.assert_array_equal(detector.queries, queries)
     assert (load(tmp_path / "d").units is None) == (units is None)
+    assert load(tmp_path / "d").columns == ("age", "hours", "sex=Male")
+    with pytest.raises(UserError, match="columns from 'age' to 'sex=Male'"):
+        detector.score(lambda x: x)

@@ -279,6 +279,22 @@ def test_meta_training_of_the_tiny_network():
     assert rows._meta_work(model, get_task("tiny"), still)[0].flops < step.flops / 2
 
 
+def test_answers_under_dropout_are_asked_for_in_every_epoch():
+    plain = config()
+    noisy = dataclasses.replace(
+        plain, fit=dataclasses.replace(plain.fit, query_dropout=True)
+    )
+    once, anew = (
+        rows.meta_row(c, "no_tuning", device=H100).flops for c in (plain, noisy)
+    )
+    fit = dataclasses.replace(plain.fit, query_tuning=False)
+    model = rows.networks_of(plain)[0]
+    ask = rows._meta_work(model, get_task(plain.task), fit)[1].flops
+    shadows, again = 2 * plain.population.shadows, fit.epochs - 1
+    assert again
+    assert anew - once == ask * shadows * again * fit.repeats
+
+
 # Plans.
 
 

@@ -78,7 +78,7 @@ def fixed(words, _):
 
 def made(train, test, **change):
     options = {"length": 7, "least_words": 1, "vectors": fixed} | change
-    labels = [0] * len(train + test)
+    labels = options.pop("labels", [0] * len(train + test))
     return make_dataset(
         "d", train + test, labels, num_classes=2, num_train=len(train), **options
     )
@@ -92,6 +92,11 @@ def test_words_of_the_test_split_are_not_learnt():
     assert dataset.x[3].tolist() == [UNKNOWN, 0, 0, 0, 0, 0, 0]
     assert "50.0% of the words of the test sentences" in dataset.notes[0]
     assert dataset.notes[-1] == "vectors of ones"
+
+
+def test_imbalanced_classes_are_said():
+    dataset = made(["a", "b", "a b", "b a"], ["a"], labels=[0, 0, 0, 1, 1])
+    assert any("75% of the training rows are of class 0" in n for n in dataset.notes)
 
 
 def test_long_sentences_are_cut_and_empty_ones_left_out():

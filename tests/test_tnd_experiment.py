@@ -72,7 +72,7 @@ MAIN = Case("bdjax", 2)
 
 def noise(*, name, num_classes, shape, path, progress):
     del path, progress
-    x, y = make_examples(300, shape, num_classes)
+    x, y, _ = make_examples(300, shape, num_classes)
     return Dataset(name, x, y, num_classes, len(x))
 
 

@@ -172,6 +172,8 @@ def test_other_vectors_are_noticed(detector):
     detector.check_vectors(VECTORS)
     with pytest.raises(UserError, match="are not those that the detector"):
         detector.check_vectors(VECTORS[:, ::-1])
+    with pytest.raises(UserError, match="these word vectors"):
+        detector.check_vectors("x")
     with pytest.raises(UserError, match="has no word vectors"):
         dataclasses.replace(detector, vectors=0).check_vectors(VECTORS)
 

@@ -11,6 +11,9 @@ from bdjax.types import UserError
 IMBALANCE = 1.2
 """A class this many times as frequent as in balanced data is worth a note."""
 
+COARSE = 0.01
+"""A step of float32 that is this share of a feature's range is worth one, too."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Field:
@@ -55,10 +58,8 @@ def min_max(x_NxD: np.ndarray, num_train: int) -> tuple[np.ndarray, Units, list[
     raw = x_NxD.astype(np.float64)
     axes = tuple(range(raw.ndim - 1))
     low_D, high_D = raw[:num_train].min(axes), raw[:num_train].max(axes)
-    # In float32, as a user turns queries back with it.
-    offset_D = low_D.astype(np.float32)
-    scale_D = np.where(high_D > low_D, high_D - low_D, 1).astype(np.float32)
-    x = (raw - offset_D) / scale_D
+    scale_D = np.where(high_D > low_D, high_D - low_D, 1)
+    x = (raw - low_D) / scale_D
     outside = int((np.abs(x - 0.5) > 0.5 + 1e-6).sum())
     notes = []
     if outside:
@@ -66,7 +67,15 @@ def min_max(x_NxD: np.ndarray, num_train: int) -> tuple[np.ndarray, Units, list[
             f"{outside} of {x.size} values lie beyond those of the training rows and "
             "are clipped to the nearest of them"
         )
-    units = Units(offset_D, scale_D)
+    # Networks are asked float32, in which large numbers have few decimals.
+    units = Units(low_D.astype(np.float32), scale_D.astype(np.float32))
+    coarse_D = np.spacing(np.abs(units.offset)) > COARSE * scale_D
+    if coarse_D.any():
+        notes.append(
+            f"feature {coarse_D.argmax()} varies by {scale_D[coarse_D.argmax()]:g} "
+            f"around {low_D[coarse_D.argmax()]:g}, which float32 hardly tells apart: "
+            "a network that reads it as it is will not either; take its mean off"
+        )
     return np.clip(x, 0, 1).astype(np.float32), units, notes
 
 

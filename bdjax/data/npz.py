@@ -22,6 +22,9 @@ from bdjax.data.base import Dataset, Progress, check_labels, check_lengths, chec
 from bdjax.types import UserError
 
 _CHUNK_BYTES = 1 << 24
+_HOW = (
+    "save np.savez_compressed(path, x_train=..., y_train=..., x_test=..., y_test=...)"
+)
 # What zipfile and numpy raise for bytes that are not what they should be.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -57,16 +60,17 @@ def load_npz(
 ) -> Dataset:
     """Loads an npz file.
 
-    ``x_*`` are uint8, or floats in [0, 1]; grey images may leave the channel axis out.
-    ``y_*`` are integers, ``[N]``. Arguments and result are those of
-    :func:`bdjax.data.load`; floats are returned as float32.
+    Images are uint8, or floats in [0, 1]; grey ones may leave the channel axis out.
+    Vectors and series are any numbers. ``y_*`` are integers, ``[N]``. Arguments and
+    result are those of :func:`bdjax.data.load`; floating images are returned as
+    float32, vectors and series as float64, since they are yet to be scaled.
 
     Raises:
         UserError: if the file is missing, not an npz or damaged, lacks an array, or an
             array has the wrong type, shape, length, range or labels.
     """
     del progress
-    with _opened(path) as (archive, file):
+    with opened(path) as (archive, file):
         return _load(archive, file, name, num_classes, tuple(shape))
 
 
@@ -95,7 +99,7 @@ def announced(path: str | None) -> Announced:
         UserError: if the file is missing, not an npz or damaged, or lacks an array; or
             the arrays disagree, are empty, or are no examples or labels.
     """
-    with _opened(path) as (archive, file):
+    with opened(path) as (archive, file):
         members: list[tuple[_Member, _Member]] = []
         for split in _splits(archive):
             images = _read_header(archive, file, f"x_{split}")
@@ -113,12 +117,14 @@ def announced(path: str | None) -> Announced:
 
 
 @contextlib.contextmanager
-def _opened(path: str | None) -> Iterator[tuple[zipfile.ZipFile, pathlib.Path]]:
-    """The open file, whose damage is told in one line."""
+def opened(
+    path: str | None, how: str = _HOW
+) -> Iterator[tuple[zipfile.ZipFile, pathlib.Path]]:
+    """The open file, whose damage is told in one line; and ``how`` to write one."""
     if path is None:
         raise UserError("source 'npz' reads a file: give its path")
     file = pathlib.Path(path).expanduser()
-    _check_file(file)
+    _check_file(file, how)
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive, file
@@ -136,7 +142,7 @@ def _splits(archive: zipfile.ZipFile) -> list[str]:
     return ["train", "test"] if has_test else ["train"]
 
 
-def _check_file(file: pathlib.Path) -> None:
+def _check_file(file: pathlib.Path, how: str) -> None:
     """Raises ``UserError`` unless the file can be opened and begins like a zip."""
     try:
         with file.open("rb") as stream:
@@ -146,10 +152,7 @@ def _check_file(file: pathlib.Path) -> None:
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
     if magic != b"PK\x03\x04":
-        raise UserError(
-            f"{file} is not an npz file: write one with np.savez_compressed(path, "
-            "x_train=..., y_train=..., x_test=..., y_test=...)"
-        )
+        raise UserError(f"{file} is not an npz file: {how}")
 
 
 def _load(
@@ -165,7 +168,7 @@ def _load(
         images.append(_read_header(archive, file, f"x_{split}"))
         labels.append(_read_header(archive, file, f"y_{split}"))
         _check_headers(images[-1], labels[-1], shape)
-    dtypes = {_image_dtype(member) for member in images}
+    dtypes = {_dtype_in_memory(member, len(shape)) for member in images}
     if len(dtypes) > 1:
         raise UserError(
             f"{file}: x_train is {images[0].dtype} but x_test is {images[1].dtype}: "
@@ -179,7 +182,7 @@ def _load(
     for member in images:
         rows = x[start : start + member.shape[0]]
         _read_into(archive, member, rows)
-        if rows.dtype == np.float32:
+        if rows.dtype.kind == "f":
             _check_floats(rows, member.where)
         start += len(rows)
     return Dataset(name, x, y, num_classes, num_train=images[0].shape[0])
@@ -189,11 +192,7 @@ def _read_header(archive: zipfile.ZipFile, file: pathlib.Path, key: str) -> _Mem
     """Reads what one array claims to be, without its data."""
     if f"{key}.npy" not in archive.namelist():
         held = ", ".join(n.removesuffix(".npy") for n in archive.namelist()[:10])
-        raise UserError(
-            f"{file} has no array {key!r}, it has {held or 'none'}: save it with "
-            "np.savez_compressed(path, x_train=..., y_train=..., x_test=..., "
-            "y_test=...)"
-        )
+        raise UserError(f"{file} has no array {key!r}, it has {held or 'none'}: {_HOW}")
     with archive.open(f"{key}.npy") as stream:
         shape, fortran, dtype = _parse_header(stream)
         data_bytes = archive.getinfo(f"{key}.npy").file_size - stream.tell()
@@ -218,7 +217,7 @@ def _check_headers(
 
     Any shape of an example will do where none is given.
     """
-    _image_dtype(images)
+    _dtype_in_memory(images, len(images.shape[1:] if shape is None else shape))
     if labels.dtype.kind not in "iu" or len(labels.shape) != 1:
         raise UserError(
             f"{labels.where} has dtype {labels.dtype} and shape {labels.shape}: save "
@@ -239,8 +238,14 @@ def _check_headers(
             )
 
 
-def _image_dtype(member: _Member) -> np.dtype:
-    """Returns the dtype in memory, or raises ``UserError`` if there is none."""
+def _dtype_in_memory(member: _Member, axes: int) -> np.dtype:
+    """Of examples with so many axes; raises ``UserError`` if there is none."""
+    if axes < 3:
+        if member.dtype.kind in "fiub":
+            return np.dtype(np.float64)
+        raise UserError(
+            f"{member.where} has dtype {member.dtype}: save features as numbers"
+        )
     if member.dtype == np.uint8:
         return np.dtype(np.uint8)
     if member.dtype.kind == "f":
@@ -288,7 +293,7 @@ def _check_floats(x: np.ndarray, where: str) -> None:
         finite_N = np.isfinite(x).reshape(len(x), -1).all(axis=1)
         row = int(np.flatnonzero(~finite_N)[0])
         raise UserError(
-            f"{where} holds NaN, infinity or a value beyond float32 in row {row}: "
+            f"{where} holds NaN, infinity or a value beyond {x.dtype} in row {row}: "
             "clean it"
         )
     if x.ndim == 4 and not 0 <= low <= high <= 1:

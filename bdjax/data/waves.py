@@ -10,7 +10,7 @@ import numpy as np
 
 from bdjax.data.base import Dataset, Progress, check_labels, check_lengths
 from bdjax.data.encode import imbalance_notes
-from bdjax.data.npz import _opened
+from bdjax.data.npz import opened
 from bdjax.types import UserError
 
 RATE = 16_000
@@ -56,7 +56,7 @@ def load_clips(
     """
     if path is None:
         raise UserError(f"source 'waves' of {name!r} reads an npz file: give its path")
-    with _opened(path) as (archive, file):
+    with opened(path, _HOW) as (archive, file):
         held = {
             key: _read(archive, key, file)
             for key in ("wave", "offset", "y", "is_test", "rate")
@@ -191,7 +191,9 @@ def _check_arrays(held: dict[str, Any], num_classes: int, file: pathlib.Path) ->
 
 def _rate(held: np.ndarray | None, asked: int, file: pathlib.Path) -> int:
     """The rate that the file or else the user says."""
-    if held is not None and (held.size != 1 or held.dtype.kind not in "iuf"):
+    if held is not None and (
+        held.size != 1 or held.dtype.kind not in "iuf" or not np.isfinite(held).all()
+    ):
         raise UserError(f"rate in {file} is no number: save samples a second")
     says = 0 if held is None else round(float(held.item()))
     if not says and not asked:

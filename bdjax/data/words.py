@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bdjax.data.base import Dataset, Vocabulary
+from bdjax.data.encode import imbalance_notes
 from bdjax.types import UserError
 
 PADDING, UNKNOWN = 0, 1
@@ -102,6 +103,7 @@ def make_dataset(
             f"{share:.1%} of the words of the test sentences are in no training "
             "sentence, hence unknown"
         )
+    notes += imbalance_notes(y[:num_train], num_classes)
     table, more = vectors(words, encoded[:num_train])
     vocabulary = Vocabulary(words, table)
     return Dataset(

@@ -85,6 +85,7 @@ def run(
             config=fit_config(config, "jumbo"),
             units=trained.dataset.units,
             vocabulary=trained.dataset.vocabulary,
+            columns=trained.dataset.columns,
         )
         detector.save(workdir / "detector")
     return Outcome(

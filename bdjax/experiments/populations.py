@@ -11,7 +11,6 @@ import numpy as np
 from rich.console import Console
 
 from bdjax import data, storage, telemetry
-from bdjax.attacks import get_attack
 from bdjax.data import Dataset, Splits
 from bdjax.experiments.config import Experiment, MNTDConfig
 from bdjax.population import (
@@ -83,7 +82,6 @@ def specs(config: MNTDConfig) -> list[Wanted]:
     ]
     wanted = []
     for role, name, recipe, count in kinds:
-        get_attack(name, task=config.task, locations=counts.locations)  # or UserError
         spec = PopulationSpec(
             task=config.task,
             role=role,
@@ -93,6 +91,7 @@ def specs(config: MNTDConfig) -> list[Wanted]:
             locations=counts.locations,
             architecture=config.architecture,
         )
+        spec.resolve()  # or UserError
         wanted.append((spec, range(count)))
     return wanted
 

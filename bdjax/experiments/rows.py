@@ -70,7 +70,7 @@ def population_row(
 ) -> Row:
     """Training, judging and keeping ``count`` models, ``width`` of them at once."""
     recipe, chunk = spec.recipe, chunk_size(config, count, device)
-    attack = get_attack(spec.attack, task=spec.task, locations=spec.locations)
+    attack = spec.resolve()
     size = config.data.attacker if spec.role == "target" else config.data.defender
     steps = cost.mean_steps(recipe, attack, size, together=width > 1)
     useful, useful_judge = _model_work(config, spec.attack, recipe, useful=True)
@@ -146,7 +146,8 @@ def meta_row(config: MNTDConfig, variant: str, *, device: Device) -> Row:
     steps = fit.epochs * max(1, shadows // fit.batch_size)
     asked = fit.epochs * 2 * counts.validation
     asked += counts.targets * (1 + len(counts.target_attacks))
-    asked += 0 if fit.query_tuning else shadows
+    if not fit.query_tuning:  # the shadows answer once, or anew in every epoch
+        asked += shadows * (fit.epochs if fit.query_dropout else 1)
     useful, real = (
         step * (steps * fit.repeats) + ask * (asked * fit.repeats)
         for step, ask in (_meta_work(model, task, fit) for model in networks_of(config))

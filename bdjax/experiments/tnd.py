@@ -8,7 +8,6 @@ import numpy as np
 from rich.console import Console
 
 from bdjax import storage, telemetry
-from bdjax.attacks import get_attack
 from bdjax.data import Dataset
 from bdjax.experiments import populations, rundir
 from bdjax.experiments.populations import Wanted
@@ -135,7 +134,6 @@ def specs(config: TNDConfig) -> list[Wanted]:
     wanted = []
     for role, models in kinds:
         for attack, count in models.items():
-            get_attack(attack, task=config.task, locations=counts.locations)
             spec = PopulationSpec(
                 task=config.task,
                 role=role,
@@ -145,6 +143,7 @@ def specs(config: TNDConfig) -> list[Wanted]:
                 locations=counts.locations,
                 architecture=config.architecture,
             )
+            spec.resolve()  # or UserError
             wanted.append((spec, range(count)))
     return wanted
 

@@ -11,7 +11,8 @@ def check_answers(answers: ArrayLike, shape: tuple[int, int], asks: str) -> np.n
 
     Args:
       answers: what the network returned.
-      shape: what it should have.
+      shape: what it should have. Of two classes, one logit and two are turned into
+        each other.
       asks: what it was asked, in words.
 
     Raises:
@@ -19,7 +20,7 @@ def check_answers(answers: ArrayLike, shape: tuple[int, int], asks: str) -> np.n
         query, or are probabilities and not logits.
     """
     try:
-        logits = np.asarray(answers)
+        logits = _of_two_classes(np.asarray(answers), shape)
     except Exception as error:
         raise UserError(
             f"the model's answer is a {type(answers).__name__} that NumPy cannot "
@@ -30,7 +31,7 @@ def check_answers(answers: ArrayLike, shape: tuple[int, int], asks: str) -> np.n
             f"the model answered with shape {logits.shape}; it must give logits "
             f"{shape}, one row for each query, which are {asks}"
         )
-    if logits.dtype.kind != "f" and str(logits.dtype) != "bfloat16":
+    if not _is_floating(logits):
         raise UserError(
             f"the model answered with dtype {logits.dtype}; it must give floating "
             "point logits, not class indices"
@@ -51,13 +52,39 @@ def check_answers(answers: ArrayLike, shape: tuple[int, int], asks: str) -> np.n
     return logits
 
 
+def _of_two_classes(answers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Two logits of two classes as the one that detectors may expect, or the reverse.
+
+    They are the same network: a logit of class 1 beside a 0 of class 0. The pair is
+    checked to be no probabilities before it is joined.
+    """
+    count, expected = shape
+    if expected > 2 or not _is_floating(answers):
+        return answers
+    if answers.shape == (count,):
+        answers = answers[:, None]
+    if answers.shape == (count, 2) and expected == 1:
+        if np.isfinite(answers).all():
+            _refuse_probabilities(answers)
+        return answers[:, 1:] - answers[:, :1]
+    if answers.shape == (count, 1) and expected == 2:
+        if np.isfinite(answers).all():
+            _refuse_probabilities(answers)
+        return np.concatenate([np.zeros_like(answers), answers], axis=1)
+    return answers
+
+
+def _is_floating(answers: np.ndarray) -> bool:
+    return answers.dtype.kind == "f" or str(answers.dtype) == "bfloat16"
+
+
 def _refuse_probabilities(logits_QxC: np.ndarray) -> None:
     """Raises for what a softmax or sigmoid leaves, rounded or in percent included."""
-    if logits_QxC.shape[1] < 2:
-        return
     what = None
     if (logits_QxC >= 0).all() and (logits_QxC <= 1).all():
         what = "probabilities (every value lies in [0, 1])"
+    elif logits_QxC.shape[1] == 1:
+        pass
     elif (logits_QxC >= 0).all() and np.allclose(logits_QxC.sum(1), 100, atol=2):
         what = "percentages (every row sums to 100)"
     elif np.allclose(np.exp(np.minimum(logits_QxC, 1)).sum(1), 1, atol=1e-3):

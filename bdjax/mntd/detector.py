@@ -60,6 +60,7 @@ class MetaDetector:
       sentences: of text with ``config.query_space="tokens"``, the queries as words.
       vectors: of text, the sum of the word vectors that the shadow models read, which
         :meth:`check_vectors` compares; else 0.
+      columns: of tables, what each feature of a query is called, where that is known.
     """
 
     access: ClassVar[str] = "logits"
@@ -77,6 +78,7 @@ class MetaDetector:
     units: tuple[np.ndarray, np.ndarray] | None = None
     sentences: tuple[str, ...] = ()
     vectors: int = 0
+    columns: tuple[str, ...] = ()
 
     @property
     def asked(self) -> Any:
@@ -111,6 +113,9 @@ class MetaDetector:
             words = self.queries.shape[1]
             return f"a list of {len(self.sentences)} sentences (str) of {words} words"
         asked = f"float32 {self.queries.shape}"
+        if self.columns:
+            first, last = self.columns[0], self.columns[-1]
+            return f"{asked}, columns from {first!r} to {last!r} (see columns)"
         if not self.vectors:
             return asked
         return (
@@ -132,7 +137,7 @@ class MetaDetector:
         """
         if not self.vectors:
             raise UserError(f"task {self.task!r} has no word vectors to compare")
-        if checksum(vectors_VxE) != self.vectors:
+        if np.ndim(vectors_VxE) != 2 or checksum(vectors_VxE) != self.vectors:
             raise UserError(
                 f"these word vectors, shape {np.shape(vectors_VxE)}, are not those "
                 "that the detector was fitted with; load them as the run did"
@@ -144,9 +149,9 @@ class MetaDetector:
         Args:
           model: any callable from float32 ``[Q, H, W, C]``, or as queries are shaped
             (:attr:`asked`, in the data's own units), to logits ``[Q, num_classes]``:
-            NumPy, JAX, PyTorch on the CPU, a web service. Called once. No gradients
-            are used. Of text, it is called with what :attr:`asks` says: a list of
-            strings, or word vectors.
+            NumPy, JAX, PyTorch on the CPU, a web service. Of two classes, one logit
+            will do as well as two. Of text, it is called with what :attr:`asks` says:
+            a list of strings, or word vectors. Called once. No gradients are used.
 
         Raises:
           UserError: the answers have the wrong shape or type, are not finite, do not
@@ -214,6 +219,7 @@ class MetaDetector:
             "repeat": self.repeat,
             "sentences": list(self.sentences),
             "vectors": self.vectors,
+            "columns": list(self.columns),
         }
         storage.save_tree(directory, arrays, meta, kind=KIND)
 
@@ -237,9 +243,10 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
             validation_auc=meta["validation_auc"],
             repeat=meta["repeat"],
             units=(arrays["offset"], arrays["scale"]) if "offset" in arrays else None,
-            # Detectors of before there was text lack both.
+            # Detectors of before there was text or a table lack these.
             sentences=tuple(meta.get("sentences", ())),
             vectors=meta.get("vectors", 0),
+            columns=tuple(meta.get("columns", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -258,6 +265,7 @@ def from_fit(
     config: FitConfig,
     units: tuple[np.ndarray, np.ndarray] | None = None,
     vocabulary: tuple[tuple[str, ...], np.ndarray] | None = None,
+    columns: tuple[str, ...] = (),
 ) -> MetaDetector:
     """The repeat with the best validation AUC (the first of equals) as a detector.
 
@@ -270,6 +278,7 @@ def from_fit(
       config: as given to the fit.
       units: of the data, where features were rescaled.
       vocabulary: of text, the words and their vectors, float32 ``[V, E]``.
+      columns: of tables, what each feature is called.
     """
     aucs = fit.validation_auc_RxE[np.arange(config.repeats), fit.epoch_R]
     best = int(aucs.argmax())
@@ -292,4 +301,5 @@ def from_fit(
         units=units,
         sentences=sentences,
         vectors=checksum(vocabulary[1]) if vocabulary else 0,
+        columns=columns,
     )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax import prng, storage, tree
-from bdjax.attacks import Attack, get_attack
+from bdjax.attacks import Attack
 from bdjax.models import Formulation, Model
 from bdjax.population.recipe import Execution, chunk_size_for
 from bdjax.population.stored import PopulationSpec
@@ -78,14 +78,8 @@ def train_population(
             f"{spec.name}: asked for models {ids}; ask for 1 or more, from 0 on, in "
             "steps of 1"
         )
-    task = get_task(spec.task)
-    if spec.recipe.augment != "none" and task.family != "images":
-        raise UserError(
-            f"augment {spec.recipe.augment!r} is for images; task {task.name!r} is of "
-            f"family {task.family!r}, so leave it 'none'"
-        )
-    model = task.network(spec.architecture, formulation)
-    attack = get_attack(spec.attack, task=spec.task, locations=spec.locations)
+    attack = spec.resolve()
+    model = get_task(spec.task).network(spec.architecture, formulation)
     recipe = {**spec.to_dict(), **provenance}
     recipe["chunk_size"] = _chunk_size(directory, execution, ids)
     with storage.open_population(directory, recipe, ids) as store:

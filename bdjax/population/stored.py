@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from bdjax import storage, tree
-from bdjax.attacks import Locations, Trigger
+from bdjax.attacks import Attack, Locations, Trigger, get_attack
 from bdjax.population.recipe import Recipe, without_defaults
 from bdjax.population.train import Quality
 from bdjax.tasks import get_task
@@ -41,6 +41,20 @@ class PopulationSpec:
     seed: int = 0
     locations: Locations = "all"
     architecture: str = ""
+
+    def resolve(self) -> Attack:
+        """The attack, once it and the recipe are known to suit the task.
+
+        Raises:
+          UserError: they do not.
+        """
+        task = get_task(self.task)
+        if self.recipe.augment != "none" and task.family != "images":
+            raise UserError(
+                f"augment {self.recipe.augment!r} is for images; task {task.name!r} is "
+                f"of family {task.family!r}, so leave it 'none'"
+            )
+        return get_attack(self.attack, task=self.task, locations=self.locations)
 
     def to_dict(self) -> dict[str, Any]:
         """What a manifest says of it: an architecture only if it is not the task's."""
