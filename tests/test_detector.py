@@ -15,7 +15,9 @@ import pytest
 from bdjax import mntd, storage
 from bdjax.evaluation import best_threshold
 from bdjax.mntd import FitConfig, QuerySpec
-from bdjax.mntd.answers import check_answers
+from bdjax.mntd.answers import check_answers, doubts
+from bdjax.mntd.classifier import Meta
+from bdjax.mntd.steps import classifier_of
 from bdjax.types import UserError
 
 SHAPE, CLASSES, QUERIES = (3, 2, 1), 3, 4
@@ -313,19 +315,36 @@ def test_one_logit_and_two_are_the_same_network(dtype):
     np.testing.assert_array_equal(widened[:, 1:], one.astype(np.float32))
 
 
-@pytest.mark.parametrize(
-    ("answers", "expected"),
-    [
-        (1 / (1 + np.exp(-PAIR[:, :1])), 1),
-        (1 / (1 + np.exp(-PAIR[:, 0])), 1),
-        (1 / (1 + np.exp(-PAIR[:, :1])), 2),
-        (softmax(PAIR), 1),
-        (np.log(softmax(PAIR)), 1),
-    ],
-)
-def test_probabilities_of_two_classes_are_refused(answers, expected):
+@pytest.mark.parametrize("pair", [softmax(PAIR), np.log(softmax(PAIR))])
+def test_probabilities_of_two_classes_are_refused(pair):
     with pytest.raises(UserError, match=r"probabilities .* return the logits"):
-        check_answers(answers, (4, expected), "x")
+        check_answers(pair, (4, 1), "x")
+
+
+@pytest.mark.parametrize("expected", [1, 2])
+def test_a_single_logit_may_be_a_probability(expected):
+    sigmoid = 1 / (1 + np.exp(-PAIR[:, :1]))
+    assert "probabilities" in doubts(check_answers(sigmoid, (4, expected), "x"))[0]
+    assert not doubts(check_answers(sigmoid - 0.5, (4, expected), "x"))
+    assert not doubts(check_answers(sigmoid + 0.5, (4, expected), "x"))
+    assert not doubts(check_answers(PAIR, (4, expected), "x"))
+
+
+def test_doubts_are_part_of_the_verdict(detector):
+    two = dataclasses.replace(
+        detector,
+        num_classes=1,
+        config=dataclasses.replace(detector.config, answers="logits"),
+        meta=Meta(
+            detector.meta.queries,
+            classifier_of(detector.config).init(jax.random.key(0), jnp.zeros(QUERIES)),
+        ),
+    )
+    verdict = two.score(lambda x: stranger(x)[:, :1])
+    assert verdict.notes == ()
+    noted = two.score(lambda x: 1 / (1 + np.exp(-stranger(x)[:, :1])))
+    assert "from before the sigmoid" in noted.notes[0]
+    assert "from before the sigmoid" in repr(noted)
 
 
 def test_what_a_network_raises_is_not_hidden(detector):

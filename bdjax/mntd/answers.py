@@ -20,12 +20,13 @@ def check_answers(answers: ArrayLike, shape: tuple[int, int], asks: str) -> np.n
         query, or are probabilities and not logits.
     """
     try:
-        logits = _of_two_classes(np.asarray(answers), shape)
+        given = np.asarray(answers)
     except Exception as error:
         raise UserError(
             f"the model's answer is a {type(answers).__name__} that NumPy cannot "
             f"read ({error}); return logits on the CPU, without gradients"
         ) from error
+    logits = _of_two_classes(given, shape)
     if logits.shape != shape:
         raise UserError(
             f"the model answered with shape {logits.shape}; it must give logits "
@@ -48,15 +49,29 @@ def check_answers(answers: ArrayLike, shape: tuple[int, int], asks: str) -> np.n
             "the model gives the same answer to every query; check that it reads "
             f"its input, {asks}, and is not a constant"
         )
-    _refuse_probabilities(logits)
+    if given.shape[1:] > (1,):  # a single one is doubted, not refused
+        _refuse_probabilities(given.astype(np.float32))
     return logits
+
+
+def doubts(logits_QxC: np.ndarray) -> tuple[str, ...]:
+    """What is odd in answers that have been checked, and yet possible; a sentence each.
+
+    The single logits of a weak network may all lie in [0, 1], as probabilities do.
+    """
+    is_single = logits_QxC.shape[1] == 1 or not logits_QxC[:, :-1].any()
+    if is_single and logits_QxC.min() >= 0 and logits_QxC.max() <= 1:
+        return (
+            "every answer lies in [0, 1]: if they are probabilities, return the "
+            "logits, from before the sigmoid",
+        )
+    return ()
 
 
 def _of_two_classes(answers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Two logits of two classes as the one that detectors may expect, or the reverse.
 
-    They are the same network: a logit of class 1 beside a 0 of class 0. The pair is
-    checked to be no probabilities before it is joined.
+    They are the same network: a logit of class 1 beside a 0 of class 0.
     """
     count, expected = shape
     if expected > 2 or not _is_floating(answers):
@@ -64,12 +79,9 @@ def _of_two_classes(answers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if answers.shape == (count,):
         answers = answers[:, None]
     if answers.shape == (count, 2) and expected == 1:
-        if np.isfinite(answers).all():
-            _refuse_probabilities(answers)
-        return answers[:, 1:] - answers[:, :1]
+        with np.errstate(invalid="ignore"):  # of infinities, which are refused next
+            return answers[:, 1:] - answers[:, :1]
     if answers.shape == (count, 1) and expected == 2:
-        if np.isfinite(answers).all():
-            _refuse_probabilities(answers)
         return np.concatenate([np.zeros_like(answers), answers], axis=1)
     return answers
 
@@ -83,8 +95,6 @@ def _refuse_probabilities(logits_QxC: np.ndarray) -> None:
     what = None
     if (logits_QxC >= 0).all() and (logits_QxC <= 1).all():
         what = "probabilities (every value lies in [0, 1])"
-    elif logits_QxC.shape[1] == 1:
-        pass
     elif (logits_QxC >= 0).all() and np.allclose(logits_QxC.sum(1), 100, atol=2):
         what = "percentages (every row sums to 100)"
     elif np.allclose(np.exp(np.minimum(logits_QxC, 1)).sum(1), 1, atol=1e-3):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from bdjax import storage
 from bdjax.evaluation import best_threshold
-from bdjax.mntd.answers import check_answers
+from bdjax.mntd.answers import check_answers, doubts
 from bdjax.mntd.classifier import Meta
 from bdjax.mntd.config import FitConfig
 from bdjax.mntd.fit import Fit, QuerySpec, classify
@@ -32,6 +32,7 @@ class Verdict:
         no more than this network. 100 means: none of them looked this suspicious, be
         it for a Trojan or for having been trained quite differently.
       answers: float32 ``[Q, C]``, the logits that the network gave.
+      notes: what makes the verdict doubtful, one sentence each.
     """
 
     score: float
@@ -39,6 +40,7 @@ class Verdict:
     is_trojaned: bool
     percentile: float
     answers: np.ndarray = dataclasses.field(repr=False)
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +173,7 @@ class MetaDetector:
             is_trojaned=score > self.threshold,
             percentile=100 * float(np.mean(self.benign_scores <= score)),
             answers=answers,
+            notes=doubts(answers),
         )
 
     def score_answers(self, answers_QxC: np.ndarray) -> float:
