@@ -42,7 +42,7 @@ def get_config(arg: str = "") -> ConfigDict:
         raise UserError("--config names both 'adult' and 'power'; leave one out")
     config = common.mntd("breast_cancer")
     config.data = common.data("sklearn", defender=140, attacker=285, test=144)
-    config.population = common.population(shadows=256, validation=16, targets=24)
+    config.population = common.population(shadows=1024, validation=16, targets=24)
     config.fit.update(epochs=40, learning_rate=5e-3)
     # The defender has 140 rows: diversity keeps shadows from agreeing on their quirks.
     config.shadow = common.train(**LENGTH, diversity=0.8)
@@ -64,7 +64,9 @@ def _adult(config: ConfigDict) -> None:
     config.data.update(source="csv", defender=2000, attacker=16_000, test=2000)
     for train in (config.shadow, config.target):
         train.update(steps=500, batch_size=100, learning_rate=1e-3)
-    config.shadow.diversity = 0.5
+    config.population.shadows = 256
+    # Shadows that all learnt long from the same 2,000 rows are no likeness of targets.
+    config.shadow.diversity = 0.9
 
 
 def _power(config: ConfigDict) -> None:
@@ -72,6 +74,7 @@ def _power(config: ConfigDict) -> None:
     config.data.update(source="npz", defender=270, attacker=540, test=280)
     for train in (config.shadow, config.target):
         train.update(learning_rate=1e-2)
+    config.population.shadows = 256
     config.shadow.diversity = 0.5
 
 
