@@ -71,6 +71,7 @@ def test_the_speech_networks_give_the_same_logits():
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_is_the_same_work():
     torch_reference = reference()
     model, attack = population.networks()
@@ -108,6 +109,7 @@ def test_training_is_the_same_work():
     np.testing.assert_allclose(loss, losses[-1], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_meta_training_is_the_same_work(on_disk, tmp_path):
     torch_reference = reference()

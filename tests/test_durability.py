@@ -115,6 +115,7 @@ def test_twenty_kills_cost_nothing_that_was_committed(server, folder, whole):
     assert_same(content(load_population(directory)), content(whole))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "status", "word"),
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
@@ -145,6 +146,7 @@ def test_a_signal_does_not_wait_for_a_long_chunk(server, folder):
         assert count(directory) == 0
 
 
+@pytest.mark.slow
 def test_a_second_job_is_refused_until_the_first_is_dead(server, folder):
     directory = folder / "shared"
     first = server.start(directory, 8, **LONG)
@@ -180,6 +182,7 @@ def can_mount():
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="needs unprivileged mounts (unshare -Urm)")
 def test_a_full_disk_is_one_line_and_training_goes_on_when_there_is_room(folder, whole):
     place = folder / "disk"

@@ -529,6 +529,7 @@ def write_npz(path, invert=False):
     np.savez(path, x_train=x[:4500], y_train=y[:4500], x_test=x[4500:], y_test=y[4500:])
 
 
+@pytest.mark.slow
 def test_npz_from_the_command_line_then_moved_then_altered(tmp_path):
     file, workdir = tmp_path / "digits.npz", tmp_path / "run"
     write_npz(file)
