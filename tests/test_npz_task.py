@@ -125,11 +125,12 @@ def test_other_mistakes(tmp_path):
     for name in ("npz:7", "npz:7:1", "npz:0:2", "npz:1x2x3x4:2", "npz:a:2"):
         with pytest.raises(UserError, match="npz:HxWxC:K for images"):
             get_task(name)
-    x = np.zeros((ROWS, 7), "f4")
-    x[13, 2] = np.nan
-    path = write(tmp_path / "a.npz", (7,), x_train=x)
-    with pytest.raises(UserError, match=r"NaN.* in row 13"):
-        get_task("npz:7:2").load("npz", path=str(path))
+    for value in (np.nan, -np.inf, 1e300, 3e38):
+        x = np.zeros((ROWS, 7))
+        x[13, 2] = value
+        path = write(tmp_path / "a.npz", (7,), x_train=x)
+        with pytest.raises(UserError, match=r"NaN.* beyond float32 in row 13"):
+            get_task("npz:7:2").load("npz", path=str(path))
 
 
 def test_units_and_imbalance(tmp_path):

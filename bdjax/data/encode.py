@@ -12,7 +12,7 @@ IMBALANCE = 1.2
 """A class this many times as frequent as in balanced data is worth a note."""
 
 COARSE = 0.01
-"""A step of float32 that is this share of a feature's range is worth one, too."""
+"""So is a feature whose range has no more than a hundred steps of float32."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -289,11 +289,13 @@ def _check_floats(x: np.ndarray, where: str) -> None:
     """Raises ``UserError`` if a value is not finite or an image leaves [0, 1]."""
     with np.errstate(invalid="ignore"):
         low, high = float(x.min()), float(x.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        finite_N = np.isfinite(x).reshape(len(x), -1).all(axis=1)
-        row = int(np.flatnonzero(~finite_N)[0])
+    # Ranges, too, must be numbers in float32.
+    most = float(np.finfo(np.float32).max) / 2
+    if not -most <= low <= high <= most:
+        within_N = (np.abs(x) <= most).reshape(len(x), -1).all(axis=1)
+        row = int(np.flatnonzero(~within_N)[0])
         raise UserError(
-            f"{where} holds NaN, infinity or a value beyond {x.dtype} in row {row}: "
+            f"{where} holds NaN, infinity or a value beyond float32 in row {row}: "
             "clean it"
         )
     if x.ndim == 4 and not 0 <= low <= high <= 1:
