@@ -241,6 +241,7 @@ def test_quick_measures_every_row(tmp_path):
         assert rows[0]["reason"] is None
 
 
+@pytest.mark.slow
 def test_scaling_times_populations_and_draws_them(tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "QUICK", scaling.Size(populations=(2, 4), steps=1))
     monkeypatch.setattr(scaling, "WARM_UP", 2)

@@ -133,6 +133,7 @@ def test_a_signal_at_any_moment_is_a_tidy_end(
     assert_same(content(load_population(directory)), content(whole))
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_wait_for_a_long_chunk(server, folder):
     directory = folder / "long"
     for signum, status in [(signal.SIGTERM, 143), (signal.SIGINT, 130)]:

@@ -422,6 +422,7 @@ def test_a_mistake_in_the_data_does_not_bind_the_directory(tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_models(smoke, tmp_path):
     workdir = tmp_path / "run"
     process = command("mntd_mnist5k.py:smoke", workdir, tmp_path / "cache")
