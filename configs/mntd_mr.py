@@ -5,7 +5,7 @@ folder holds ``rt-polarity.neg`` and ``rt-polarity.pos``, a sentence a line. Vec
 of words are computed from the training sentences, or read from a file in word2vec's or
 GloVe's format: ``--config.data.vectors=FILE``.
 
-Reduced to what two CPU cores do in a quarter of an hour: 128 + 128 shadows of 75 to 150
+Reduced to what two CPU cores do in twenty minutes: 128 + 128 shadows of 75 to 150
 steps on 500 to 1,000 sentences (the paper: 2048 + 2048 of 150 on 191), word vectors of
 dimension 100 (300), products in bfloat16.
 

@@ -5,7 +5,7 @@ the npz has ``wave, offset, y[, is_test, rate]``, see :mod:`bdjax.data.waves`. W
 does not say its sampling rate, add ``--config.data.rate=8000``. ``:full`` reads what
 the paper did: ``speech_commands`` of tensorflow-datasets.
 
-Reduced to what two CPU cores do in a quarter of an hour: 64 + 64 shadows of 150 to 300
+Reduced to what two CPU cores do in half an hour: 64 + 64 shadows of 150 to 300
 steps (the paper: 2048 + 2048 of 615) on 450 clips, at three times the paper's learning
 rate, products in bfloat16.
 

@@ -166,6 +166,8 @@ def test_what_is_wrong_with_files_is_said(folder, spoil, message):
 def test_no_path_and_a_missing_file_are_said():
     with pytest.raises(UserError, match="give the path of their folder"):
         TASK.load("files")
+    with pytest.raises(UserError, match="nowhere does not exist: give the folder"):
+        load("nowhere")
     with pytest.raises(UserError, match=r"cannot read .*no\.neg: No such file"):
         load("no.neg,no.pos")
     with pytest.raises(UserError, match=r"takes no data\.rate"):

@@ -12,7 +12,7 @@ IMBALANCE = 1.2
 """A class this many times as frequent as in balanced data is worth a note."""
 
 COARSE = 0.01
-"""So is a feature whose range has no more than a hundred steps of float32."""
+"""A step of float32 that is a larger share of a feature's range is worth one, too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +70,11 @@ def min_max(x_NxD: np.ndarray, num_train: int) -> tuple[np.ndarray, Units, list[
     # Networks are asked float32, in which large numbers have few decimals.
     units = Units(low_D.astype(np.float32), scale_D.astype(np.float32))
     coarse_D = np.spacing(np.abs(units.offset)) > COARSE * scale_D
-    if coarse_D.any():
+    for i in np.flatnonzero(coarse_D)[:1]:
         notes.append(
-            f"feature {coarse_D.argmax()} varies by {scale_D[coarse_D.argmax()]:g} "
-            f"around {low_D[coarse_D.argmax()]:g}, which float32 hardly tells apart: "
-            "a network that reads it as it is will not either; take its mean off"
+            f"feature {i} varies by {scale_D[i]:g} around {low_D[i]:g}, which float32 "
+            "hardly tells apart: a network that reads it as it is will not either; "
+            "take its mean off"
         )
     return np.clip(x, 0, 1).astype(np.float32), units, notes
 

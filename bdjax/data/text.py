@@ -152,6 +152,11 @@ def _find(path: str, num_classes: int) -> Sequence[pathlib.Path]:
             f"{given[0]} must hold a .neg and a .pos file, or {num_classes} .txt "
             "files, one a class: name them in the path, with commas between"
         )
+    if len(given) == 1 and not given[0].exists():
+        raise UserError(
+            f"{given[0]} does not exist: give the folder of the sentences, or a file "
+            "a class with commas between"
+        )
     if len(given) != num_classes:
         raise UserError(
             f"path names {len(given)} files ({path}), but the task has {num_classes} "
