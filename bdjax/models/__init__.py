@@ -13,6 +13,16 @@ from bdjax.models.products import PRECISIONS, Precision
 from bdjax.models.resnet import ResNet
 from bdjax.models.speech import SpeechLSTM
 from bdjax.models.text import KimCNN
+from bdjax.models.varied import (
+    DepthwiseNet,
+    DropoutMLP,
+    GlobalNet,
+    LeNet,
+    NormNet,
+    SlimVGG,
+    StridedNet,
+    WideNet,
+)
 from bdjax.models.vectors import MLP, SeriesLSTM
 from bdjax.models.vgg import VGG16, AlexNet
 from bdjax.types import UserError
@@ -31,6 +41,15 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     # For a CPU: eight layers, a seventh of mntd_cifar_cnn's time.
     "thin_resnet": functools.partial(ResNet, (1, 1, 1), (16, 16, 32), stem_stride=2),
     "vgg16": VGG16,
+    # Small ones for a CPU, as various as can be.
+    "depthwise_net": DepthwiseNet,
+    "dropout_mlp": DropoutMLP,
+    "global_net": GlobalNet,
+    "lenet": LeNet,
+    "norm_net": NormNet,
+    "slim_vgg": SlimVGG,
+    "strided_net": StridedNet,
+    "wide_net": WideNet,
     # These take images from 4x4 on, vectors, and series.
     "small_cnn": SmallNet,
     "mlp": MLP,

