@@ -46,15 +46,8 @@ def load_data(config: Experiment) -> tuple[Dataset, Splits]:
 
 
 def _load(config: Experiment, task: Task) -> Dataset:
-    with contextlib.ExitStack() as stack:
-        bars: list[telemetry.Progress] = []
-
-        def progress(done: int, total: int) -> None:
-            if not bars:  # sources that are quick do not report
-                bar = telemetry.progress("reading data", total=total, unit="rows")
-                bars.append(stack.enter_context(bar))
-            bars[0].advance(done - bars[0].done)
-
+    # Sources that are quick do not report.
+    with telemetry.reporter("reading data", unit="rows", enabled=True) as progress:
         return task.load(
             config.data.source,
             path=config.data.path or None,

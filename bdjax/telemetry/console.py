@@ -234,6 +234,34 @@ def progress(
         display.end(counter)
 
 
+@contextlib.contextmanager
+def reporter(
+    description: str, *, unit: str, enabled: bool | None = None
+) -> Iterator[Callable[[int, int], None]]:
+    """Shows the progress of work that is only told its total as it goes.
+
+    Args:
+      description: what is going on.
+      unit: what is counted, in the plural.
+      enabled: whether to show it; None means on a terminal.
+
+    Yields:
+      ``told(done, total)``; the first call starts the display, without one there is none.
+    """
+    if enabled is None:
+        enabled = sys.stderr.isatty()
+    with contextlib.ExitStack() as stack:
+        bars: list[Progress] = []
+
+        def told(done: int, total: int) -> None:
+            if not bars:
+                bar = progress(description, total=total, unit=unit, enabled=enabled)
+                bars.append(stack.enter_context(bar))
+            bars[0].advance(done - bars[0].done)
+
+        yield told
+
+
 def _number(value: Any) -> str:
     """Writes a number with three digits, and anything else as it is."""
     if isinstance(value, str | bool | int):

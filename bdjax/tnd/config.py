@@ -56,10 +56,11 @@ class DLTNDConfig:
       restarts: ours: starts of the universal problem, of which the smallest result
         counts: a grey pattern, then noise.
       quantile: Q, of the similarities over images.
-      threshold: a label whose score is above it is a target label.
+      threshold: of your own, in place of a calibration's; a label whose score is above
+        it is a target label. None: of the calibration.
       early_exit: ours: stop a label whose perturbation no longer shrinks.
       missing: a class without images: ``"error"``, or ``"skip"`` it as a candidate.
-      min_accuracy: on the given images, below which a warning is given.
+      min_accuracy: on the given images, below which the verdict is inconclusive.
     """
 
     parity: Parity = "bdjax"
@@ -75,7 +76,7 @@ class DLTNDConfig:
     mask: Literal["pixel", "channel"] = "pixel"
     restarts: int = 1
     quantile: float = 0.25
-    threshold: float = BY_PARITY
+    threshold: float | None = None
     early_exit: bool = True
     missing: Literal["error", "skip"] = "error"
     min_accuracy: float = 0.5
@@ -88,12 +89,8 @@ class DLTNDConfig:
         for name, value in PRESETS[self.parity].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        if self.score not in THRESHOLDS:
-            raise UserError(
-                f"unknown score {self.score!r}; there are {list(THRESHOLDS)}"
-            )
-        if self.threshold is None:
-            object.__setattr__(self, "threshold", THRESHOLDS[self.score])
+        if self.score not in SCORES:
+            raise UserError(f"unknown score {self.score!r}; there are {list(SCORES)}")
         self._check()
 
     def _check(self) -> None:
@@ -114,7 +111,7 @@ class DLTNDConfig:
                     f"{name} is {getattr(self, name)}; it must be in [0, 1]"
                 )
         theirs = ("similarity", "official")
-        ours = tuple(name for name in THRESHOLDS if name != "official")
+        ours = tuple(name for name in SCORES if name != "official")
         known = ours if self.parity == "bdjax" else theirs
         if self.score not in known:
             raise UserError(
@@ -129,8 +126,8 @@ class DLTNDConfig:
                 f"unknown representation {self.representation!r}; there are 'logits' "
                 "and 'features'"
             )
-        if math.isnan(self.threshold):
-            raise UserError("threshold is nan; it must be a number, inf for no verdict")
+        if self.threshold is not None and math.isnan(self.threshold):
+            raise UserError("threshold is nan; it must be a number, or None")
         if self.missing not in ("error", "skip"):
             raise UserError(
                 f"unknown missing {self.missing!r}; there are 'error' and 'skip'"
@@ -170,19 +167,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-# Of the official code, 0.75 (the paper's 0.7 is unconfirmed); of ours, see README.
-THRESHOLDS = {
-    "size": 0.75,
-    "sparse": 0.75,
-    "dense": 0.4,
-    "images": 0.5,
-    "similarity": 0.75,
-    "official": 0.75,
-}
-
+PUBLISHED = {"similarity": 0.75, "official": 0.75}
+"""Thresholds of the official code (the paper's 0.7 is unconfirmed), by score."""
 
 OUTLIERS = ("size", "sparse", "dense", "images")
 """Scores that compare a label with the others."""
+
+SCORES = (*OUTLIERS, *PUBLISHED)
 
 
 @dataclasses.dataclass(frozen=True)

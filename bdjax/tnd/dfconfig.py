@@ -45,7 +45,8 @@ class DFTNDConfig:
         the standard deviation of the increases over the labels.
       score: a label's score: the mean ``"increase"`` of its logit (official), or the
         ``"gap"``, by how much that exceeds the greatest of the other labels'.
-      threshold: a label whose score is above it is a target label.
+      threshold: of your own, in place of a calibration's; a label whose score is above
+        it is a target label. None: of the calibration.
     """
 
     parity: Literal["bdjax", "official"] = "bdjax"
@@ -60,7 +61,7 @@ class DFTNDConfig:
     shared_mask: bool = False
     normalize: Literal["none", "spread"] = BY_PARITY
     score: Literal["increase", "gap"] = BY_PARITY
-    threshold: float = BY_PARITY
+    threshold: float | None = None
 
     def __post_init__(self):
         _one_of("parity", self.parity, PRESETS)
@@ -80,8 +81,8 @@ class DFTNDConfig:
             if not 0 < value < math.inf:
                 raise UserError(f"{name} is {value}; it must be above 0 and finite")
         sparsity, threshold = (getattr(self, n) for n in ("sparsity", "threshold"))
-        if math.isnan(threshold):
-            raise UserError("threshold is nan; it must be a number, inf for no verdict")
+        if threshold is not None and math.isnan(threshold):
+            raise UserError("threshold is nan; it must be a number, or None")
         if not 0 <= sparsity < math.inf:
             raise UserError(f"sparsity is {sparsity}; it must be at least 0 and finite")
 
@@ -99,7 +100,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sparsity": 3e-3,
         "normalize": "spread",
         "score": "gap",
-        "threshold": 1.0,  # see README
     },
     "official": {
         "iterations": 1000,
@@ -108,6 +108,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sparsity": 1e-3,
         "normalize": "none",
         "score": "increase",
-        "threshold": 100.0,
     },
 }
+
+PUBLISHED = 100.0
+"""Threshold of the published rule, for an increase that is not normalised."""

@@ -6,34 +6,36 @@ Cases", ECCV 2020, section 4. White box: needs gradients and activations, no dat
 
 import dataclasses
 import functools
-import math
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bdjax import prng
+from bdjax import prng, verdicts
 from bdjax.tnd import network as networks
 from bdjax.tnd.config import Execution
 from bdjax.tnd.dfconfig import DFTNDConfig
 from bdjax.tnd.excite import Excite
-from bdjax.tnd.loop import Problem, Progress, solve
+from bdjax.tnd.loop import Problem, Shown, solve, telling
 from bdjax.tnd.network import Apply, Network
+from bdjax.tnd.references import calibration_for
 from bdjax.tnd.signs import NOISE, Seeds, SignAscent
 from bdjax.types import PRNGKey, PyTree, UserError
+from bdjax.verdicts import Calibration, conclude, preconditions
 
+_MOST_PROBES = 640  # forward passes of one image, a third of the solver's
 FEWEST = 5  # classes: of fewer, the gap over the spread is large by arithmetic
 
 
-@dataclasses.dataclass(frozen=True)
-class DFVerdict:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class DFVerdict(verdicts.Verdict):
     """DF-TND's answer for one network; arrays are NumPy.
 
+    What all verdicts have, such as ``conclusion``, ``score`` (the greatest label score)
+    and ``target_labels``, is in :class:`bdjax.verdicts.Verdict`.
+
     Attributes:
-      score: the greatest label score; larger = more likely trojaned.
-      threshold: what ``is_trojaned`` compares it with.
-      is_trojaned: ``score > threshold``.
-      target_labels: labels whose own score is above the threshold.
       label_scores: float32 ``[K]``, see ``config.score`` and ``config.normalize``.
       logit_increase: float32 ``[K, N]``, logits of the recovered images minus those
         of the seeds.
@@ -44,22 +46,26 @@ class DFVerdict:
       recovered: float32 ``[N, H, W, C]`` in the value range.
       seeds: likewise, the noise or images that it started from.
       config: what was computed.
-      notes: what a reader must know, one sentence each.
     """
 
-    score: float
-    threshold: float
-    is_trojaned: bool
-    target_labels: tuple[int, ...]
+    detector: ClassVar[str] = "DF-TND"
+
     label_scores: np.ndarray
-    logit_increase: np.ndarray = dataclasses.field(repr=False)
-    weights: np.ndarray = dataclasses.field(repr=False)
-    masks: np.ndarray = dataclasses.field(repr=False)
-    patterns: np.ndarray = dataclasses.field(repr=False)
-    recovered: np.ndarray = dataclasses.field(repr=False)
-    seeds: np.ndarray = dataclasses.field(repr=False)
+    logit_increase: np.ndarray
+    weights: np.ndarray
+    masks: np.ndarray
+    patterns: np.ndarray
+    recovered: np.ndarray
+    seeds: np.ndarray
     config: DFTNDConfig
-    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of any verdict, and the score and the rise of every label."""
+        return super().to_dict() | {
+            "label_scores": [float(s) for s in self.label_scores],
+            "logit_increase": [float(r) for r in self.logit_increase.mean(1)],
+            "config": dataclasses.asdict(self.config),
+        }
 
 
 def df_tnd(
@@ -74,7 +80,8 @@ def df_tnd(
     config: DFTNDConfig = DFTNDConfig(),
     execution: Execution = Execution(),
     key: PRNGKey | None = None,
-    progress: Progress | None = None,
+    calibration: Calibration | None = None,
+    progress: Shown = None,
 ) -> DFVerdict:
     """Decides without any data whether a network is backdoored.
 
@@ -97,25 +104,34 @@ def df_tnd(
       config: the formulation.
       execution: devices and stride; there is one run, hence one device at work.
       key: of the noise; None is ``jax.random.key(0)``.
-      progress: called as ``progress(done, total)``, iterations.
+      calibration: benign references of your own, from :func:`bdjax.tnd.calibrate`;
+        None for the built-in ones, if there are some for ``config``.
+      progress: called as ``progress(done, total)``, iterations; by default a bar on a
+        terminal. False shows nothing.
 
     Raises:
-      UserError: shape, range, images or network are not as above; the message says
-        what was found and what to do.
+      UserError: shape, range, images or network are not as above, or the calibration
+        is of another configuration; the message says what was found and what to do.
     """
+    calibration, reasons = calibration_for(config, calibration)
     value_range = networks.check_range(value_range)
     input_shape = _check_shape(input_shape, num_classes)
     net = Network(apply, features, value_range)
     key = prng.root(0) if key is None else key
     x = _seeds(net, input_shape, images, config, key)
-    networks.check_answers(net, variables, np.asarray(net.outward(x)), num_classes)
+    seeds = np.asarray(net.outward(x), x.dtype)
+    logits = networks.check_answers(net, variables, seeds, num_classes)
+    reasons += networks.doubts(net, variables, seeds, logits)
     count = _neurons(net, variables, x)
+    if features is not None:
+        reasons += _doubts(net, variables, count, input_shape, key)
     noise = NOISE * jax.random.normal(prng.stream(key, "start"), x.shape)
     weights = np.full((1, count), 1 / count, np.float32)
     cases = Seeds(x[None], np.asarray(noise)[None], weights)
-    state = solve(
-        _problem(net, config), cases, variables, execution=execution, progress=progress
-    )
+    with telling(progress, "DF-TND") as told:
+        state = solve(
+            _problem(net, config), cases, variables, execution=execution, progress=told
+        )
     mask, pattern = (
         np.broadcast_to(a[0], x.shape) for a in (state.mask, state.pattern)
     )
@@ -128,34 +144,30 @@ def df_tnd(
             "for the seeds; check its numerical range within value_range"
         )
     scores = label_scores(increase, config)
-    notes, threshold = [], config.threshold
-    if config.normalize == "spread" and num_classes < FEWEST:
-        threshold = math.inf
-        notes.append(
+    notes = []
+    if config.normalize != "none" and num_classes < FEWEST:
+        reasons.append(
             f"{num_classes} classes are too few for a spread over labels, which takes "
-            f"{FEWEST}: no verdict; give normalize='none' and a threshold of your own"
+            f"{FEWEST}; give normalize='none' and a threshold of your own"
         )
     if features is None:
-        notes.append(
+        reasons.append(
             "no features were given: the logits stood for neurons, by which Trojans "
             "were not told from clean networks; pass features="
         )
     if not mask.any():
         notes.append("the penalty left no mask: lower config.sparsity")
+    labels = np.arange(num_classes)
     return DFVerdict(
-        score=float(scores.max()),
-        threshold=threshold,
-        is_trojaned=bool(scores.max() > threshold),
-        target_labels=tuple(np.flatnonzero(scores > threshold).tolist()),
+        **conclude(float(scores.max()), scores, labels, calibration, reasons, notes),
         label_scores=scores,
         logit_increase=increase,
         weights=state.weights[0],
         masks=np.array(mask),
         patterns=np.asarray(net.outward(pattern)),
         recovered=np.asarray(net.outward(found)),
-        seeds=np.asarray(net.outward(x)),
+        seeds=seeds,
         config=config,
-        notes=tuple(notes),
     )
 
 
@@ -240,3 +252,25 @@ def _neurons(net: Network, variables: PyTree, x: np.ndarray) -> int:
             "weights and value_range"
         )
     return r_NxD.shape[1]
+
+
+def _doubts(
+    net: Network,
+    variables: PyTree,
+    count: int,
+    input_shape: tuple[int, int, int],
+    key: PRNGKey,
+) -> list[str]:
+    """What forbids a verdict on features, by noise of various brightness."""
+    # As many as an affine map of so many neurons takes, within reason.
+    probes = min(count + 24, _MOST_PROBES)
+    power = 4.0 ** np.linspace(-1, 1, probes).reshape(-1, 1, 1, 1)
+    x = jax.random.uniform(prng.stream(key, "probes"), (probes, *input_shape)) ** power
+    r_NxD, logits_NxK = (
+        np.concatenate(
+            [np.asarray(f(net, variables, some)) for some in np.array_split(x, parts)]
+        )
+        for f, parts in ((_activations, -(-probes // 128)), (_logits, -(-probes // 128)))
+    )
+    dead = preconditions.alive(r_NxD)
+    return dead or preconditions.penultimate(r_NxD, logits_NxK)

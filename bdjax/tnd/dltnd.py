@@ -5,8 +5,6 @@ Cases", ECCV 2020. White box: needs gradients and a few clean images a class.
 """
 
 import functools
-import math
-import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,11 +12,13 @@ from numpy.typing import ArrayLike
 from bdjax.tnd import network as networks
 from bdjax.tnd.config import OUTLIERS, DLTNDConfig, Execution
 from bdjax.tnd.formulations import FORMULATIONS
-from bdjax.tnd.loop import Progress, solve_all
+from bdjax.tnd.loop import Shown, solve_all, telling
 from bdjax.tnd.network import Apply, Network
+from bdjax.tnd.references import calibration_for
 from bdjax.tnd.smallest import Images
 from bdjax.tnd.verdict import Verdict
 from bdjax.types import PRNGKey, PyTree, UserError
+from bdjax.verdicts import Calibration, conclude, preconditions
 
 FEWEST = 4  # candidate labels, for one to be an outlier
 
@@ -35,7 +35,8 @@ def dl_tnd(
     config: DLTNDConfig = DLTNDConfig(),
     execution: Execution = Execution(),
     key: PRNGKey | None = None,
-    progress: Progress | None = None,
+    calibration: Calibration | None = None,
+    progress: Shown = None,
 ) -> Verdict:
     """Decides from a few clean images whether a network is backdoored.
 
@@ -57,15 +58,16 @@ def dl_tnd(
       execution: batches and devices.
       key: of the patterns that restarts begin with; None is ``jax.random.key(0)``.
         Without restarts nothing is random.
-      progress: called as ``progress(done, total)``, iterations.
+      calibration: benign references of your own, from :func:`bdjax.tnd.calibrate`;
+        None for the built-in ones, if there are some for ``config``.
+      progress: called as ``progress(done, total)``, iterations; by default a bar on a
+        terminal. False shows nothing.
 
     Raises:
-      UserError: images, labels, range or network are not as above; the message says
-        what was found and what to do.
-
-    Warns:
-      UserWarning: the network misclassifies many of the images.
+      UserError: images, labels, range or network are not as above, or the calibration
+        is of another configuration; the message says what was found and what to do.
     """
+    calibration, reasons = calibration_for(config, calibration)
     value_range = networks.check_range(value_range)
     x = networks.check_images(images, value_range)
     x = x.astype(networks.float_of(variables))
@@ -79,38 +81,28 @@ def dl_tnd(
     notes: list[str] = []
     label_K = _candidates(y, num_classes, config, notes)
     logits = networks.check_answers(net, variables, x, num_classes)
-    notes += networks.doubts(logits)
     accuracy = float((logits.argmax(1) == y).mean())
-    if accuracy < config.min_accuracy:
-        notes.append(
-            f"the network classifies {accuracy:.0%} of the given images right, below "
-            f"{config.min_accuracy:.0%}: check labels, value_range and preprocessing"
-        )
-        warnings.warn(notes[-1], UserWarning, stacklevel=2)
+    reasons += networks.doubts(net, variables, x, logits)
+    reasons += preconditions.fills(x, value_range)
+    reasons += preconditions.accurate(accuracy, config.min_accuracy, len(x))
     shared = Images(variables, np.asarray(net.inward(x)), y)
-    run = functools.partial(
-        solve_all, shared=shared, execution=execution, images=len(x),
-        progress=progress,
-    )  # fmt: skip
-    found = FORMULATIONS[config.parity](net, label_K, shared, config, run, key)
-    notes += _unreached(found.sizes, label_K, config)
-    threshold = config.threshold
-    if config.score in OUTLIERS and len(label_K) < FEWEST:
-        threshold = math.inf
-        notes.append(
-            f"{len(label_K)} candidate labels are too few to tell an outlier, which "
-            f"takes {FEWEST}: no verdict; compare mask_area with clean networks'"
+    with telling(progress, "DL-TND") as told:
+        run = functools.partial(
+            solve_all, shared=shared, execution=execution, images=len(x), progress=told
         )
-    above_K = found.label_scores > threshold
+        found = FORMULATIONS[config.parity](net, label_K, shared, config, run, key)
+    notes += _unreached(found.sizes, label_K, config)
+    if config.score in OUTLIERS and len(label_K) < FEWEST:
+        reasons.append(
+            f"{len(label_K)} candidate labels are too few to tell an outlier, which "
+            f"takes {FEWEST}; compare mask_area with clean networks'"
+        )
+    score = float(found.label_scores.max())
     return Verdict(
-        score=float(found.label_scores.max()),
-        threshold=threshold,
-        is_trojaned=bool(above_K.any()),
-        target_labels=tuple(int(k) for k in label_K[above_K]),
+        **conclude(score, found.label_scores, label_K, calibration, reasons, notes),
         labels=label_K,
         accuracy=accuracy,
         config=config,
-        notes=tuple(notes),
         **found._asdict(),
     )
 

@@ -1,7 +1,8 @@
 """The one place that runs a solver: cases over devices, iterations in programs."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import jax
@@ -10,12 +11,15 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from bdjax import tree
+from bdjax import telemetry, tree
 from bdjax.tnd.config import Execution
 from bdjax.types import PyTree, UserError
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(iterations_done, iterations_total)``."""
+
+Shown = Progress | bool | None
+"""A function to tell; True, or None on a terminal: show a bar; False: nothing."""
 
 # Images of a program on a CPU, whose activations then stay in the cache: measured.
 _CACHED = 400
@@ -45,6 +49,18 @@ class Problem(Protocol):
     def done(self, state: Any) -> jax.Array:
         """Bool ``[K]``: cases whose state no longer changes."""
         ...
+
+
+@contextlib.contextmanager
+def telling(progress: Shown, description: str) -> Iterator[Progress]:
+    """What to tell of progress, as a detector's caller wishes."""
+    if callable(progress):
+        yield progress
+        return
+    with telemetry.reporter(
+        description, unit="iterations", enabled=progress
+    ) as reported:
+        yield reported
 
 
 def solve(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bdjax.types import PyTree, UserError
+from bdjax.verdicts import preconditions
 
 Apply = Callable[[PyTree, jax.Array], jax.Array]
 """``apply(variables, x [N, H, W, C]) -> logits [N, T]``, traceable by JAX."""
@@ -175,14 +176,20 @@ def check_answers(
     return logits
 
 
-def doubts(logits: np.ndarray) -> list[str]:
-    """A note, if the answers look like probabilities."""
-    if logits.min() >= 0 and np.allclose(logits.sum(1), 1, atol=1e-3):
-        return [
-            "apply seems to give probabilities; give logits, whose gradients do not "
-            "vanish where the network is sure"
-        ]
-    return []
+def doubts(
+    network: Network, variables: PyTree, images: np.ndarray, logits: np.ndarray
+) -> list[str]:
+    """What forbids a verdict on a network: unsteady answers, and probabilities."""
+    apply = jax.jit(network.apply)
+    reasons = preconditions.steady(
+        lambda x: np.asarray(apply(variables, x)), images, logits
+    )
+    if (kind := preconditions.kind_of(logits)) in ("probabilities", "percentages"):
+        reasons.append(
+            f"apply seems to give {kind}, whose gradients vanish where the network is "
+            "sure; give logits, from before the softmax or sigmoid"
+        )
+    return reasons
 
 
 def _trace(
@@ -210,8 +217,7 @@ def _trace(
         raise UserError(
             f"{name} cannot be traced or differentiated by JAX for images of shape "
             f"{shape.shape} ({type(error).__name__}: {first[0] if first else ''}). "
-            "This detector needs gradients; for a network that only answers, use the "
-            "black-box detector, bdjax.mntd"
+            f"{_remedy(name, error)}"
         ) from error
     if not isinstance(answer, jax.ShapeDtypeStruct):
         raise UserError(
@@ -220,3 +226,34 @@ def _trace(
     if not jnp.issubdtype(answer.dtype, jnp.floating):
         raise UserError(f"{name} returns {answer.dtype}; it must return floats")
     return answer
+
+
+def _remedy(name: str, error: Exception) -> str:
+    """What most likely went wrong, by the kind of the error."""
+    kind, text = type(error).__name__, str(error)
+    if "required positional argument" in text or "required keyword-only" in text:
+        return (
+            f"{name} is called as {name}(variables, x) and wants more; fill that in "
+            "with functools.partial, such as partial(module.apply, train=False)"
+        )
+    if "positional argument" in text and "given" in text:
+        return f"{name} is called as {name}(variables, x), with two arguments"
+    if "Rng" in kind or "PRNG" in text:
+        return (
+            f"{name} wants a random key, which only training needs (dropout): put the "
+            "network into inference mode, such as partial(module.apply, train=False)"
+        )
+    if kind in ("ModifyScopeVariableError", "ScopeCollectionNotFound"):
+        return (
+            f"{name} changes or lacks variables, such as batch statistics: put the "
+            "network into inference mode and give all of its collections"
+        )
+    if isinstance(error, jax.errors.JAXTypeError) or "Tracer" in text:
+        return (
+            "This detector needs gradients by JAX; for a network that only answers, "
+            "such as one that calls NumPy, use the black-box detector, bdjax.mntd"
+        )
+    return (
+        f"Check that {name} takes images of this shape and these variables; for a "
+        "network that JAX cannot run at all, use the black-box detector, bdjax.mntd"
+    )

@@ -1,26 +1,27 @@
 """What DL-TND found out about one network."""
 
 import dataclasses
+from typing import Any, ClassVar
 
 import numpy as np
 
+from bdjax import verdicts
 from bdjax.tnd.config import DLTNDConfig
 from bdjax.types import UserError
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Verdict(verdicts.Verdict):
     """DL-TND's answer for one network; arrays are NumPy.
+
+    What all verdicts have, such as ``conclusion``, ``score`` (the greatest label score)
+    and ``target_labels``, is in :class:`bdjax.verdicts.Verdict`.
 
     K counts candidate labels: all classes, or those with images if others were to be
     skipped; :meth:`index` is a label's place among them. A label that no perturbation
     reached has infinite sizes and a mask of 0.
 
     Attributes:
-      score: the greatest label score; larger = more likely trojaned.
-      threshold: what ``is_trojaned`` compares it with.
-      is_trojaned: ``score > threshold``.
-      target_labels: labels whose own score is above the threshold.
       labels: int32 ``[K]``, the candidate labels; first axis of what follows.
       label_scores: float32 ``[K]``, see ``config.score``.
       similarity: float32 ``[K, N]``, cosine similarity of the network's answers to the
@@ -39,25 +40,32 @@ class Verdict:
         of the smallest successful masks.
       accuracy: share of the given images that are classified right.
       config: what was computed.
-      notes: what a reader must know, one sentence each.
     """
 
-    score: float
-    threshold: float
-    is_trojaned: bool
-    target_labels: tuple[int, ...]
+    detector: ClassVar[str] = "DL-TND"
+
     labels: np.ndarray
     label_scores: np.ndarray
     similarity: np.ndarray
     mask_area: np.ndarray
-    mask: np.ndarray = dataclasses.field(repr=False)
-    pattern: np.ndarray = dataclasses.field(repr=False)
+    mask: np.ndarray
+    pattern: np.ndarray
     success: np.ndarray
-    image_area: np.ndarray = dataclasses.field(repr=False)
+    image_area: np.ndarray
     sizes: dict[str, np.ndarray]
     accuracy: float
     config: DLTNDConfig
-    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of any verdict, and what there is a label: scores, sizes, success."""
+        return super().to_dict() | {
+            "accuracy": self.accuracy,
+            "labels": self.labels.tolist(),
+            "label_scores": [float(s) for s in self.label_scores],
+            "mask_area": [verdicts.number(a) for a in self.mask_area],
+            "success": [float(s) for s in self.success],
+            "config": dataclasses.asdict(self.config),
+        }
 
     def index(self, label: int) -> int:
         """Where a label is on the first axis of the arrays.

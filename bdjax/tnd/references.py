@@ -1,0 +1,132 @@
+"""Built-in benign references of DL-TND and DF-TND, and calibrating on one's own."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from bdjax.tnd import dfconfig
+from bdjax.tnd.config import PUBLISHED, DLTNDConfig
+from bdjax.tnd.dfconfig import DFTNDConfig
+from bdjax.types import UserError
+from bdjax.verdicts import (
+    Calibration,
+    Verdict,
+    by_threshold,
+    calibrate_scores,
+    load_calibration,
+)
+
+# Fields that a score does not depend on.
+_IDLE = {
+    "threshold", "missing", "min_accuracy", "image_iterations", "image_learning_rate",
+    "representation", "quantile",
+}  # fmt: skip
+_USED_BY = {"images": {"image_iterations", "image_learning_rate"}}
+_SIMILAR = {
+    "image_iterations", "image_learning_rate", "representation", "quantile",
+}  # fmt: skip
+
+
+def settings_of(config: DLTNDConfig | DFTNDConfig) -> dict[str, Any]:
+    """What scores depend on, and so what a calibration holds for; JSON."""
+    used = _USED_BY.get(config.score, set())
+    if config.score in PUBLISHED:
+        used = _SIMILAR
+    fields = dataclasses.asdict(config)
+    detector = "dl_tnd" if isinstance(config, DLTNDConfig) else "df_tnd"
+    return {"detector": detector} | {
+        name: value for name, value in fields.items() if name not in _IDLE - used
+    }
+
+
+def calibration_for(
+    config: DLTNDConfig | DFTNDConfig, given: Calibration | None = None
+) -> tuple[Calibration, list[str]]:
+    """What a verdict is compared with, and what forbids one.
+
+    A threshold in the configuration comes first, then the calibration that was given,
+    then the built-in one.
+
+    Raises:
+      UserError: the given calibration is of other settings.
+    """
+    settings = settings_of(config)
+    if config.threshold is not None:
+        return by_threshold(config.threshold, "a threshold of your own"), []
+    if given is not None:
+        _match(given, settings)
+        return given, []
+    built_in = _built_in(settings["detector"])
+    if built_in and built_in.settings == settings:
+        return built_in, []
+    limit = (
+        PUBLISHED.get(config.score, float("inf"))
+        if isinstance(config, DLTNDConfig)
+        else dfconfig.PUBLISHED
+        if config.parity == "official"
+        else float("inf")
+    )
+    reason = (
+        "no benign references are built in for these settings; score benign networks "
+        "of your own and give calibration=tnd.calibrate(their verdicts), or a threshold"
+    )
+    source = "no benign references" if limit == float("inf") else "published threshold"
+    return by_threshold(limit, source), [reason]
+
+
+def calibrate(
+    verdicts: Sequence[Verdict], *, false_alarms: float = 0.05, source: str = ""
+) -> Calibration:
+    """A calibration from verdicts on benign networks of one's own.
+
+    Give it to :func:`dl_tnd` or :func:`df_tnd` as ``calibration=``; ``save`` it, and
+    read it back with :func:`load_calibration`.
+
+    Args:
+      verdicts: of benign networks alike to those that are to be judged, all of one
+        detector and configuration; what they were called does not matter.
+      false_alarms: wanted share of benign networks flagged, in (0, 1).
+      source: what the networks are, in words.
+
+    Raises:
+      UserError: too few for that share, or they were computed differently.
+    """
+    if not verdicts:
+        raise UserError("no verdicts were given; judge some benign networks first")
+    settings = [settings_of(v.config) for v in verdicts]  # type: ignore[attr-defined]
+    for one in settings[1:]:
+        if one != settings[0]:
+            raise UserError(
+                f"the verdicts were computed differently ({_difference(one, settings[0])}"
+                "); judge all benign networks with one configuration"
+            )
+    return calibrate_scores(
+        [v.score for v in verdicts],
+        false_alarms=false_alarms,
+        source=source,
+        settings=settings[0],
+    )
+
+
+def _match(given: Calibration, settings: dict[str, Any]) -> None:
+    if given.settings != settings:
+        raise UserError(
+            "the calibration is of other settings "
+            f"({_difference(given.settings, settings)}); calibrate with these"
+        )
+
+
+def _difference(a: dict[str, Any], b: dict[str, Any]) -> str:
+    name = next(k for k in (a | b) if a.get(k) != b.get(k))
+    return f"{name} {a.get(name)!r}, not {b.get(name)!r}"
+
+
+@functools.cache
+def _built_in(detector: str) -> Calibration | None:
+    file = resources.files("bdjax.tnd") / "references" / f"{detector}.json"
+    if not file.is_file():
+        return None
+    with resources.as_file(file) as path:
+        return load_calibration(path)

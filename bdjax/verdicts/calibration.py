@@ -1,0 +1,141 @@
+"""Scores of benign networks: what makes a score evidence."""
+
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bdjax.evaluation import threshold_at_fpr
+from bdjax.evaluation.checks import as_finite
+from bdjax.types import UserError
+
+_KIND = "bdjax calibration"
+_FIELDS = ("threshold", "grey", "source", "settings")
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Where a detector's benign references score, and the thresholds that follow.
+
+    Attributes:
+      benign_scores: float64 ``[R]``, sorted; of the references. Empty if there are none.
+      threshold: scores above it are called trojaned.
+      grey: scores from here up to the threshold are inconclusive; not above it.
+      source: what the references are, in words.
+      settings: what the scores depend on, such as a detector's configuration; a
+        calibration is refused where they differ. JSON.
+    """
+
+    benign_scores: np.ndarray
+    threshold: float
+    grey: float
+    source: str
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        scores = np.sort(np.asarray(self.benign_scores, np.float64).reshape(-1))
+        object.__setattr__(self, "benign_scores", scores)
+        if math.isnan(self.threshold) or not self.grey <= self.threshold:
+            raise UserError(
+                f"threshold is {self.threshold} and grey {self.grey}; both must be "
+                "numbers, and grey not above the threshold"
+            )
+
+    @property
+    def references(self) -> int:
+        """Number of benign networks that it rests on."""
+        return len(self.benign_scores)
+
+    def p_value(self, score: float) -> float:
+        """Conformal p-value of a score: how rarely a benign network scores as much.
+
+        ``(1 + #{references that score no less}) / (references + 1)``: if the network
+        is benign and alike to the references, it is at most p with a probability of
+        at most p (Vovk et al. 2005). No less than ``1 / (references + 1)``; NaN
+        without references.
+        """
+        if not self.references:
+            return math.nan
+        no_less = np.count_nonzero(self.benign_scores >= score)
+        return (1 + no_less) / (self.references + 1)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a small JSON file.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        fields = {name: getattr(self, name) for name in _FIELDS}
+        record = {"kind": _KIND} | fields | {"scores": self.benign_scores.tolist()}
+        try:
+            Path(path).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def load_calibration(path: str | os.PathLike[str]) -> Calibration:
+    """Reads what :meth:`Calibration.save` wrote.
+
+    Raises:
+      UserError: there is no such file, or it is no calibration.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON ({error}); give a calibration") from error
+    if not isinstance(record, dict) or record.get("kind") != _KIND:
+        raise UserError(f"{path} is no calibration; give what Calibration.save wrote")
+    try:
+        fields = {name: record[name] for name in _FIELDS}
+        return Calibration(np.asarray(record["scores"], np.float64), **fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); make it again") from error
+
+
+def calibrate_scores(
+    benign_scores: ArrayLike,
+    *,
+    false_alarms: float = 0.05,
+    source: str = "",
+    settings: dict[str, Any] | None = None,
+) -> Calibration:
+    """A calibration from scores of benign networks alone.
+
+    The threshold flags at most a share ``false_alarms`` of benign networks to come, if
+    they are alike to these; see :func:`bdjax.evaluation.threshold_at_fpr`.
+
+    Args:
+      benign_scores: ``[R]``, finite.
+      false_alarms: in (0, 1).
+      source: what they are, in words.
+      settings: see :class:`Calibration`.
+
+    Raises:
+      UserError: the scores cannot state so low a false-alarm rate, or are not finite.
+    """
+    scores = as_finite(benign_scores, name="benign scores").reshape(-1)
+    least = 1 / (len(scores) + 1)
+    if not 0 < false_alarms < 1:
+        raise UserError(f"false_alarms is {false_alarms}; it must be in (0, 1)")
+    if least > false_alarms + 1e-12:
+        needed = math.ceil(1 / false_alarms - 1 - 1e-9)
+        raise UserError(
+            f"{len(scores)} benign networks can state no false-alarm rate below "
+            f"{least:.3g}, and false_alarms is {false_alarms:g}; give {needed} or more, "
+            f"or false_alarms={math.ceil(least * 1000) / 1000:g}"
+        )
+    limit = threshold_at_fpr(scores, false_alarms)
+    source = source or f"{len(scores)} benign networks"
+    return Calibration(scores, limit, limit, source, settings or {})
+
+
+def by_threshold(threshold: float, source: str) -> Calibration:
+    """A threshold that rests on no references, such as a published one."""
+    return Calibration(np.zeros(0), threshold, threshold, source)
