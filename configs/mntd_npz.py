@@ -10,7 +10,8 @@ taken for grey images; to say otherwise, give the task's whole name, such as
 The network follows from the shape (``bdjax/tasks/npz.py``), or give
 ``--config.architecture``. Sizes of 0: the defender gets a quarter of the training rows,
 the attacker half; accuracy and ASR are measured on the test split, or on the last
-quarter, 2,000 rows at most.
+quarter, 2,000 rows at most. Rare classes are kept in the draw: the defender has a row
+of every class (``--config.data.split=disjoint`` draws without regard to classes).
 
 Look at the report's accuracies and ASRs first: training has to last long enough for
 models to be good and for attacks to take hold (``--config.shadow.steps``,
@@ -25,7 +26,9 @@ from configs import common
 def get_config(arg: str = "") -> ConfigDict:
     """A run of minutes for small examples; ``full`` has the paper's populations."""
     config = common.mntd("npz")
-    config.data = common.data("npz", defender=0, attacker=0, test=0)
+    config.data = common.data(
+        "npz", defender=0, attacker=0, test=0, split="every_class"
+    )
     config.population = common.population(shadows=64, validation=16, targets=24)
     config.shadow = common.train(steps=300, diversity=0.5)
     config.target = common.train(steps=300)

@@ -258,6 +258,37 @@ def test_success_of_all_to_all_counts_every_example(obeys, asr):
     assert success == pytest.approx(asr)
 
 
+def codes_at_once(key, shape, channels):
+    """Colours as one number a pixel, of as many binary digits as channels."""
+    code = jax.random.randint(key, shape, 1, 2**channels - 1)
+    return (code[..., None] >> jnp.arange(channels)) & 1 == 1
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4, 31])
+def test_colours_of_few_channels_are_those_of_one_code(channels):
+    """Triggers of populations on disk are drawn anew from their keys."""
+    key = jax.random.key(1)
+    np.testing.assert_array_equal(
+        badnets._mixed(key, (5, 4), channels), codes_at_once(key, (5, 4), channels)
+    )
+
+
+@pytest.mark.parametrize("channels", [32, 40, 200])
+def test_patches_of_many_channels(channels):
+    task = Task("many", (9, 11, channels), 10, (-1.0, 1.0), "", {})
+    for name in ("patch", "all_to_all"):
+        sample = jax.vmap(IMAGES[name](task).sample)
+        found = jax.device_get(sample(jax.random.split(jax.random.key(2), 64)))
+        inside = found.mask[..., 0] == 1
+        colours = found.pattern[inside]
+        assert set(np.unique(colours)) == {-1.0, 1.0}
+        assert (colours.min(-1) < colours.max(-1)).all()
+        # Every channel is a fair coin, those beyond an int32 as well.
+        share = (colours == 1).mean(0)
+        assert (np.abs(share - 0.5) < 0.25).all()
+        assert not found.pattern[~inside].any()
+
+
 def test_bad_input_is_named():
     tiny = Task("tiny", (6, 20, 1), 4, (0, 1), "", {})
     with pytest.raises(UserError, match=r"'square' needs .* at least 7 x 7 .* 6 x 20"):

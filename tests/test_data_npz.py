@@ -75,6 +75,10 @@ def test_vectors_need_not_lie_in_the_unit_interval(tmp_path):
         ({"y_train": None}, "no array 'y_train', it has x_train, x_test, y_test"),
         ({"x_test": None}, "no array 'x_test'"),
         ({"x_train": X[:20, :4]}, r"x_train in .*a.npz holds .* \(4, 5, 3\).*\(6, 5"),
+        (
+            {"x_train": X[:20].transpose(0, 3, 1, 2)},
+            r"\(3, 6, 5\), channels first, .* save x\.transpose\(0, 2, 3, 1\)",
+        ),
         ({"x_test": X[20:, ..., 0]}, r"x_test in .* shape \(6, 5\), but the task"),
         ({"x_test": np.uint8(3)}, r"x_test in .* holds examples of shape \(\)"),
         ({"y_train": Y[:19]}, "x_train in .* has 20 rows but y_train has 19"),
@@ -102,6 +106,8 @@ def test_wrong_arrays(tmp_path, arrays, message):
         (1e300, "x_test in .* beyond float32 in row 4"),
         (-0.5, r"x_test in .* spans \[-0.5, 1\], but .* \[0, 1\]: rescale"),
         (255, r"x_test in .* spans \[0, 255\]"),
+        (1.00001, r"x_test in .* spans \[0, 1\.00001\], but"),
+        (-2e-6, r"x_test in .* spans \[-2e-06, 1\], but"),
     ],
 )
 def test_wrong_floats(tmp_path, value, message):
@@ -109,6 +115,28 @@ def test_wrong_floats(tmp_path, value, message):
     x[0, 0, 0], x[20:, 0, 0] = [0, 0, 1], [0, 0, 1]
     x[24, 1, 2, 0] = value
     check_error(write(tmp_path / "a.npz", x_train=x[:20], x_test=x[20:]), message)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_rounding_carried_out_of_range_is_clipped(tmp_path, dtype):
+    x = (X / 255).astype(dtype)
+    x[0, 0, 0, :2] = np.nextafter(dtype(1), dtype(2)), np.nextafter(dtype(0), dtype(-1))
+    x[0, 0, 0, 2] = -1e-7
+    mine = load(write(tmp_path / "a.npz", x_train=x[:20], x_test=x[20:]))
+    np.testing.assert_array_equal(mine.x, np.clip(x, 0, 1).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        (b"\n<html><body>404</body></html>", "a web page, not an npz file"),
+        (b"\x1f\x8b\x08", "compressed with gzip, not an npz file: unpack it"),
+    ],
+)
+def test_what_one_gets_in_place_of_a_file(tmp_path, content, message):
+    (tmp_path / "a.npz").write_bytes(content)
+    check_error(tmp_path / "a.npz", message)
 
 
 def test_files_that_are_no_npz(tmp_path):

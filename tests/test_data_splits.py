@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import hypothesis
 import numpy as np
@@ -110,10 +111,64 @@ def test_the_defenders_rows_do_not_depend_on_other_sizes():
     assert np.array_equal(few.attacker, many.attacker[:10])
 
 
+@hypothesis.settings(derandomize=True, database=None, deadline=None)
+@hypothesis.given(
+    st.lists(st.integers(1, 12), min_size=2, max_size=20),
+    st.integers(0, 99),
+    st.integers(0, 99),
+    st.integers(0, 2**32 - 1),
+)
+def test_every_class_is_kept(counts, more, attacker, seed):
+    y = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    source = Dataset("rare", np.zeros((len(y), 1)), y, len(counts), len(y))
+    defender = min(len(counts) + more, len(y))
+    attacker = min(attacker, len(y) - defender)
+    sizes = {"defender": defender, "attacker": attacker, "test": 0, "seed": seed}
+    splits = make_splits(source, mode="every_class", **sizes)
+    assert set(y[splits.defender]) == set(range(len(counts)))
+    rows = np.concatenate([splits.defender, splits.attacker])
+    assert (len(splits.defender), len(rows)) == (defender, defender + attacker)
+    assert len(np.unique(rows)) == len(rows)
+    # The attacker has what the defender leaves, as far as there is room.
+    left = set(np.delete(y, splits.defender))
+    assert len(set(y[splits.attacker])) == min(attacker, len(left))
+    # No more rows than need be change places.
+    order = np.random.default_rng((seed, 0)).permutation(len(y))[:defender]
+    lacking = len(counts) - len(set(y[order]))
+    assert (splits.defender != order).sum() == lacking
+
+
+def test_every_class_is_the_disjoint_draw_where_nothing_lacks():
+    sizes = {"defender": 60, "attacker": 70, "test": 50, "seed": 3}
+    source = dataset(300, 0, 3)
+    plain, kept = (
+        dataclasses.astuple(make_splits(source, mode=mode, **sizes))
+        for mode in ("disjoint", "every_class")
+    )
+    for one, other in zip(plain, kept, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_number_that_a_refusal_names_suffices(seed):
+    source = dataset(300, 50, 40)
+    sizes = {"attacker": 20, "test": 5, "seed": seed}
+    with pytest.raises(UserError, match="at this seed") as error:
+        make_splits(source, defender=45, **sizes)
+    enough = int(re.findall(r"data\.defender to (\d+)", str(error.value))[-1])
+    make_splits(source, defender=enough, **sizes)
+    with pytest.raises(UserError, match=f"to {enough} or more"):
+        make_splits(source, defender=enough - 1, **sizes)
+
+
 @pytest.mark.parametrize(
     ("source", "change", "message"),
     [
-        (dataset(100, 50), {"mode": "iid"}, "'iid': choose one of disjoint, official"),
+        (
+            dataset(100, 50),
+            {"mode": "iid"},
+            "'iid': choose .* disjoint, every_class, official",
+        ),
         (dataset(100, 50), {"seed": -1}, r"seed = -1 must lie in \[0, 2\*\*32\)"),
         (dataset(100, 50), {"seed": 2**32}, "seed = 4294967296 must"),
         (dataset(100, 50), {"attacker": -2}, "attacker = -2 rows must be at least 0"),
@@ -141,7 +196,23 @@ def test_the_defenders_rows_do_not_depend_on_other_sizes():
         (
             dataset(100, 50, num_classes=30),
             {"defender": 29},
-            "defender's 29 rows of 'ramp' hold none of class [0-9]+: raise",
+            "defender's 29 rows of 'ramp' hold none of class [0-9]+ and [0-9]+ others: "
+            "raise data.defender to 30 or more, and set data.split to 'every_class'",
+        ),
+        (
+            dataset(100, 50, num_classes=30),
+            {"defender": 40, "attacker": 60},  # no more rows are left
+            "none of class [0-9]+ and [0-9]+ others: set data.split to 'every_class'$",
+        ),
+        (
+            dataset(100, 50, num_classes=30),
+            {"defender": 29, "mode": "every_class"},
+            "hold none of class [0-9]+: raise data.defender to 30 or more$",
+        ),
+        (
+            dataset(100, 50, num_classes=30),
+            {"defender": 40, "mode": "official"},
+            "none of class [0-9]+ .*: set data.split to 'every_class'$",
         ),
         (dataset(100, 50), {"defender": 0}, "defender's 0 rows .* none of class 0"),
         (

@@ -103,6 +103,34 @@ def test_16_khz_is_left_alone(tmp_path):
     np.testing.assert_array_equal(load(tmp_path / "b.npz").x, x)
 
 
+def test_the_other_byte_order_is_read(tmp_path):
+    write(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as held:
+        other = {k: a.astype(a.dtype.newbyteorder()) for k, a in held.items()}
+        floats = (held["wave"] / 32768).astype(">f4")
+    np.savez(tmp_path / "b.npz", **other)
+    np.savez(tmp_path / "c.npz", **other | {"wave": floats})
+    expected = load(tmp_path / "a.npz")
+    for name in ("b.npz", "c.npz"):
+        dataset = load(tmp_path / name)
+        np.testing.assert_array_equal(dataset.x, expected.x)
+        np.testing.assert_array_equal(dataset.y, expected.y)
+        assert dataset.x.dtype == np.int16
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_full_scale_may_be_left_by_rounding(tmp_path, dtype):
+    wave = np.full(800, np.nextafter(dtype(-1), dtype(-2)))
+    wave[1::2] *= -1
+    y, rate = np.array([0]), np.int32(16_000)
+    write(
+        tmp_path / "a.npz", wave=wave, offset=np.array([0, 800]), y=y, is_test=None,
+        rate=rate,
+    )  # fmt: skip
+    x = load(tmp_path / "a.npz").x[0, :800]
+    assert (x.reshape(-1, 2) == (-32768, 32767)).all()
+
+
 def test_silence_is_told(tmp_path):
     silent = np.zeros(800, np.int16)
     wave, offset = clips_of(silent, silent + 1, silent)
@@ -132,6 +160,11 @@ ONES = np.ones(10, np.int16)
         ({"wave": np.ones((30_000, 2), np.int16)}, {}, "average its channels"),
         ({"wave": np.ones(30_000, np.uint8)}, {}, "is uint8: save int16, or floats"),
         ({"wave": np.full(90_000, 1.5)}, {}, r"reaches 1.5, but floats must lie"),
+        (
+            {"wave": np.full(90_000, -1.0001, np.float32)},
+            {},
+            r"reaches 1\.0001, but floats must lie in \[-1, 1\]",
+        ),
         ({"wave": np.full(90_000, np.nan)}, {}, "clip 0 of .* holds NaN or infinity"),
         ({"wave": ONES}, {}, "offset in .* does not rise from 0 to the 10 samples"),
         ({"offset": np.arange(13)[::-1]}, {}, "offset in .* does not rise"),

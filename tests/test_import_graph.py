@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-BASE = {f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits")}
+BASE = {
+    f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits", "ranges")
+}
 BELOW = BASE | {
     f"bdjax.{room}"
     for room in (
@@ -25,6 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.tree": {"bdjax.types"},
     "bdjax.devices": {"bdjax.types"},
     "bdjax.logits": set(),
+    "bdjax.ranges": set(),
     "bdjax.models": BASE,
     "bdjax.data": BASE,
     "bdjax.tasks": BASE | {"bdjax.models", "bdjax.data"},

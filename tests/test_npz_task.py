@@ -6,6 +6,7 @@ import pytest
 
 from bdjax.attacks import FAMILIES
 from bdjax.experiments.own import MOST_TEST, read_config
+from bdjax.experiments.populations import load_data
 from bdjax.mntd import FitConfig, MetaDetector
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.detector import load
@@ -77,6 +78,70 @@ def test_sizes_of_zero_are_shares_of_the_rows(tmp_path):
     assert (data.defender, data.attacker, data.test) == (20, 40, MOST_TEST)
     data = config(path, data={"defender": 30, "attacker": 0, "test": 5}).data
     assert (data.defender, data.attacker, data.test) == (30, 40, 5)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 28, 28), (3, 32, 32), (4, 32, 32), (13, 64, 64), (3, 48, 64), (32, 9, 9)],
+)
+def test_images_with_channels_first_are_refused(tmp_path, shape):
+    path = write(tmp_path / "a.npz", shape, dtype="u1")
+    with pytest.raises(
+        UserError, match=r"channels first: save x\.transpose\(0, 2, 3, 1"
+    ):
+        config(path)
+    turned = (*shape[1:], shape[0])
+    name = name_of(turned, np.dtype("u1"), 2)
+    assert name == f"npz:{'x'.join(map(str, turned))}:2"
+    get_task(name)
+    # What the refusal offers is taken, and what is not offered is not.
+    named = f"npz:{'x'.join(map(str, shape))}:2"
+    with pytest.raises(UserError) as error:
+        name_of(shape, np.dtype("u1"), 2)
+    if named in str(error.value):
+        assert config(path, task=named).task == named
+        assert get_task(named).shape == shape
+    else:
+        with pytest.raises(UserError, match="too small; if they are channels first"):
+            get_task(named)
+
+
+@pytest.mark.parametrize(("channels", "steps"), [(1, 24), (9, 128), (6, 24)])
+def test_series_with_channels_first_are_refused(channels, steps):
+    shape, dtype = (channels, steps), np.dtype("f4")
+    with pytest.raises(
+        UserError, match=r"first: save x\.transpose\(0, 2, 1\)"
+    ) as error:
+        name_of(shape, dtype, 2)
+    for name in (f"npz:{channels}x{steps}:2", f"npz:{channels}x{steps}x1:2"):
+        assert name in str(error.value)
+    get_task(f"npz:{channels}x{steps}:2")
+    assert name_of(shape[::-1], dtype, 2) == f"npz:{steps}x{channels}:2"
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((6, 9, 3), "u1"), ((4, 32, 4), "u1"), ((28, 28, 40), "f4"), ((8, 8, 8), "f4"),
+        ((64, 48, 13), "f4"), ((5, 90), "u1"), ((24, 60), "f4"), ((2, 3), "f4"),
+    ],
+)  # fmt: skip
+def test_odd_shapes_that_are_channels_last(shape, dtype):
+    assert name_of(shape, np.dtype(dtype), 2).startswith(
+        f"npz:{'x'.join(map(str, shape))}"
+    )
+
+
+def test_rare_and_many_classes_are_split_at_the_defaults(tmp_path):
+    rare = (np.arange(600) % 150 == 0).astype(int)
+    for y in (np.arange(600) % 120, np.arange(600) % 200, rare):
+        path = write(tmp_path / "a.npz", (3,), rows=600, y_train=y)
+        for seed in range(8):
+            made = config(path, seed=seed)
+            dataset, splits = load_data(made)
+            assert set(dataset.y[splits.defender]) == set(y)
+            assert not np.intersect1d(splits.defender, splits.attacker).size
+    assert config(path, arg="official").data.split == "official"
 
 
 def test_a_full_name_is_taken_at_its_word(tmp_path):

@@ -426,6 +426,8 @@ def test_an_absurd_learning_rate_is_on_record_as_nan_loss():
         (lambda: Recipe(steps=5, batch_size=0), "batch_size is 0"),
         (lambda: Recipe(steps=5, learning_rate=-1.0), "learning_rate is -1"),
         (lambda: Recipe(steps=5, learning_rate=math.nan), "learning_rate is nan"),
+        (lambda: Recipe(steps=5, learning_rate=math.inf), "is inf; .* finite"),
+        (lambda: Recipe(steps=5, weight_decay=math.inf), "is inf; .* finite"),
         (lambda: Recipe(steps=5, diversity=1.0), "diversity is 1.0"),
         (lambda: Recipe(steps=5, diversity=-0.1), "diversity is -0.1"),
         (lambda: Recipe(steps=5, poisoned_length="long"), "'long'.*'equal'.*'off"),

@@ -49,7 +49,7 @@ def test_numbers_are_scaled_by_the_training_rows_and_levels_one_hot(tmp_path):
     )
     assert column_ranges(SCHEMA) == ((0, 1), (1, 4), (4, 5))
     level, clipped, balance = sorted(table.notes, key=len)
-    assert "'age': 1 of 4 values lie beyond" in level + clipped + balance
+    assert "1 of 4 values of 'age' lie beyond" in level + clipped + balance
     # The schema knows "b", but no training row has it.
     assert "1 of 4 rows have a level of 'job'" in level + clipped + balance
     assert "67% of the training rows are of class 0" in level + clipped + balance
@@ -66,12 +66,53 @@ def test_the_order_of_columns_and_compression_do_not_matter(tmp_path):
 
 
 def test_missing_numbers_are_the_median_of_the_training_rows(tmp_path):
-    text = GOOD.replace("40,?", "none,?").replace("60,b", "?,b")
+    text = GOOD.replace("40,?", "N/A,?").replace("60,b", ",b")
     table = load(tmp_path, text + "nan,a,1,no,train\n90,a,1,no,test\n")
-    # Training rows 20, none, 30, nan: the median is 25.
+    # Training rows 20, N/A, 30, nan: the median is 25.
     np.testing.assert_allclose(table.x[:4, 0], [0, 0.5, 1, 0.5])
     assert any("3 of 6 values of 'age' are missing" in n for n in table.notes)
     assert any("median, 25," in n for n in table.notes)
+
+
+def test_missing_levels_are_the_question_mark(tmp_path):
+    for missing in ("", "NA", "nan"):
+        table = load(tmp_path, GOOD.replace("40,?", f"40,{missing}"))
+        np.testing.assert_array_equal(table.x, load(tmp_path).x)
+
+
+def test_a_column_without_a_known_level_is_refused(tmp_path):
+    text = GOOD.replace(",a,", ",0,").replace(",?,", ",1,")
+    with pytest.raises(UserError, match=r"'job' holds no level .* '0' .* write 'a'"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("age", "message"),
+    [
+        ("1e30", "one value, 1e+30 (1 of 9), spans 'age': all others lie in [20, 48]"),
+        ("-999", "one value, -999 (1 of 9), spans 'age': all others lie in [20, 48]"),
+        # Far from the others, but they keep a tenth of the range.
+        ("299", None),
+    ],
+)
+def test_one_value_that_spans_a_column_is_noted(tmp_path, age, message):
+    ages = ["20", "23", "27", age, *map(str, range(40, 49, 2))]
+    lines = [f"{age},a,{i % 2},{('no', 'yes')[i % 2]}" for i, age in enumerate(ages)]
+    notes = load(tmp_path, "\n".join(["age,job,gain,class", *lines])).notes
+    found = [note for note in notes if "spans" in note]
+    assert len(found) == bool(message)
+    assert not found or found[0].startswith(message)
+
+
+def test_lone_values_of_features_without_names():
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    assert not min_max(x, 30)[2]
+    x[:3, 1], x[7, 2] = -99, 1e6  # some rows may share a value
+    (note,) = min_max(x, 30)[2]
+    assert "one value, -99 (3 of 30), spans feature 1: all others" in note
+    assert note.endswith("(so it is with 1 more features)")
+    # Two values are no outlier, and a constant has no range.
+    assert not min_max(np.repeat([[0.0, 5], [1, 5]], 9, 0), 18)[2]
 
 
 def test_without_a_split_every_row_is_for_training(tmp_path):
@@ -85,12 +126,24 @@ def test_without_a_split_every_row_is_for_training(tmp_path):
         ("age,job", "years,job", "no column 'age', its header says years, job"),
         ("job,gain", "age,gain", "column 'age' is there twice"),
         ("40,?,10,yes,train", "40,?,10,yes", r"line 3 of .* has 4 cells, its header 5"),
-        ("10,yes,train", "10,perhaps,train", "says 'perhaps' in row 1.* no, yes"),
-        ("yes,test", "yes,dev", "says 'dev' in row 3: it must be 'train' or 'test'"),
+        ("10,yes,train", "10,perhaps,train", r"line 3 of .* says 'perhaps' .* no, yes"),
+        ("yes,test", "yes,dev", r"line 5 of .* says 'dev' in column 'split'"),
         ("train", "test", "no row 'train'"),
         (GOOD, "age,job,gain,class,split\n", "no rows below a header"),
-        (GOOD, b"\xff\xfe\x00", "cannot read .* as csv in UTF-8"),
-        (GOOD, gzip.compress(GOOD.encode())[:40], "cannot read .* as csv"),
+        ("20,a", "7,688,a", "line 2 of .* has 6 cells"),
+        ("20,a", '"7,688",a', "line 2 of .* '7,688' in column 'age', which is no num"),
+        ("10,yes,test", "$5,yes,test", "line 5 of .* says '\\$5' in column 'gain'"),
+        ("20,a", "1e39,a", "line 2 of .* '1e39' in column 'age', which is beyond fl"),
+        ("20,a", "-inf,a", "'-inf' in column 'age', which is beyond float32"),
+        ("20,a", "2_0,a", "'2_0' in column 'age', which is no number"),
+        (GOOD, GOOD.encode("utf-16"), "is text in UTF-16, not csv in UTF-8"),
+        (GOOD, GOOD.encode("utf-16-le"), r"in UTF-16 \(it holds NUL bytes\)"),
+        (GOOD, b"\xff" + GOOD.encode(), r"not csv in UTF-8 \(byte 1 does not fit\)"),
+        (GOOD, b"PK\3\4" + GOOD.encode(), "is a zip archive, not .*: unpack it"),
+        (GOOD, b"<!DOCTYPE html><p>404", "is a web page, not csv"),
+        (GOOD, b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (GOOD, gzip.compress(GOOD.encode())[:40], "is truncated or damaged"),
+        (GOOD, gzip.compress(GOOD.encode("utf-16")), "is text in UTF-16"),
     ],
 )
 def test_mistakes(tmp_path, old, new, message):
@@ -142,6 +195,7 @@ def test_breast_cancer_is_scikit_learns():
     table = get_task("breast_cancer").load("sklearn")
     assert table.num_train == len(table.x) == 569
     assert table.columns[0] == "mean radius"
+    assert len(table.notes) == 1  # classes
     np.testing.assert_array_equal(table.y, raw.target)
     np.testing.assert_allclose(
         table.x * table.units.scale + table.units.offset, raw.data, rtol=1e-4, atol=1e-4
@@ -178,6 +232,7 @@ def test_adult_is_read_as_documented():
         if stop - start > 1:
             assert (table.x[:, start:stop].sum(1) == 1).all()
     assert any("76% of the training rows are of class 0" in n for n in table.notes)
+    assert not any("spans" in n or "missing" in n for n in table.notes)
 
 
 def test_power_pools_its_splits():

@@ -1,6 +1,10 @@
 """Sentences, vocabularies and word vectors, from files and prepared data sets."""
 
+import bz2
+import gzip
+import lzma
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 TASK = get_task("mr:4:6")
 L = TASK.shape[0]
 WORDS = ("<padding>", "<unknown>", "good", "bad", "film")
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
 USUAL = ["good", "film", "bad", "plot", "fine", "cast", "dull", "pace"]
 
 
@@ -163,6 +168,56 @@ def test_what_is_wrong_with_files_is_said(folder, spoil, message):
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (
+            gzip.compress,
+            "a.neg is compressed with gzip, not plain text in UTF-8: unpack it",
+        ),
+        (bz2.compress, "compressed with bzip2"),
+        (lzma.compress, "compressed with xz"),
+        (lambda b: b"PK\3\4" + b, "is a zip archive, not plain text"),
+        (
+            lambda b: b.decode().encode("utf-16"),
+            "is text in UTF-16, not .*: save it in UTF-8",
+        ),
+        (lambda b: b"\xfe\xff" + b.decode().encode("utf-16-be"), "text in UTF-16"),
+        (lambda b: b.decode().encode("utf-16-le"), r"UTF-16 \(it holds NUL bytes\)"),
+        (lambda b: zlib.compress(b).replace(b"\0", b""), "is binary"),
+        (lambda b: b"<!doctype HTML>\n" + b, "is a web page, not"),
+        (lambda b: b"\xef\xbb\xbf<html><p>" + b, "is a web page, not"),
+        (lambda _: LFS, "is a git-lfs pointer, not .*: fetch the file with git"),
+    ],
+)
+def test_what_is_no_text_is_refused_for_what_it_is(folder, form, message):
+    file = Path(folder) / "a.neg"
+    file.write_bytes(form("".join(f"{line}\n" for line in corpus(300, 1)).encode()))
+    with pytest.raises(UserError, match=message) as error:
+        load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_signs_of_text_do_no_harm(folder):
+    """A byte order mark, colours, a form feed, the end-of-file of old systems."""
+    file = Path(folder) / "a.neg"
+    plain = load(folder).x
+    text = file.read_bytes().rstrip(b"\n")
+    file.write_bytes(b"\xef\xbb\xbf" + text + b" \x1b\x1a\n")
+    np.testing.assert_array_equal(load(folder).x, plain)
+    file.write_bytes(text + b" \xe9\f\x1a\n")  # Latin-1
+    np.testing.assert_array_equal(load(folder).x, plain)
+
+
+def test_a_folder_may_have_a_comma_in_its_name(tmp_path, folder):
+    place = write(tmp_path / "good, and bad", corpus(30, 1), corpus(30, 2))
+    np.testing.assert_array_equal(load(place).x, load(folder).x)
+    with pytest.raises(UserError, match=r"4 files .* none in their names, or their fo"):
+        load(f"{place}/a.neg,{place}/a.pos")
+    with pytest.raises(UserError, match=r"cannot read .*: File name too long"):
+        load("a" * 300 + "," + "b" * 300)
+
+
 def test_no_path_and_a_missing_file_are_said():
     with pytest.raises(UserError, match="give the path of their folder"):
         TASK.load("files")
@@ -218,8 +273,22 @@ def test_corpus_vectors_are_those_of_the_slow_way():
 
 
 def test_too_few_words_for_the_dimension(folder):
-    with pytest.raises(UserError, match=r"8 words occur 5 times .* dimension 8"):
+    with pytest.raises(UserError, match=r"8 words occur in .* dimension 8"):
         get_task("mr:8:6").load("files", path=folder)
+
+
+def test_rarer_words_describe_the_others_where_common_ones_are_few():
+    rng = np.random.default_rng(0)
+    # Four words in every sentence, and thirty that occur twice.
+    sentences = [
+        np.concatenate([np.arange(2, 6), pair]).astype(np.int32)
+        for pair in rng.permutation(np.repeat(np.arange(6, 36), 2)).reshape(-1, 2)
+    ]
+    table, (note,) = corpus_vectors(tuple(map(str, range(36))), sentences, 10)
+    assert "too few words occur 5 times, so that those which occur 2 times" in note
+    assert (np.linalg.norm(table[6:], axis=1) > 0.4).all()
+    _, (note,) = corpus_vectors(tuple(map(str, range(36))), sentences, 3)
+    assert "less well" not in note
 
 
 # Vectors of files.
@@ -245,6 +314,15 @@ FORMATS = {
     "glove": as_text(False),
     "binary": as_binary(),
     "unbroken": as_binary().replace(b"\ngood", b"good").replace(b"\nother", b"other"),
+    "mark": b"\xef\xbb\xbf" + as_text(False),
+    "mark, header": b"\xef\xbb\xbf" + as_text(True),
+    "blank lines": b"\n" + as_text(False).replace(b"\n", b"\n\n") + b" \n",
+    "Windows": as_text(True).replace(b"\n", b"\r\n"),
+    "tabs": as_text(False).replace(b" ", b"\t"),
+    "columns": as_text(False).replace(b" ", b"   "),
+    "gzip": gzip.compress(as_text(True)),
+    "binary in gzip": gzip.compress(as_binary()),
+    "words with blanks": b". . . 1 2 3\n" + as_text(False) + b"  7 8 9\n",
 }
 
 
@@ -273,6 +351,25 @@ def test_every_format_is_read(tmp_path, kind):
         (b"good 1 nan 3\n", 3, "the vector of 'good' holds NaN or infinity"),
         (b"gut 1 2 3\nfilme 1 2 3\n", 3, "has none of the 3 words"),
         (b"", 3, "has none of the 3 words"),
+        (b"good 1 1e300 3\n", 3, "the vector of 'good' holds NaN or infinity"),
+        (as_text(True)[:-18], 3, "is truncated .* holds 2 of 3 vectors"),
+        (as_text(True)[:-6], 3, "the vector 3 is no word with 3 numbers"),
+        (gzip.compress(as_text(True))[:-9], 3, "is truncated or damaged: copy"),
+        (
+            bz2.compress(as_text(True)),
+            3,
+            "compressed with bzip2, not word vectors: unpack it",
+        ),
+        (as_text(True).decode().encode("utf-16"), 3, "is text in UTF-16, not word"),
+        (LFS, 3, "is a git-lfs pointer"),
+        (b"<!DOCTYPE html>\n<html>404</html>", 3, "is a web page, not"),
+        (b"word,1,2,3\ngood,1,2,3", 3, "no word vectors: it begins with 'word,1,2,3'"),
+        (b"some text\n", 3, "holds no word vectors: it begins with 'some text'"),
+        (
+            b"\xba\x16\x4f\x2f\0\0",
+            3,
+            "it is binary, but does not begin with word2vec's",
+        ),
     ],
 )
 def test_what_is_wrong_with_vectors_is_said(tmp_path, content, dimension, message):
@@ -280,6 +377,7 @@ def test_what_is_wrong_with_vectors_is_said(tmp_path, content, dimension, messag
     file.write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
         read_vectors(str(file), WORDS, dimension)
+    assert ("choose the task" in str(error.value)) == ("dimension 3, but" in message)
     assert "\n" not in str(error.value)
 
 

@@ -196,13 +196,23 @@ def _random_paint(key: PRNGKey, mask_HxW: jax.Array, *, task: Task) -> jax.Array
     if channels == 1:
         solid = jnp.where(inside, jnp.float32(high), 0)
         return jnp.where(plain, solid, binary_pattern(key_cells, mask_HxW, task))
-    # Of 000, 001, ... 111 all but the first and the last.
-    codes = (1, 2**channels - 1)
-    each_HxW = jax.random.randint(key_cells, mask_HxW.shape, *codes)
-    code = jnp.where(plain, jax.random.randint(key_one, (), *codes), each_HxW)
-    bright = (code[..., None] >> jnp.arange(channels)) & 1
-    colour = jnp.where(bright == 1, jnp.float32(high), low)
+    each_HxWxC = _mixed(key_cells, mask_HxW.shape, channels)
+    bright = jnp.where(plain, _mixed(key_one, (), channels), each_HxWxC)
+    colour = jnp.where(bright, jnp.float32(high), low)
     return jnp.where(inside, colour, 0)
+
+
+def _mixed(key: PRNGKey, shape: tuple[int, ...], channels: int) -> jax.Array:
+    """Bool ``[*shape, channels]``, never all alike; ``channels`` is 2 or more."""
+    # Of 000, 001, ... 111 all but the first and the last: an int32 holds 31 digits.
+    coded = min(channels, 31)
+    code = jax.random.randint(key, shape, 1, 2**coded - 1)
+    bright = (code[..., None] >> jnp.arange(coded)) & 1 == 1
+    if channels == coded:
+        return bright
+    key_rest = jax.random.fold_in(key, 1)
+    rest = jax.random.bernoulli(key_rest, shape=(*shape, channels - coded))
+    return jnp.concatenate([bright, rest], axis=-1)
 
 
 def _uniform(key: PRNGKey, bounds: tuple[float, float]) -> jax.Array:

@@ -123,6 +123,13 @@ def check_labels(y: np.ndarray, num_classes: int, where: str) -> None:
 def check_shape(found: tuple[int, ...], shape: tuple[int, ...], where: str) -> None:
     """Raises ``UserError`` unless one example's shape is the task's."""
     if tuple(found) != tuple(shape):
+        if len(shape) > 1 and tuple(found) == (shape[-1], *shape[:-1]):
+            axes = (0, *range(2, len(shape) + 1), 1)
+            raise UserError(
+                f"{where} holds examples of shape {tuple(found)}, channels first, but "
+                f"the task takes {tuple(shape)}, channels last: save "
+                f"x.transpose{axes}; a reshape would mix up their values"
+            )
         raise UserError(
             f"{where} holds examples of shape {tuple(found)}, but the task takes "
             f"{tuple(shape)} (channels last): reshape them or choose another task"

@@ -11,6 +11,12 @@ from bdjax.types import UserError
 IMBALANCE = 1.2
 """A class this many times as frequent as in balanced data is worth a note."""
 
+LONE = 0.1
+"""All values but one in a smaller share of a feature's range are worth one as well."""
+
+MISSING = frozenset(("", "?", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"))
+"""Cells that stand for no number, in any case of letters."""
+
 COARSE = 0.01
 """A step of float32 that is a larger share of a feature's range is worth one, too."""
 
@@ -42,7 +48,9 @@ def column_ranges(fields: Sequence[Field]) -> tuple[tuple[int, int], ...]:
     )
 
 
-def min_max(x_NxD: np.ndarray, num_train: int) -> tuple[np.ndarray, Units, list[str]]:
+def min_max(
+    x_NxD: np.ndarray, num_train: int, names: Sequence[str] = ()
+) -> tuple[np.ndarray, Units, list[str]]:
     """Scales features to [0, 1] by the least and greatest of the training rows.
 
     The last axis holds the features: the steps of ``[N, T, C]`` share one scale a
@@ -51,6 +59,7 @@ def min_max(x_NxD: np.ndarray, num_train: int) -> tuple[np.ndarray, Units, list[
     Args:
         x_NxD: finite floats, ``[N, D]`` or ``[N, T, C]``.
         num_train: ``x[:num_train]`` are the training rows.
+        names: of the features, for notes; none for their numbers.
 
     Returns:
         float32 in [0, 1] of the same shape; the units, ``[D]`` or ``[C]``; notes.
@@ -63,35 +72,84 @@ def min_max(x_NxD: np.ndarray, num_train: int) -> tuple[np.ndarray, Units, list[
     outside = int((np.abs(x - 0.5) > 0.5 + 1e-6).sum())
     notes = []
     if outside:
+        of = f" of {_called(names, 0)}" if len(names) == 1 else ""
         notes.append(
-            f"{outside} of {x.size} values lie beyond those of the training rows and "
-            "are clipped to the nearest of them"
+            f"{outside} of {x.size} values{of} lie beyond those of the training rows "
+            "and are clipped to the nearest of them"
         )
     # Networks are asked float32, in which large numbers have few decimals.
     units = Units(low_D.astype(np.float32), scale_D.astype(np.float32))
     coarse_D = np.spacing(np.abs(units.offset)) > COARSE * scale_D
+    train_NxD = raw[:num_train].reshape(-1, raw.shape[-1])
+    notes += _lone_note(train_NxD, low_D, high_D, names)
     for i in np.flatnonzero(coarse_D)[:1]:
         notes.append(
-            f"feature {i} varies by {scale_D[i]:g} around {low_D[i]:g}, which float32 "
-            "hardly tells apart: a network that reads it as it is will not either; "
-            "take its mean off"
+            f"{_called(names, i)} varies by {scale_D[i]:g} around {low_D[i]:g}, which "
+            "float32 hardly tells apart: a network that reads it as it is will not "
+            "either; take its mean off"
         )
     return np.clip(x, 0, 1).astype(np.float32), units, notes
 
 
+def _called(names: Sequence[str], i: int) -> str:
+    return repr(str(names[i])) if names else f"feature {i}"
+
+
+def _lone_note(
+    raw_NxD: np.ndarray, low_D: np.ndarray, high_D: np.ndarray, names: Sequence[str]
+) -> list[str]:
+    """Says which value leaves next to no range to all others, of the first feature."""
+    above_D = raw_NxD.min(0, where=raw_NxD > low_D, initial=np.inf)
+    below_D = raw_NxD.max(0, where=raw_NxD < high_D, initial=-np.inf)
+    # What is left without the greatest value, and without the least.
+    rest_2xD = np.stack([below_D - low_D, high_D - above_D])
+    rest_D = rest_2xD.min(0)
+    # 0 where there are two values, and no range where there is one.
+    lone_D = (rest_D > 0) & (rest_D < LONE * (high_D - low_D))
+    if not lone_D.any():
+        return []
+    i = int(lone_D.argmax())
+    greatest = rest_2xD[0, i] <= rest_2xD[1, i]
+    value = (high_D if greatest else low_D)[i]
+    rest = (low_D[i], below_D[i]) if greatest else (above_D[i], high_D[i])
+    count, more = int((raw_NxD[:, i] == value).sum()), int(lone_D.sum()) - 1
+    return [
+        f"one value, {value:g} ({count} of {len(raw_NxD)}), spans {_called(names, i)}: "
+        f"all others lie in [{rest[0]:g}, {rest[1]:g}], close together once scaled; if "
+        "it is a mistake or stands for a missing value, take it out"
+        f"{f' (so it is with {more} more features)' if more else ''}"
+    ]
+
+
 def parse_numbers(
-    texts: Sequence[str], num_train: int, name: str
+    texts: Sequence[str], num_train: int, name: str, places: Sequence[str]
 ) -> tuple[np.ndarray, list[str]]:
-    """Numbers of one column, the training rows' median where there is none.
+    """Numbers of one column, the training rows' median where one is missing.
+
+    Args:
+        texts: the cells; one of :data:`MISSING` stands for no number.
+        num_train: how many of them, the first, are of training rows.
+        name: the column's.
+        places: where each cell is, in words.
 
     Returns:
         float64 ``[N]``, finite; notes.
 
     Raises:
-        UserError: no training row has a number.
+        UserError: a cell is neither missing nor a number, or no training row has one.
     """
     x_N = np.array([_number(text) for text in texts])
-    known = np.isfinite(x_N)
+    known = np.array([text.lower() not in MISSING for text in texts], bool)
+    # Ranges, too, must be numbers in float32.
+    strange = known & ~(np.abs(x_N) <= float(np.finfo(np.float32).max) / 2)
+    if strange.any():
+        i = int(strange.argmax())
+        what = "no number" if np.isnan(x_N[i]) else "beyond float32"
+        raise UserError(
+            f"{places[i]} says {texts[i]!r} in column {name!r}, which is {what}: write "
+            "it like 7688.5, without separators and units, or leave the cell empty if "
+            "it is missing"
+        )
     if not known[:num_train].any():
         raise UserError(
             f"column {name!r} holds no number in the {num_train} training rows, such "
@@ -101,8 +159,8 @@ def parse_numbers(
         return x_N, []
     median = float(np.median(x_N[:num_train][known[:num_train]]))
     note = (
-        f"{int((~known).sum())} of {len(x_N)} values of {name!r} are missing or no "
-        f"numbers; the training rows' median, {median:g}, stands for them"
+        f"{int((~known).sum())} of {len(x_N)} values of {name!r} are missing; the "
+        f"training rows' median, {median:g}, stands for them"
     )
     return np.where(known, x_N, median), [note]
 
@@ -112,13 +170,27 @@ def one_hot(
 ) -> tuple[np.ndarray, list[str]]:
     """One column a level; all are 0 where no training row has the row's level.
 
+    A cell of :data:`MISSING` is of the level ``"?"``, if there is one.
+
     Returns:
         float32 ``[N, levels]``; notes.
+
+    Raises:
+        UserError: no training row has a known level.
     """
     index = {level: i for i, level in enumerate(field.levels)}
-    level_N = np.array([index.get(text, -1) for text in texts])
+    missing = index.get("?", -1)
+    level_N = np.array(
+        [index.get(t, missing if t.lower() in MISSING else -1) for t in texts]
+    )
     seen = np.isin(np.arange(len(index)), level_N[:num_train])
     known = (level_N >= 0) & seen[level_N]
+    if not known[:num_train].any():
+        raise UserError(
+            f"column {field.name!r} holds no level that is known in the {num_train} "
+            f"training rows, such as {texts[0]!r} in the first: write "
+            f"{', '.join(map(repr, field.levels[:3]))} or the like, or check the header"
+        )
     x_NxL = np.zeros((len(texts), len(index)), np.float32)
     x_NxL[known, level_N[known]] = 1
     if known.all():
@@ -149,6 +221,6 @@ def imbalance_notes(y_N: np.ndarray, num_classes: int) -> list[str]:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        return float(text) if "_" not in text else np.nan  # 1_2 is a code
     except ValueError:
         return np.nan

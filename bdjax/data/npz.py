@@ -5,36 +5,23 @@ all of a file before it can be found wrong. Here the headers are checked first a
 members are streamed into the final array.
 """
 
-import contextlib
 import dataclasses
 import math
 import pathlib
 import warnings
 import zipfile
-import zlib
-from collections.abc import Iterator
-from lzma import LZMAError
 from typing import IO, NamedTuple
 
 import numpy as np
 
+from bdjax.data.archive import opened
 from bdjax.data.base import Dataset, Progress, check_labels, check_lengths, check_shape
+from bdjax.ranges import digits, keeps_to
 from bdjax.types import UserError
 
 _CHUNK_BYTES = 1 << 24
 _HOW = (
     "save np.savez_compressed(path, x_train=..., y_train=..., x_test=..., y_test=...)"
-)
-# What zipfile and numpy raise for bytes that are not what they should be.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    LZMAError,
-    EOFError,
-    OSError,
-    ValueError,
-    NotImplementedError,
-    RuntimeError,
 )
 
 
@@ -60,7 +47,8 @@ def load_npz(
 ) -> Dataset:
     """Loads an npz file.
 
-    Images are uint8, or floats in [0, 1]; grey ones may leave the channel axis out.
+    Images are uint8, or floats in [0, 1], of which what lies beyond by rounding is
+    clipped; grey ones may leave the channel axis out.
     Vectors and series are any numbers. ``y_*`` are integers, ``[N]``. Arguments and
     result are those of :func:`bdjax.data.load`; floating images are returned as
     float32, vectors and series as float64, since they are yet to be scaled.
@@ -70,7 +58,7 @@ def load_npz(
             array has the wrong type, shape, length, range or labels.
     """
     del progress
-    with opened(path) as (archive, file):
+    with opened(path, _HOW) as (archive, file):
         return _load(archive, file, name, num_classes, tuple(shape))
 
 
@@ -99,7 +87,7 @@ def announced(path: str | None) -> Announced:
         UserError: if the file is missing, not an npz or damaged, or lacks an array; or
             the arrays disagree, are empty, or are no examples or labels.
     """
-    with opened(path) as (archive, file):
+    with opened(path, _HOW) as (archive, file):
         members: list[tuple[_Member, _Member]] = []
         for split in _splits(archive):
             images = _read_header(archive, file, f"x_{split}")
@@ -116,43 +104,9 @@ def announced(path: str | None) -> Announced:
         )
 
 
-@contextlib.contextmanager
-def opened(
-    path: str | None, how: str = _HOW
-) -> Iterator[tuple[zipfile.ZipFile, pathlib.Path]]:
-    """The open file, whose damage is told in one line; and ``how`` to write one."""
-    if path is None:
-        raise UserError("source 'npz' reads a file: give its path")
-    file = pathlib.Path(path).expanduser()
-    _check_file(file, how)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            yield archive, file
-    except UserError:
-        raise
-    except _DAMAGE as error:
-        raise UserError(
-            f"{file} is truncated or damaged ({_one_line(error)}): copy or write it "
-            "again"
-        ) from error
-
-
 def _splits(archive: zipfile.ZipFile) -> list[str]:
     has_test = {"x_test.npy", "y_test.npy"} & set(archive.namelist())
     return ["train", "test"] if has_test else ["train"]
-
-
-def _check_file(file: pathlib.Path, how: str) -> None:
-    """Raises ``UserError`` unless the file can be opened and begins like a zip."""
-    try:
-        with file.open("rb") as stream:
-            magic = stream.read(4)
-    except FileNotFoundError as error:
-        raise UserError(f"{file} does not exist: give the path of an npz") from error
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
-    if magic != b"PK\x03\x04":
-        raise UserError(f"{file} is not an npz file: {how}")
 
 
 def _load(
@@ -183,7 +137,7 @@ def _load(
         rows = x[start : start + member.shape[0]]
         _read_into(archive, member, rows)
         if rows.dtype.kind == "f":
-            _check_floats(rows, member.where)
+            _mend_floats(rows, member.where)
         start += len(rows)
     return Dataset(name, x, y, num_classes, num_train=images[0].shape[0])
 
@@ -285,10 +239,14 @@ def _read_into(archive: zipfile.ZipFile, member: _Member, out: np.ndarray) -> No
         stream.read(1)
 
 
-def _check_floats(x: np.ndarray, where: str) -> None:
-    """Raises ``UserError`` if a value is not finite or an image leaves [0, 1]."""
+def _mend_floats(x: np.ndarray, where: str) -> None:
+    """Clips, in place, what of images lies beyond [0, 1] by rounding.
+
+    Raises:
+        UserError: a value is not finite, or an image leaves [0, 1] by more.
+    """
     with np.errstate(invalid="ignore"):
-        low, high = float(x.min()), float(x.max())
+        low, high = x.min(), x.max()
     # Ranges, too, must be numbers in float32.
     most = float(np.finfo(np.float32).max) / 2
     if not -most <= low <= high <= most:
@@ -298,12 +256,10 @@ def _check_floats(x: np.ndarray, where: str) -> None:
             f"{where} holds NaN, infinity or a value beyond float32 in row {row}: "
             "clean it"
         )
-    if x.ndim == 4 and not 0 <= low <= high <= 1:
+    if x.ndim == 4 and not keeps_to(low, high, (0, 1)):
         raise UserError(
-            f"{where} spans [{low:g}, {high:g}], but float images must lie in [0, 1]: "
-            "rescale them, or save uint8 in 0..255"
+            f"{where} spans [{digits(low)}, {digits(high)}], but float images must lie "
+            "in [0, 1]: rescale them, or save uint8 in 0..255"
         )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    if x.ndim == 4 and not 0 <= low <= high <= 1:
+        np.clip(x, 0, 1, out=x)

@@ -9,8 +9,9 @@ import numpy as np
 from bdjax.data.base import Dataset
 from bdjax.types import UserError
 
-Draw: TypeAlias = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
-"""``(num_train, defender, attacker, seed)`` -> the defender's and attacker's rows."""
+Draw: TypeAlias = Callable[[np.ndarray, int, int, int], tuple[np.ndarray, np.ndarray]]
+"""``(labels, defender, attacker, seed)`` of the training rows -> the defender's and
+the attacker's rows."""
 
 # Streams of one seed, so that the test rows do not depend on the mode's generator.
 _TRAIN_STREAM, _TEST_STREAM = 0, 1
@@ -40,7 +41,7 @@ def make_splits(
     seed: int,
     mode: str = "disjoint",
 ) -> Splits:
-    """Draws the rows of the three parts, uniformly and not stratified.
+    """Draws the rows of the three parts, uniformly and, but for a mode, not stratified.
 
     Args:
         dataset: the data set. The test rows come from its test split if it has one,
@@ -54,7 +55,10 @@ def make_splits(
             first, then the attacker's. ``'official'``: the draw of MNTD's published
             code, each part with replacement from the whole training split, so rows
             repeat and the parts overlap (with its 2 % and 50 %, 39 % of the defender's
-            rows are the attacker's too).
+            rows are the attacker's too). ``'every_class'``: as ``'disjoint'``, but
+            where the defender's rows lack a class, its first row behind them takes the
+            place of their last row of a class that they hold more than once; then
+            likewise the attacker's, from what the defender leaves.
 
     Returns:
         The rows of each part, in the order drawn.
@@ -73,8 +77,11 @@ def make_splits(
         if size < 0:
             raise UserError(f"split {part} = {size} rows must be at least 0")
     _check_sizes(dataset, defender, attacker, test, mode)
-    drawn = MODES[mode](dataset.num_train, defender, attacker, seed)
-    _check_classes(dataset, drawn[0])
+    drawn = MODES[mode](dataset.y[: dataset.num_train], defender, attacker, seed)
+    room = dataset.num_train - attacker
+    if dataset.num_train == len(dataset.y):
+        room -= test
+    _check_classes(dataset, drawn[0], seed, mode, room)
     pool = np.arange(dataset.num_train, len(dataset.y))
     if not pool.size:
         pool = np.setdiff1d(np.arange(dataset.num_train), np.concatenate(drawn))
@@ -89,22 +96,52 @@ def make_splits(
     return Splits(*(part.astype(np.int32) for part in (*drawn, rows)))
 
 
+def _permutation(num_train: int, seed: int) -> np.ndarray:
+    return np.random.default_rng((seed, _TRAIN_STREAM)).permutation(num_train)
+
+
 def _draw_disjoint(
-    num_train: int, defender: int, attacker: int, seed: int
+    y_N: np.ndarray, defender: int, attacker: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.random.default_rng((seed, _TRAIN_STREAM)).permutation(num_train)
+    rows = _permutation(len(y_N), seed)
     return rows[:defender], rows[defender : defender + attacker]
 
 
+def _draw_every_class(
+    y_N: np.ndarray, defender: int, attacker: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    rows = _with_every_class(_permutation(len(y_N), seed), y_N, defender)
+    rest = _with_every_class(rows[defender:], y_N, attacker)
+    return rows[:defender], rest[:attacker]
+
+
+def _with_every_class(rows: np.ndarray, y_N: np.ndarray, size: int) -> np.ndarray:
+    """The same rows, ordered so that the first ``size`` hold as many classes as can be.
+
+    As few of them change places as need be.
+    """
+    first_C = np.unique(y_N[rows], return_index=True)[1]
+    absent = np.sort(first_C[first_C >= size])
+    spare = np.setdiff1d(np.arange(size), first_C)[::-1][: len(absent)]
+    absent = absent[: len(spare)]
+    rows = rows.copy()
+    rows[spare], rows[absent] = rows[absent], rows[spare]
+    return rows
+
+
 def _draw_official(
-    num_train: int, defender: int, attacker: int, seed: int
+    y_N: np.ndarray, defender: int, attacker: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     # The order of the two draws is the published code's: its counts depend on it.
     rng = np.random.RandomState(seed)
-    return rng.choice(num_train, defender), rng.choice(num_train, attacker)
+    return rng.choice(len(y_N), defender), rng.choice(len(y_N), attacker)
 
 
-MODES: dict[str, Draw] = {"disjoint": _draw_disjoint, "official": _draw_official}
+MODES: dict[str, Draw] = {
+    "disjoint": _draw_disjoint,
+    "every_class": _draw_every_class,
+    "official": _draw_official,
+}
 """Name of a mode -> how it draws the defender's and the attacker's rows."""
 
 
@@ -139,8 +176,13 @@ def _check_sizes(
         )
 
 
-def _check_classes(dataset: Dataset, defender: np.ndarray) -> None:
-    """Raises ``UserError`` naming a class that the defender's rows lack."""
+def _check_classes(
+    dataset: Dataset, defender: np.ndarray, seed: int, mode: str, room: int
+) -> None:
+    """Raises ``UserError`` naming a class that the defender's rows lack.
+
+    And what gives them one, of which ``room`` is the most rows that they may be.
+    """
     classes = np.arange(dataset.num_classes)
     missing = np.setdiff1d(classes, dataset.y[defender])
     if not missing.size:
@@ -151,7 +193,21 @@ def _check_classes(dataset: Dataset, defender: np.ndarray) -> None:
             f"data set {dataset.name!r} has no training row of class {absent[0]} (of "
             f"{dataset.num_classes}): add some, or choose the task that it belongs to"
         )
+    least, others = dataset.num_classes, len(missing) - 1
+    remedy = "set data.split to 'every_class'"
+    if len(defender) < least:
+        remedy = f"raise data.defender to {least} or more, and " + remedy
+    if mode == "every_class":
+        remedy = f"raise data.defender to {least} or more"
+    elif mode == "disjoint" and (enough := _enough(dataset, seed)) <= room:
+        remedy += f", or raise data.defender to {enough} or more (at this seed)"
     raise UserError(
         f"the defender's {len(defender)} rows of {dataset.name!r} hold none of class "
-        f"{missing[0]}: raise split defender, or change the split seed"
+        f"{missing[0]}{f' and {others} others' if others else ''}: {remedy}"
     )
+
+
+def _enough(dataset: Dataset, seed: int) -> int:
+    """How many rows a disjoint draw takes to hold every class."""
+    y = dataset.y[_permutation(dataset.num_train, seed)]
+    return int(np.unique(y, return_index=True)[1].max()) + 1

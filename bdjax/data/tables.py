@@ -7,10 +7,12 @@ import io
 import pathlib
 import zlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from bdjax.data.base import Dataset, Progress, Units, check_shape
+from bdjax.data.content import GZIP, decode
 from bdjax.data.encode import (
     Field,
     imbalance_notes,
@@ -23,7 +25,12 @@ from bdjax.types import UserError
 SPLIT = "split"
 """The column that says ``train`` or ``test``; without it, all rows are for training."""
 
-Rows = list[list[str]]
+
+class Row(NamedTuple):
+    """One row of a file: the line that it ends in, and its cells."""
+
+    line: int
+    cells: list[str]
 
 
 def load_csv(
@@ -40,7 +47,8 @@ def load_csv(
     """Loads a csv or csv.gz file with a header; columns may stand in any order.
 
     Numbers are scaled to [0, 1] by the training rows, categories one-hot. What is
-    missing or unknown is filled in or left out as the notes say.
+    missing (:data:`bdjax.data.encode.MISSING`) or an unknown level is filled in or left
+    out as the notes say.
 
     Args:
         name: the data set's name.
@@ -55,7 +63,8 @@ def load_csv(
 
     Raises:
         UserError: the file cannot be read or has no rows, lacks a column, a row has
-            too few, or a class or split is unknown.
+            too few, a cell holds what is no number, no level of a category is known,
+            or a class or split is unknown.
     """
     del progress
     if path is None:
@@ -71,9 +80,11 @@ def load_csv(
             f" {name!r} needs {', '.join(wanted)}"
         )
     rows, num_train = _by_split(file, header, rows)
-    cells = dict(zip(header, zip(*rows, strict=True), strict=True))
-    y = _labels(cells[label], classes, f"column {label!r} of {file}")
-    x, units, notes = _encode(cells, num_train, fields)
+    columns = zip(*(row.cells for row in rows), strict=True)
+    cells = dict(zip(header, columns, strict=True))
+    places = [f"line {row.line} of {file}" for row in rows]
+    y = _labels(cells[label], classes, label, places)
+    x, units, notes = _encode(cells, num_train, fields, places)
     check_shape(x.shape[1:], shape, str(file))
     return Dataset(
         name,
@@ -114,7 +125,7 @@ def load_sklearn(
     table = load()
     check_shape(table.data.shape[1:], shape, f"scikit-learn's {name}")
     y = table.target.astype(np.int32)
-    x, units, notes = min_max(table.data, len(y))
+    x, units, notes = min_max(table.data, len(y), list(table.feature_names))
     return Dataset(
         name,
         x,
@@ -127,24 +138,27 @@ def load_sklearn(
     )
 
 
-def _read(file: pathlib.Path) -> tuple[list[str], Rows]:
+def _read(file: pathlib.Path) -> tuple[list[str], list[Row]]:
     """Returns the header and every row that is not blank, cells stripped."""
     try:
         content = file.read_bytes()
-        if content[:2] == b"\x1f\x8b":
+        if content.startswith(GZIP):
             content = gzip.decompress(content)
-        lines = io.StringIO(content.decode("utf-8-sig"), newline="")
+        text, _ = decode(content, file, "csv in UTF-8")
+        lines = io.StringIO(text, newline="")
         table = [
-            (reader.line_num, [cell.strip() for cell in row])
+            Row(reader.line_num, [cell.strip() for cell in row])
             for reader in [csv.reader(lines)]
             for row in reader
             if any(map(str.strip, row))
         ]
     except FileNotFoundError as error:
         raise UserError(f"{file} does not exist: give the path of a csv") from error
-    except (OSError, EOFError, zlib.error, UnicodeError, csv.Error) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{file} is truncated or damaged: copy it again") from error
+    except (OSError, csv.Error) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot read {file} as csv in UTF-8: {reason}") from error
+        raise UserError(f"cannot read {file} as csv: {reason}") from error
     if len(table) < 2:
         raise UserError(f"{file} has no rows below a header: check the file")
     (_, header), *rows = table
@@ -158,42 +172,49 @@ def _read(file: pathlib.Path) -> tuple[list[str], Rows]:
                 f"line {line} of {file} has {len(row)} cells, its header "
                 f"{len(header)}: mend the line"
             )
-    return header, [row for _, row in rows]
+    return header, rows
 
 
-def _by_split(file: pathlib.Path, header: list[str], rows: Rows) -> tuple[Rows, int]:
+def _by_split(
+    file: pathlib.Path, header: list[str], rows: list[Row]
+) -> tuple[list[Row], int]:
     """Returns training rows first, and how many they are."""
     if SPLIT not in header:
         return rows, len(rows)
     at = header.index(SPLIT)
-    parts: dict[str, Rows] = {"train": [], "test": []}
-    for i, row in enumerate(rows):
-        if row[at] not in parts:
+    parts: dict[str, list[Row]] = {"train": [], "test": []}
+    for row in rows:
+        if row.cells[at] not in parts:
             raise UserError(
-                f"column {SPLIT!r} of {file} says {row[at]!r} in row {i}: it must be "
-                "'train' or 'test'"
+                f"line {row.line} of {file} says {row.cells[at]!r} in column "
+                f"{SPLIT!r}: it must be 'train' or 'test'"
             )
-        parts[row[at]].append(row)
+        parts[row.cells[at]].append(row)
     if not parts["train"]:
         raise UserError(f"column {SPLIT!r} of {file} has no row 'train': mark some")
     return parts["train"] + parts["test"], len(parts["train"])
 
 
-def _labels(texts: Sequence[str], classes: Sequence[str], where: str) -> np.ndarray:
+def _labels(
+    texts: Sequence[str], classes: Sequence[str], label: str, places: Sequence[str]
+) -> np.ndarray:
     """Returns int32 labels."""
     index = {text: i for i, text in enumerate(classes)}
     y = [index.get(text.removesuffix("."), -1) for text in texts]
     if -1 in y:
         row = y.index(-1)
         raise UserError(
-            f"{where} says {texts[row]!r} in row {row}: it must be one of "
+            f"{places[row]} says {texts[row]!r} in column {label!r}: it must be one of "
             f"{', '.join(classes)}"
         )
     return np.array(y, np.int32)
 
 
 def _encode(
-    cells: dict[str, tuple[str, ...]], num_train: int, fields: Sequence[Field]
+    cells: dict[str, tuple[str, ...]],
+    num_train: int,
+    fields: Sequence[Field],
+    places: Sequence[str],
 ) -> tuple[np.ndarray, Units, list[str]]:
     """Returns float32 ``[N, columns]``, their units and notes."""
     blocks, offsets, scales, notes = [], [], [], []
@@ -205,9 +226,9 @@ def _encode(
             width = block.shape[1]
             units = Units(np.zeros(width, np.float32), np.ones(width, np.float32))
         else:
-            numbers, said = parse_numbers(texts, num_train, field.name)
-            block, units, more = min_max(numbers[:, None], num_train)
-            said += [f"{field.name!r}: {note}" for note in more]
+            numbers, said = parse_numbers(texts, num_train, field.name, places)
+            block, units, more = min_max(numbers[:, None], num_train, [field.name])
+            said += more
         blocks.append(block)
         offsets.append(units.offset)
         scales.append(units.scale)

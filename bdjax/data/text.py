@@ -1,6 +1,7 @@
 """Sentences with labels: from text files, and from prepared tensorflow-datasets."""
 
 import functools
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from bdjax.data import tfds as prepared
 from bdjax.data.base import Dataset, Progress, check_labels
+from bdjax.data.content import decode
 from bdjax.data.vectors import corpus_vectors, read_vectors
 from bdjax.data.words import Vectors, make_dataset
 from bdjax.types import UserError
@@ -35,15 +37,15 @@ def load_files(
       shape: ``(L,)``, tokens of a sentence and room for a trigger.
       path: the files in the order of their labels, with commas between them; or the
         folder of a ``.neg`` and a ``.pos`` file (labels 0 and 1), or of so many
-        ``.txt`` files (labels by alphabet).
+        ``.txt`` files (labels by alphabet), whose name may hold commas.
       progress: not called.
       vectors: a file of word vectors; empty to compute them.
       dimension: of the word vectors.
       least_words: how many words the vocabulary must have.
 
     Raises:
-      UserError: a file is missing or empty, there are more or fewer than classes, or
-        the vectors do not fit.
+      UserError: a file is missing, empty or no text, there are more or fewer than
+        classes, or the vectors do not fit.
     """
     del progress
     if path is None:
@@ -141,7 +143,10 @@ def _vectors(path: str, dimension: int) -> Vectors:
 
 def _find(path: str, num_classes: int) -> Sequence[pathlib.Path]:
     """The files of all classes, in the order of their labels."""
-    given = [pathlib.Path(part.strip()).expanduser() for part in path.split(",")]
+    whole = os.path.expanduser(path.strip())
+    # Not of pathlib, which raises for what is too long for one name.
+    parts = [whole] if os.path.exists(whole) else path.split(",")
+    given = [pathlib.Path(part.strip()).expanduser() for part in parts]
     if len(given) == 1 and given[0].is_dir():
         inside = sorted(file for file in given[0].iterdir() if file.is_file())
         for suffixes in _SUFFIXES:
@@ -160,23 +165,25 @@ def _find(path: str, num_classes: int) -> Sequence[pathlib.Path]:
     if len(given) != num_classes:
         raise UserError(
             f"path names {len(given)} files ({path}), but the task has {num_classes} "
-            "classes: give one a class, with commas between, or their folder"
+            "classes: give one a class, with commas between and none in their names, "
+            "or their folder"
         )
     return given
 
 
 def _read(file: pathlib.Path) -> tuple[list[str], bool]:
-    """A file's lines that are not blank, and whether it had to be read as Latin-1."""
+    """A file's lines that are not blank, and whether it had to be read as Latin-1.
+
+    Raises:
+      UserError: it cannot be read, or is no text.
+    """
     try:
         data = file.read_bytes()
     except OSError as error:
         raise UserError(
             f"cannot read {file}: {error.strerror}; give the path of a text file"
         ) from error
-    try:
-        text, latin = data.decode("utf-8-sig"), False
-    except UnicodeDecodeError:
-        text, latin = data.decode("latin-1"), True
+    text, latin = decode(data, file, "plain text in UTF-8", latin=True)
     # Not splitlines: it also splits at form feeds, which are within sentences.
     return [line for line in text.split("\n") if line.strip()], latin
 

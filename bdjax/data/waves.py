@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from bdjax.data.archive import opened
 from bdjax.data.base import Dataset, Progress, check_labels, check_lengths
 from bdjax.data.encode import imbalance_notes
-from bdjax.data.npz import opened
+from bdjax.ranges import digits, keeps_to
 from bdjax.types import UserError
 
 RATE = 16_000
@@ -140,10 +141,10 @@ def _full_scale(clip_N: np.ndarray, where: str) -> np.ndarray:
         return clip_N.astype(np.float32)
     if not np.isfinite(clip_N).all():
         raise UserError(f"{where} holds NaN or infinity: leave it out or mend it")
-    if (peak := np.abs(clip_N).max()) > 1:
+    if not keeps_to(0, peak := np.abs(clip_N).max(), (-1, 1)):
         raise UserError(
-            f"{where} reaches {peak:g}, but floats must lie in [-1, 1]: rescale them, "
-            "or save int16"
+            f"{where} reaches {digits(peak)}, but floats must lie in [-1, 1]: rescale "
+            "them, or save int16"
         )
     return 32768 * clip_N.astype(np.float32)
 
@@ -154,7 +155,8 @@ def _read(archive: zipfile.ZipFile, key: str, file: pathlib.Path) -> np.ndarray:
     with archive.open(f"{key}.npy") as stream:
         array = np.lib.format.read_array(stream, allow_pickle=False)
         stream.read(1)  # the checksum is compared at the end
-    return array
+    # AIFF and Sphere files hold the other byte order.
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _check_arrays(held: dict[str, Any], num_classes: int, file: pathlib.Path) -> None:

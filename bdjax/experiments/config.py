@@ -36,7 +36,8 @@ class DataConfig:
       defender: examples the defender trains shadow models on.
       attacker: examples the attacker trains target models on.
       test: examples that accuracy and ASR are measured on.
-      split: ``"disjoint"``, or ``"official"`` for MNTD's overlapping draws.
+      split: ``"disjoint"``; ``"every_class"``, likewise, but with a row of every class
+        where there are enough; or ``"official"`` for MNTD's overlapping draws.
       vectors: of sentences, a file of word vectors; empty to compute them.
       rate: of waves, their sampling rate in Hz where the source does not say; else 0.
     """

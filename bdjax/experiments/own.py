@@ -10,7 +10,10 @@ from bdjax.tasks.npz import name_of
 
 TASK = "npz"
 DEFENDER, ATTACKER = 0.25, 0.5
-"""Shares of the training rows; without a test split, what is left is for testing."""
+"""Shares of the training rows; without a test split, what is left is for testing.
+
+The defender's may be more, one a class.
+"""
 MOST_TEST = 2000
 """Test rows, for no more than judging models would take as long as training them."""
 
@@ -37,7 +40,8 @@ def resolve(config: MNTDConfig) -> MNTDConfig:
     task = config.task
     if task == TASK:
         task = name_of(found.shape, found.dtype, classes)
-    defender = data.defender or int(DEFENDER * found.train)
+    # Shadow models need a row of every class, of which there may be many.
+    defender = data.defender or max(int(DEFENDER * found.train), classes)
     attacker = data.attacker or int(ATTACKER * found.train)
     rest = found.test or found.train - defender - attacker
     return dataclasses.replace(

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bdjax.ranges import keeps_to
 from bdjax.types import UserError
 
 
@@ -93,7 +94,7 @@ def _is_floating(answers: np.ndarray) -> bool:
 def _refuse_probabilities(logits_QxC: np.ndarray) -> None:
     """Raises for what a softmax or sigmoid leaves, rounded or in percent included."""
     what = None
-    if (logits_QxC >= 0).all() and (logits_QxC <= 1).all():
+    if keeps_to(logits_QxC.min(), logits_QxC.max(), (0, 1)):
         what = "probabilities (every value lies in [0, 1])"
     elif (logits_QxC >= 0).all() and np.allclose(logits_QxC.sum(1), 100, atol=2):
         what = "percentages (every row sums to 100)"

@@ -1,6 +1,7 @@
 """What a meta-classifier fit may be told."""
 
 import dataclasses
+import math
 
 from bdjax.types import UserError
 
@@ -62,14 +63,14 @@ class FitConfig:
                 raise UserError(
                     f"{name} is {getattr(self, name)}; it must be at least 1"
                 )
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise UserError(
-                f"learning_rate is {self.learning_rate}; it must be above 0"
+                f"learning_rate is {self.learning_rate}; it must be above 0 and finite"
             )
-        if not self.query_learning_rate >= 0:
+        if not 0 <= self.query_learning_rate < math.inf:
             raise UserError(
-                f"query_learning_rate is {self.query_learning_rate}; it must be 0 or "
-                "more"
+                f"query_learning_rate is {self.query_learning_rate}; it must be finite,"
+                " 0 or more"
             )
         if not 0 < self.nu < 1:
             raise UserError(f"nu is {self.nu}; it must lie between 0 and 1")

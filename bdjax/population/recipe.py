@@ -59,9 +59,9 @@ class Recipe:
                 raise UserError(
                     f"{name} is {getattr(self, name)}; it must be at least 1"
                 )
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise UserError(
-                f"learning_rate is {self.learning_rate}; it must be above 0"
+                f"learning_rate is {self.learning_rate}; it must be above 0 and finite"
             )
         if not 0 <= self.diversity < 1:
             raise UserError(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bdjax.ranges import digits, keeps_to
 from bdjax.types import PyTree, UserError
 from bdjax.verdicts import preconditions
 
@@ -78,7 +79,7 @@ def check_range(value_range: tuple[float, float]) -> tuple[float, float]:
 
 
 def check_images(images: ArrayLike, value_range: tuple[float, float]) -> np.ndarray:
-    """Images as float32 ``[N, H, W, C]``.
+    """Images as float32 ``[N, H, W, C]``; what rounding put out of range is clipped.
 
     Raises:
       UserError: they have another shape or type, are not finite or out of range.
@@ -98,12 +99,13 @@ def check_images(images: ArrayLike, value_range: tuple[float, float]) -> np.ndar
     if not np.isfinite(x).all():
         raise UserError("images hold NaN or infinite values; give finite pixels")
     low, high = value_range
-    if x.min() < low or x.max() > high:
+    if not keeps_to(x.min(), x.max(), value_range):
         raise UserError(
-            f"images lie in [{x.min():g}, {x.max():g}], outside value_range "
-            f"({low:g}, {high:g}); give the range that the network takes, or rescale"
+            f"images lie in [{digits(x.min())}, {digits(x.max())}], outside "
+            f"value_range ({digits(low)}, {digits(high)}); give the range that the "
+            "network takes, or rescale"
         )
-    return x
+    return x.clip(low, high)
 
 
 def float_of(variables: PyTree) -> np.dtype:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bdjax.evaluation.checks import as_finite
 from bdjax.evaluation.plots import marks, style
+from bdjax.ranges import keeps_to
 from bdjax.types import UserError
 
 _QUALITIES = {"accuracy": "clean accuracy", "ASR": "attack success rate"}
@@ -138,10 +139,10 @@ def _shares(
     if values is None and key == "ASR":
         return None
     array = _vector([] if values is None else values, name=f"{kind} {key} values")
-    outside = array[(array < 0) | (array > 1)]
-    if outside.size:
+    outside = [value for value in array if not keeps_to(value, value, (0, 1))]
+    if outside:
         raise UserError(
             f"{kind} {key} holds {outside[0]}, expected shares in [0, 1]; divide "
             "percentages by 100"
         )
-    return array
+    return array.clip(0, 1)
