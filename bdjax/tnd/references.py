@@ -125,7 +125,7 @@ def _difference(a: dict[str, Any], b: dict[str, Any]) -> str:
 
 @functools.cache
 def _built_in(detector: str) -> Calibration | None:
-    file = resources.files("bdjax.tnd") / "references" / f"{detector}.json"
+    file = resources.files("bdjax.tnd") / "calibrations" / f"{detector}.json"
     if not file.is_file():
         return None
     with resources.as_file(file) as path:
