@@ -3,4 +3,11 @@
 from bdjax.telemetry.console import Progress, progress, reporter
 from bdjax.telemetry.records import Clock, MetricsWriter, peak_memory_bytes
 
-__all__ = ["Clock", "MetricsWriter", "Progress", "peak_memory_bytes", "progress", "reporter"]
+__all__ = [
+    "Clock",
+    "MetricsWriter",
+    "Progress",
+    "peak_memory_bytes",
+    "progress",
+    "reporter",
+]

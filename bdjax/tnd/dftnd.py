@@ -270,7 +270,10 @@ def _doubts(
         np.concatenate(
             [np.asarray(f(net, variables, some)) for some in np.array_split(x, parts)]
         )
-        for f, parts in ((_activations, -(-probes // 128)), (_logits, -(-probes // 128)))
+        for f, parts in (
+            (_activations, -(-probes // 128)),
+            (_logits, -(-probes // 128)),
+        )
     )
     dead = preconditions.alive(r_NxD)
     return dead or preconditions.penultimate(r_NxD, logits_NxK)
