@@ -55,7 +55,7 @@ def tnd(task: str) -> ConfigDict:
             "min_asr": 0.5,
             "false_alarms": 0.1,
             "solver": dataclasses.asdict(SolverConfig()),
-            "bootstrap": dataclasses.asdict(BootstrapConfig()),
+            "confidence": 0.95,
             "execution": dataclasses.asdict(Execution()),
             "solving": dataclasses.asdict(detectors.Execution()),
             "formulation": "auto",
@@ -139,7 +139,6 @@ def tnd_smoke(config: ConfigDict) -> None:
     config.min_asr = 0.0  # no attack takes hold so soon
     config.solver.update(iterations=3, searches=2)
     config.execution.chunk_size = 2
-    config.bootstrap.samples = 100
 
 
 def apply(

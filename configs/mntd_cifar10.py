@@ -9,7 +9,7 @@ Reduced to what two CPU cores do in half an hour: 64 + 64 shadows of 50 to 100 s
 Result (two x86-64 CPU cores, seed 0, 16 targets of each kind, mean ± std of five
 repeats [95 % over models]; the paper's Table III at full scale: M 91.95 %, B 95.45 %):
 
-* jumbo M .927 ± .016 [.79, 1.00], B .907 ± .029 [.80, .98]
+* jumbo M .927 ± .016 [.70, .99], B .907 ± .029 [.68, .99]
 * without tuning M .856 ± .043, B .633 ± .167; one-class M .818 ± .034, B .744 ± .066
 * accuracy .27 (shadows), .29 (targets), .22 (M), .15 (B); ASR .94 and .93; accuracy
   alone M .842, B .947

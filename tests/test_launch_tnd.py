@@ -102,7 +102,10 @@ def test_architectures():
     ("flag", "message"),
     [
         ("--config.detectors=('abs',)", r"unknown detector 'abs'; there are \['bdjax'"),
-        ("--config=configs/mntd_mnist5k.py", "config has no field 'fit'; it has "),
+        (
+            "--config=configs/mntd_mnist5k.py",
+            "no field 'bootstrap'; it has ",
+        ),
         ("--config=configs/dltnd_cifar10.py:thin", "'npz' reads a file: give its path"),
     ],
 )

@@ -669,6 +669,7 @@ def test_what_detectors_do_is_not_what_models_follow_from():
         ({"slow_models": -1}, "slow_models is -1; it must be 0 or more"),
         ({"min_asr": 50.0}, r"min_asr is 50\.0; it must be in \[0, 1\]"),
         ({"quantiles": (0.1, 25.0)}, r"quantiles\[1\] is 25\.0"),
+        ({"confidence": 95.0}, r"confidence=95\.0 must lie strictly between 0 and 1"),
     ],
 )
 def test_a_wrong_value_is_named(change, message):

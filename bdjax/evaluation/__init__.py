@@ -6,7 +6,6 @@ The figures are in :mod:`bdjax.evaluation.plots`, which is imported on its own.
 from bdjax.evaluation.auc import (
     AucSummary,
     BootstrapConfig,
-    Interval,
     auc,
     auc_gain,
     bootstrap_interval,
@@ -14,6 +13,7 @@ from bdjax.evaluation.auc import (
     roc,
     summarize_auc,
 )
+from bdjax.evaluation.intervals import Interval, auc_interval
 from bdjax.evaluation.masks import binarize, iou
 from bdjax.evaluation.rates import Rates, rates_at, threshold_at_fpr
 from bdjax.evaluation.tables import Table, auc_cell, quality_cell
@@ -28,6 +28,7 @@ __all__ = [
     "auc",
     "auc_cell",
     "auc_gain",
+    "auc_interval",
     "best_threshold",
     "binarize",
     "bootstrap_interval",

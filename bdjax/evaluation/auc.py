@@ -2,7 +2,7 @@
 
 A detector gives each model a score, higher meaning more likely trojaned. Two things
 make its AUC uncertain: the repeats of its own fit, reported as a standard deviation,
-and the few models that it was tested on, reported as a bootstrap interval.
+and the few models that it was tested on, reported as an interval.
 
 Letters: N models scored, of which P trojaned (label 1) and K benign (label 0);
 R repeats of the detector's fit; S bootstrap resamples.
@@ -14,17 +14,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics
 
-from bdjax.evaluation.checks import check_labels, check_repeats, check_scores
+from bdjax.evaluation.checks import (
+    check_confidence,
+    check_labels,
+    check_repeats,
+    check_scores,
+)
+from bdjax.evaluation.intervals import Interval, auc_interval
 from bdjax.types import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BootstrapConfig:
-    """How to draw a percentile bootstrap interval.
+    """How to draw the percentile bootstrap interval of :func:`auc_gain`.
 
     Attributes:
       samples: resamples of the models, at least 1.
-      confidence: share of the resampled statistics inside the interval, in (0, 1).
+      confidence: share of the resampled gains inside the interval, in (0, 1).
       seed: seed of the resampling, at least 0.
 
     Raises:
@@ -41,23 +47,11 @@ class BootstrapConfig:
                 f"bootstrap samples={self.samples} must be at least 1; "
                 "2000 gives steady 95% intervals"
             )
-        if not 0 < self.confidence < 1:
-            raise UserError(
-                f"bootstrap confidence={self.confidence} must lie strictly between "
-                "0 and 1; write 95% as 0.95"
-            )
+        check_confidence(self.confidence)
         if self.seed < 0:
             raise UserError(
                 f"bootstrap seed={self.seed} must be at least 0; choose another seed"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """A closed interval, ``low <= high``."""
-
-    low: float
-    high: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,7 +61,7 @@ class AucSummary:
     Attributes:
       mean: mean AUC over the repeats, in [0, 1].
       std: standard deviation over the repeats (ddof=1; 0 for one repeat).
-      low: lower end of the bootstrap interval of the mean, over models.
+      low: lower end of the interval of the mean, over models.
       high: upper end of that interval.
       repeats: number of repeats R.
       positives: number of trojaned models P.
@@ -155,36 +149,35 @@ def mean_roc(
 
 
 def summarize_auc(
-    labels_N: ArrayLike,
-    scores_RxN: ArrayLike,
-    *,
-    bootstrap: BootstrapConfig | None = None,
+    labels_N: ArrayLike, scores_RxN: ArrayLike, *, confidence: float = 0.95
 ) -> AucSummary:
     """Mean AUC over repeats, its spread, and its interval over models.
 
     Args:
       labels_N: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
       scores_RxN: shape ``(R, N)``, finite; row r holds the r-th fit's scores.
-      bootstrap: how to draw the interval; by default ``BootstrapConfig()``.
+      confidence: of the interval, in (0, 1).
 
     Returns:
-      The summary; its interval is that of :func:`bootstrap_interval`.
+      The summary; its interval is :func:`bdjax.evaluation.auc_interval` of the mean.
 
     Raises:
-      UserError: a shape, a label or a score is not as above.
+      UserError: a shape, a label, a score or the confidence is not as above.
     """
     labels = check_labels(labels_N)
     scores = check_repeats(labels, scores_RxN)
     auc_R = np.array([auc(labels, row) for row in scores])
-    interval = bootstrap_interval(labels, scores, bootstrap=bootstrap)
+    mean, positives = float(auc_R.mean()), int(labels.sum())
+    negatives = len(labels) - positives
+    interval = auc_interval(mean, positives, negatives, confidence=confidence)
     return AucSummary(
-        mean=float(auc_R.mean()),
+        mean=mean,
         std=float(auc_R.std(ddof=1)) if len(auc_R) > 1 else 0.0,
         low=interval.low,
         high=interval.high,
         repeats=len(auc_R),
-        positives=int(labels.sum()),
-        negatives=int((~labels).sum()),
+        positives=positives,
+        negatives=negatives,
     )
 
 
@@ -194,17 +187,15 @@ def bootstrap_interval(
     *,
     bootstrap: BootstrapConfig | None = None,
 ) -> Interval:
-    """Percentile bootstrap interval, over models, of the mean AUC over repeats.
+    """The interval of :func:`summarize_auc`, under its former name.
 
-    Trojaned and benign models are resampled with replacement, separately, so that
-    every resample keeps both classes at their sizes; all repeats see the same
-    resample. If every resample ranks the classes perfectly the interval is [1, 1]:
-    it cannot tell how rare a miss would be.
+    No resample is drawn: at 9 to 24 models and AUCs of .9 and more the percentile
+    bootstrap held the true one in 76 to 91 % of experiments.
 
     Args:
       labels_N: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
       scores_RxN: shape ``(R, N)``, finite.
-      bootstrap: how to draw the interval; by default ``BootstrapConfig()``.
+      bootstrap: only its confidence counts; 0.95 by default.
 
     Returns:
       The interval, inside [0, 1].
@@ -212,7 +203,9 @@ def bootstrap_interval(
     Raises:
       UserError: a shape, a label or a score is not as above.
     """
-    return _resample(_wins(labels_N, scores_RxN), bootstrap)
+    confidence = (bootstrap or BootstrapConfig()).confidence
+    summary = summarize_auc(labels_N, scores_RxN, confidence=confidence)
+    return Interval(low=summary.low, high=summary.high)
 
 
 def auc_gain(
@@ -231,7 +224,8 @@ def auc_gain(
       bootstrap: how to draw the interval; by default ``BootstrapConfig()``.
 
     Returns:
-      The difference, in [-1, 1], and its paired interval over models.
+      The difference, in [-1, 1], and its paired interval over models: a percentile
+      bootstrap of each class at its size, the same resamples for both detectors.
 
     Raises:
       UserError: a shape, a label or a score is not as above.

@@ -8,8 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from bdjax.evaluation.auc import Interval
-from bdjax.evaluation.checks import as_finite, check_labels, check_scores
+from bdjax.evaluation.checks import (
+    as_finite,
+    check_confidence,
+    check_labels,
+    check_scores,
+)
+from bdjax.evaluation.intervals import Interval
 from bdjax.types import UserError
 
 
@@ -57,17 +62,12 @@ def rates_at(
       confidence: of the intervals, in (0, 1).
 
     Returns:
-      Both rates with Wilson intervals, which unlike the bootstrap's do not shrink to
-      a point at 0 or 1.
+      Both rates with Wilson intervals, which are no point at 0 or 1 either.
 
     Raises:
       UserError: a shape, a label, a score or the confidence is not as above.
     """
-    if not 0 < confidence < 1:
-        raise UserError(
-            f"confidence={confidence} must lie strictly between 0 and 1; write 95% as "
-            "0.95"
-        )
+    check_confidence(confidence)
     limit = float(as_finite(threshold, name="threshold"))
     labels_N = check_labels(labels)
     flagged_N = check_scores(labels_N, scores) > limit

@@ -197,7 +197,7 @@ class MNTDConfig:
       target: training of target models.
       fit: the meta-classifier; its ``mode`` and ``query_tuning`` are set by variant.
       variants: what to fit: keys in ``bdjax.experiments.mntd.VARIANTS``.
-      bootstrap: intervals over models.
+      bootstrap: confidence of the intervals over models; resamples of a sweep's gains.
       execution: chunks, width, devices.
       formulation: how convolutions are computed.
       architecture: key in ``bdjax.models.MODELS``; the task's if empty.

@@ -49,7 +49,8 @@ def aucs(outcome: Outcome) -> dict[str, dict[str, AucSummary]]:
     return {
         attack: {
             variant: summarize_auc(
-                *labelled_scores(scores, attack), bootstrap=outcome.config.bootstrap
+                *labelled_scores(scores, attack),
+                confidence=outcome.config.bootstrap.confidence,
             )
             for variant, scores in outcome.scores.items()
         }

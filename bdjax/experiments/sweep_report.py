@@ -50,7 +50,7 @@ def aucs(sweep: Sweep) -> Curves:
             variant: {
                 size: summarize_auc(
                     *labelled_scores(found.scores, attack),
-                    bootstrap=sweep.config.bootstrap,
+                    confidence=sweep.config.bootstrap.confidence,
                 )
                 for size, found in by_size.items()
             }

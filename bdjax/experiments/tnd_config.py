@@ -6,7 +6,7 @@ from typing import Any
 
 from bdjax import tnd
 from bdjax.attacks import Locations
-from bdjax.evaluation import BootstrapConfig
+from bdjax.evaluation.checks import check_confidence
 from bdjax.experiments.config import DataConfig, TrainConfig
 from bdjax.models import Formulation, Precision
 from bdjax.population import Execution
@@ -172,7 +172,7 @@ class TNDConfig:
         left out of AUCs, rates and calibration.
       false_alarms: wanted false-positive rate of the second calibrated threshold.
       solver: of all detectors.
-      bootstrap: intervals over models.
+      confidence: of the intervals over models, in (0, 1).
       execution: chunks, width and devices of training.
       solving: label batches and devices of the detectors.
       formulation: how convolutions are computed.
@@ -192,7 +192,7 @@ class TNDConfig:
     min_asr: float = 0.5
     false_alarms: float = 0.1
     solver: SolverConfig = SolverConfig()
-    bootstrap: BootstrapConfig = BootstrapConfig()
+    confidence: float = 0.95
     execution: Execution = Execution()
     solving: tnd.Execution = tnd.Execution()
     formulation: Formulation = "auto"
@@ -215,6 +215,7 @@ class TNDConfig:
                 )
         if self.slow_models < 0:
             raise UserError(f"slow_models is {self.slow_models}; it must be 0 or more")
+        check_confidence(self.confidence)
         shares = {"min_asr": self.min_asr, "false_alarms": self.false_alarms}
         shares |= {f"quantiles[{i}]": q for i, q in enumerate(self.quantiles)}
         for name, value in shares.items():

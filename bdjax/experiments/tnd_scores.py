@@ -71,7 +71,7 @@ def summary(
         return None
     labels = np.repeat([0, 1], [len(negatives), len(positives)])
     both = np.concatenate([negatives, positives])
-    return summarize_auc(labels, both[None], bootstrap=outcome.config.bootstrap)
+    return summarize_auc(labels, both[None], confidence=outcome.config.confidence)
 
 
 def aucs(outcome: Outcome, case: Case) -> dict[str, AucSummary | None]:

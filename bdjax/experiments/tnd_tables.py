@@ -29,7 +29,7 @@ def _auc_table(outcome: Outcome) -> Table:
         count = len(outcome.verdicts[case][f"{TARGET}-{BENIGN}"])
         cells = [_auc(summary) for summary in found.values()]
         rows.append((VARIANTS[case.variant].title, f"{count}", *cells))
-    confidence = outcome.config.bootstrap.confidence
+    confidence = outcome.config.confidence
     return Table(
         title=f"Detection AUC [{confidence:.0%} interval over models], "
         f"{outcome.config.per_class} clean images a class",

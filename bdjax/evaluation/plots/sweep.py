@@ -158,9 +158,8 @@ def _curve(
 ) -> None:
     found = [points[value] for value in sorted(points)]
     mean = np.array([point.mean for point in found])
-    # The bootstrap's quantiles may leave out the mean itself.
-    below = np.maximum(mean - [point.low for point in found], 0)
-    above = np.maximum([point.high for point in found] - mean, 0)
+    below = mean - [point.low for point in found]
+    above = [point.high for point in found] - mean
     axes.errorbar(
         x,
         mean,
