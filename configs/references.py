@@ -7,6 +7,7 @@ differ between regimes; within one, every model draws its share of rows and step
 """
 
 import dataclasses
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -35,7 +36,7 @@ class Regime:
     task: str = "mnist"
 
 
-def _train(steps: int, learning_rate: float, **options) -> TrainConfig:
+def _train(steps: int, learning_rate: float, **options: Any) -> TrainConfig:
     return TrainConfig(
         steps=steps, learning_rate=learning_rate, **({"diversity": 0.4} | options)
     )
