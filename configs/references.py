@@ -1,9 +1,9 @@
 """Reference networks: what the white box's built-in thresholds are measured on.
 
-``python -m launch.references --mnist=mnist.npz --cifar10=cifar10.npz`` trains and judges
-all regimes, each ``--config=configs/references.py:NAME`` of ``launch.tnd``, and writes
-the thresholds. Architecture, data, length, learning rate, optimiser and schedule all
-differ between regimes; within one, every model draws its share of rows and steps.
+``python -m launch.references --mnist=mnist.npz --cifar10=cifar10.npz`` trains and
+judges all regimes, each ``--config=configs/references.py:NAME`` of ``launch.tnd``, and
+writes the thresholds. Architecture, data, length, learning rate, optimiser and schedule
+all differ between regimes; within one, every model draws its share of rows and steps.
 """
 
 import dataclasses

@@ -387,13 +387,18 @@ def from_fit(
 
 
 def _calibration(labels_V: np.ndarray, scores_V: np.ndarray) -> Calibration:
-    """Of validation shadows: trojaned is what no benign one scores.
+    """Of validation shadows, with a wide grey zone.
 
-    Between the threshold that tells them apart best and the greatest benign score,
-    whichever is less, lies the grey zone.
+    They are all of one recipe and of the defender's rows, and benign networks of other
+    origin score between benign and trojaned shadows. So trojaned is what scores as the
+    most suspicious quarter of trojaned shadows, and not flagged what scores as benign
+    ones; all between is inconclusive.
     """
-    benign = scores_V[labels_V == 0]
-    between = best_threshold(labels_V, scores_V)
-    low, high = sorted((between, float(benign.max())))
-    source = f"{len(benign)} benign validation shadow models"
-    return Calibration(benign, threshold=high, grey=low, source=source)
+    benign, trojaned = scores_V[labels_V == 0], scores_V[labels_V == 1]
+    most = float(benign.max())
+    return Calibration(
+        benign,
+        threshold=max(most, float(np.quantile(trojaned, 0.75))),
+        grey=min(most, best_threshold(labels_V, scores_V)),
+        source=f"{len(benign)} benign validation shadow models, all of one recipe",
+    )

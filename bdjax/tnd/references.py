@@ -100,8 +100,8 @@ def calibrate(
         if one != settings[0]:
             raise UserError(
                 "the verdicts were computed differently "
-                f"({_difference(one, settings[0])}); judge all benign networks with one "
-                "configuration"
+                f"({_difference(one, settings[0])}); judge all benign networks with "
+                "one configuration"
             )
     return calibrate_scores(
         [v.score for v in verdicts],

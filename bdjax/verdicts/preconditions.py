@@ -64,8 +64,8 @@ def fills(images: np.ndarray, value_range: tuple[float, float]) -> list[str]:
         return []
     return [
         f"the images lie in [{least:g}, {greatest:g}] and fill {share:.1%} of "
-        f"value_range ({low:g}, {high:g}): perturbations up to the range's ends would be "
-        "out of all proportion; give the range that these images come from"
+        f"value_range ({low:g}, {high:g}): perturbations up to the range's ends would "
+        "be out of all proportion; give the range that these images come from"
     ]
 
 
@@ -75,8 +75,8 @@ def accurate(accuracy: float, least: float, images: int) -> list[str]:
         return []
     return [
         f"the network classifies {accuracy:.0%} of the {images} given images right, "
-        f"below {least:.0%} (min_accuracy): check labels, their order, preprocessing and "
-        "value_range"
+        f"below {least:.0%} (min_accuracy): check labels, their order, preprocessing "
+        "and value_range"
     ]
 
 

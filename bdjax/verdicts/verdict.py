@@ -39,8 +39,8 @@ class Conclusion(enum.Enum):
 class Verdict:
     """What a detector says of one network.
 
-    ``bool(verdict)`` is whether it is trojaned, and raises :class:`InconclusiveError` where
-    the verdict is neither.
+    ``bool(verdict)`` is whether it is trojaned, and raises
+    :class:`InconclusiveError` where the verdict is neither.
 
     Attributes:
       conclusion: trojaned, not flagged, or inconclusive.
