@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from bdjax import storage
 from bdjax.evaluation import Table, auc, threshold_at_fpr
 from bdjax.experiments.tnd import Outcome
 from bdjax.experiments.tnd_config import VARIANTS, detector_config
@@ -211,7 +210,7 @@ def write(
         rows = [",".join(Reference._fields)]
         rows += [",".join(map(str, each)) for each in references]
         text = "\n".join(rows) + "\n"
-        storage.write_text(folder / f"{detector}.csv", text)
+        (folder / f"{detector}.csv").write_text(text, encoding="utf-8")
         tables[detector] = table(VARIANTS[variant].title, references)
     return tables
 

@@ -8,17 +8,14 @@ trojaned, which neither queries nor classifier were fitted to.
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
-
-from bdjax.logits import class_logits
+from scipy import special
 
 _WIDER = 1.1  # than what was seen, and still inside
 _FLOOR = 0.02  # nats, of an entropy
-# Share of shadow models with another one so near: what lies between a few outliers, such
-# as Trojans that answer everything alike, is covered by none.
+# Share of shadow models with another one so near. Beyond are outliers, such as Trojans
+# that answer everything alike, and what lies between these is covered by none.
 _USUAL = 0.9
 
 
@@ -27,8 +24,8 @@ class Coverage:
     """Answers of networks whose scores mean something.
 
     Attributes:
-      answers: float32 ``[V, Q, C]``, log-probabilities of the answers of V networks, two
-        or more; of a single logit, of both classes.
+      answers: float64 ``[V, Q, C]``, log-probabilities of the answers of V networks,
+        two or more; of a single logit, of both classes.
     """
 
     answers: np.ndarray
@@ -73,8 +70,8 @@ class Coverage:
         if (nearest := float(apart.min())) <= usual:
             return ""
         return (
-            f"the answers lie {nearest:.3g} from those of the nearest shadow model, and "
-            f"{_USUAL:.0%} of the shadow models have one within {usual:.3g}"
+            f"the answers lie {nearest:.3g} from those of the nearest shadow model, "
+            f"and {_USUAL:.0%} of the shadow models have one within {usual:.3g}"
         )
 
 
@@ -84,11 +81,12 @@ def covering(logits_MxQxL: ArrayLike) -> Coverage:
 
 
 def log_probabilities(logits_MxQxL: ArrayLike) -> np.ndarray:
-    """Of every query's classes, float32 ``[M, Q, C]``."""
-    logits = np.asarray(logits_MxQxL, np.float32)
-    both = class_logits(jnp.asarray(logits.reshape(-1, logits.shape[-1])))
-    rows = np.asarray(jax.nn.log_softmax(both))
-    return rows.reshape(*logits.shape[:-1], -1)
+    """Of every query's classes, float64 ``[M, Q, C]``."""
+    # In NumPy, whose float64 squares what float32 cannot.
+    logits = np.asarray(logits_MxQxL, np.float64)
+    if logits.shape[-1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
+    return special.log_softmax(logits, axis=-1)
 
 
 def _scales(answers: np.ndarray) -> np.ndarray:

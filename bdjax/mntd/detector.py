@@ -278,7 +278,7 @@ class MetaDetector:
             "queries": self.queries,
             "classifier": self.meta.classifier,
             "benign_scores": self.benign_scores,
-            "covered": self.coverage.answers,
+            "covered": np.asarray(self.coverage.answers, np.float32),
         }
         if self.units is not None:
             arrays |= dict(zip(("offset", "scale"), self.units, strict=True))
@@ -314,7 +314,7 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
             calibration=Calibration(
                 arrays["benign_scores"], meta["threshold"], meta["grey"], meta["source"]
             ),
-            coverage=Coverage(arrays["covered"]),
+            coverage=Coverage(np.asarray(arrays["covered"], np.float64)),
             num_classes=meta["num_classes"],
             value_range=tuple(meta["value_range"]),
             validation_auc=meta["validation_auc"],

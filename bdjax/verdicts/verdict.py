@@ -172,8 +172,8 @@ def conclude(
         reasons.append("there is no score")
     if calibration.grey < score <= calibration.threshold:
         reasons.append(
-            f"the score lies in the grey zone between {calibration.grey:.3g}, which "
-            f"few benign networks reach, and the threshold {calibration.threshold:.3g}"
+            f"the score lies in the grey zone from {calibration.grey:.3g}, up to which "
+            f"nothing is flagged, to the threshold {calibration.threshold:.3g}"
         )
     above = Conclusion.TROJANED if score > calibration.threshold else None
     conclusion = above or Conclusion.NOT_FLAGGED
