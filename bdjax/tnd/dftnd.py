@@ -114,7 +114,8 @@ def df_tnd(
       UserError: shape, range, images or network are not as above, or the calibration
         is of another configuration; the message says what was found and what to do.
     """
-    calibration, reasons = calibration_for(config, calibration)
+    calibration, unknown = calibration_for(config, calibration)
+    reasons: list[str] = []
     value_range = networks.check_range(value_range)
     input_shape = _check_shape(input_shape, num_classes)
     net = Network(apply, features, value_range)
@@ -158,6 +159,7 @@ def df_tnd(
         )
     if not mask.any():
         notes.append("the penalty left no mask: lower config.sparsity")
+    reasons += unknown
     labels = np.arange(num_classes)
     return DFVerdict(
         **conclude(float(scores.max()), scores, labels, calibration, reasons, notes),
