@@ -25,11 +25,11 @@ class DFTNDConfig:
       parity: the formulation.
       seeds: images of noise of each brightness, where none are given; the official code
         has 10.
-      brightness: means of the kinds of noise, in [0, 1] of the value range. Of 0.5 it is
-        uniform, of less it is dark with few bright pixels, of 0 black. A network may
-        answer one of them with great confidence, as it lies far from what it was trained
-        on, and any excitation then raises that answer: BatchNorm networks do. A label's
-        score is the median over the kinds.
+      brightness: means of the kinds of noise, in [0, 1] of the value range. Of 0.5 it
+        is uniform, of less it is dark with few bright pixels, of 0 black. A network may
+        answer one of them with great confidence, as it lies far from what it was
+        trained on, and any excitation then raises that answer: BatchNorm networks do. A
+        label's score is the median over the kinds.
       iterations: of the first stage.
       average: whether a second stage follows, which starts from the means over the
         images of masks and patterns.

@@ -216,7 +216,7 @@ def label_scores(
         _scores_of_kind(rise_K, start_K, config)
         for rise_K, start_K in zip(rises_JxK, starts_JxK, strict=True)
     ]
-    return np.float32(np.median(scores_JxK, axis=0))
+    return np.asarray(np.median(scores_JxK, axis=0), np.float32)
 
 
 def _scores_of_kind(
@@ -276,7 +276,7 @@ def _seeds(
         with np.errstate(divide="ignore"):
             # Of uniform u, the mean of u ** power is 1 / (1 + power).
             power = 1 / np.repeat(np.array(config.brightness), config.seeds) - 1
-        return np.float32(noise ** power.reshape(-1, 1, 1, 1))
+        return np.asarray(noise ** power.reshape(-1, 1, 1, 1), np.float32)
     x = networks.check_images(images, net.value_range)
     if x.shape[1:] != input_shape:
         raise UserError(
