@@ -43,19 +43,25 @@ def claim(
     storage.write_json(path, config)
 
 
-def save_fit(directory: Path, fit: mntd.Fit) -> None:
-    """Writes a finished fit."""
+def save_fit(directory: Path, fit: mntd.Fit, provenance: dict[str, Any]) -> None:
+    """Writes a finished fit, and what it was made from (JSON)."""
     arrays = fit._asdict() | {"meta": fit.meta._asdict()}
-    storage.save_tree(directory, arrays, {}, kind=_FIT)
+    storage.save_tree(directory, arrays, {}, kind=_FIT, provenance=provenance)
 
 
-def load_fit(directory: Path) -> mntd.Fit | None:
+def load_fit(
+    directory: Path, provenance: dict[str, Any] | None = None
+) -> mntd.Fit | None:
     """A finished fit of this run, if there is one.
 
+    Args:
+      directory: its own.
+      provenance: what it must have been made from; not compared if None.
+
     Raises:
-      UserError: it is damaged.
+      UserError: it is damaged, or was made from something else.
     """
     if not (directory / "meta.json").exists():
         return None
-    arrays, _ = storage.load_tree(directory, kind=_FIT)
+    arrays, _ = storage.load_tree(directory, kind=_FIT, provenance=provenance)
     return mntd.Fit(**arrays | {"meta": mntd.Meta(**arrays["meta"])})

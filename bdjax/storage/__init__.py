@@ -9,6 +9,7 @@ from bdjax.storage.checkpoint import reason
 from bdjax.storage.files import (
     as_json,
     difference,
+    digest,
     header,
     json_text,
     read_header,
@@ -35,6 +36,7 @@ __all__ = [
     "as_json",
     "barrier",
     "difference",
+    "digest",
     "header",
     "is_begun",
     "is_first",

@@ -5,7 +5,8 @@ write at the same speed, but a manager keeps its own list of steps, blind to the
 that other processes commit beside it.
 
 Every array is stored with its CRC-32, since the bits of a trained weight are as good as
-random: a flipped one would pass any check of the format.
+random: a flipped one would pass any check of the format. And every tree says whose it
+is, since another one's checksums hold as well.
 """
 
 import asyncio
@@ -174,12 +175,13 @@ class Writer:
         )
 
     @uninterrupted()
-    def save(self, path: Path, tree: PyTree) -> None:
+    def save(self, path: Path, tree: PyTree, *, owner: str) -> None:
         """Copies `tree` and begins to commit it; waits for the save before it.
 
         Args:
           path: the directory to make; it appears, whole, when the save is done.
           tree: nested dicts of arrays of any shape and number dtype or bool.
+          owner: whose it is; `read_tree` asks for it.
 
         Raises:
           UserError: `tree` is not of that form.
@@ -188,9 +190,9 @@ class Writer:
         arrays = _map(_host_copy, tree)
         if not (isinstance(arrays, dict) and jax.tree.leaves(arrays)):
             raise UserError("cannot store this tree: it is not nested dicts of arrays")
-        layout = _map(_entry, arrays)
+        about = {"owner": owner, "layout": _map(_entry, arrays)}
         self._checkpointer.save(
-            path.absolute(), args=ocp.args.PyTreeSave(arrays, custom_metadata=layout)
+            path.absolute(), args=ocp.args.PyTreeSave(arrays, custom_metadata=about)
         )
 
     @uninterrupted()
@@ -205,13 +207,16 @@ class Writer:
 
 
 @uninterrupted()
-def _restore(path: Path) -> PyTree:
-    """Reads a tree and compares every leaf with its entry."""
+def _restore(path: Path, owner: str) -> PyTree:
+    """Reads a tree and compares its owner, and every leaf with its entry."""
     handler = _handler()
     # Asked of the handler, because a checkpointer makes None of what it cannot read.
-    layout = handler.metadata(epath.Path(path)).custom_metadata
-    if not layout:
-        raise ValueError("its layout is missing")
+    about = handler.metadata(epath.Path(path)).custom_metadata
+    if not (about and about.get("layout") and isinstance(about.get("owner"), str)):
+        raise ValueError("its layout or owner is missing")
+    if about["owner"] != owner:
+        raise ValueError(f"it belongs to {about['owner']}, not to {owner}")
+    layout = about["layout"]
     as_numpy = _map(lambda *_: ocp.RestoreArgs(restore_type=np.ndarray), layout)
     with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
         restored = checkpointer.restore(
@@ -229,11 +234,12 @@ def _restore(path: Path) -> PyTree:
     return _map(checked, layout)
 
 
-def read_tree(path: Path, *, what: str, fix: str) -> PyTree:
+def read_tree(path: Path, *, owner: str, what: str, fix: str) -> PyTree:
     """Reads what `Writer.save` committed, on any number of devices and processes.
 
     Args:
       path: the directory of the checkpoint.
+      owner: whose it must be.
       what: what it holds, to name it in an error.
       fix: what the user can do where it is damaged.
 
@@ -242,10 +248,10 @@ def read_tree(path: Path, *, what: str, fix: str) -> PyTree:
       shapes and bits, that were saved.
 
     Raises:
-      UserError: something of it is missing or altered.
+      UserError: something of it is missing or altered, or it is another's.
     """
     try:
-        return _restore(path.absolute())
+        return _restore(path.absolute(), owner)
     except MemoryError:
         raise
     except Exception as error:  # Orbax, tensorstore and json raise a dozen kinds.
