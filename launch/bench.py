@@ -7,11 +7,13 @@ time; ``--set=formulations`` compares every formulation in every precision, and
 """
 
 import dataclasses
+import functools
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from absl import app, flags
@@ -29,7 +31,7 @@ from bdjax.benchmarks import (
 from bdjax.benchmarks.timing import Section, measure
 from bdjax.evaluation import plots
 from bdjax.types import UserError
-from launch import common
+from launch import common, interrupts
 
 WIDTH = 112  # of the tables in a file or pipe
 SETS = ("default", "formulations", "scaling", "gpu")
@@ -75,6 +77,7 @@ def bench(out: Path, *, chosen: str, quick: bool, console: Console) -> dict[str,
     machine = report.machine()
     found: dict[str, Any] = {"complete": True, "quick": quick, "sections": {}}
     with torch_worker.pools(len(os.sched_getaffinity(0))) as pools:
+        interrupts.on_end(functools.partial(_leave, pools.scratch))
         todo = sections(chosen, pools, quick=quick)
         rows = {}
         size = scaling.QUICK if quick else scaling.Size()
@@ -106,6 +109,13 @@ def bench(out: Path, *, chosen: str, quick: bool, console: Console) -> dict[str,
         markup=False,
     )
     return found
+
+
+def _leave(scratch: str, why: str, status: int) -> NoReturn:
+    """At an interrupt: PyTorch's processes end by themselves, their files do not."""
+    if scratch:
+        shutil.rmtree(scratch, ignore_errors=True)
+    interrupts.leave(why, status, before=telemetry.stop)
 
 
 def _draw(points: list[scaling.Point], steps: int, path: Path) -> None:
@@ -145,5 +155,3 @@ if __name__ == "__main__":
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)

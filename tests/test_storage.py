@@ -429,6 +429,14 @@ def test_bad_manifests(tmp_path, text, message):
             open_(tmp_path)
 
 
+@pytest.fixture
+def heeded():
+    """SIGINT raises KeyboardInterrupt, though it be ignored, as by background jobs."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_signals_wait_for_what_is_being_written(signum):
     seen = []
@@ -446,7 +454,18 @@ def test_signals_wait_for_what_is_being_written(signum):
         signal.signal(signum, old)
 
 
-def test_an_interrupt_comes_after_the_chunk_was_read(tmp_path, monkeypatch):
+def test_a_signal_that_is_ignored_stays_so():
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with shield.uninterrupted():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, old)
+
+
+def test_an_interrupt_comes_after_the_chunk_was_read(tmp_path, monkeypatch, heeded):
     with storage.open_population(tmp_path, {"chunk_size": 1}, range(1)) as store:
         store.save(0, {"a": np.ones(3)})
     read = checkpoint._handler

@@ -100,8 +100,10 @@ class Population:
     def __getitem__(self, models: np.ndarray | slice) -> "Population":
         """Some of the models: an index array or a slice."""
         parts = self.ids_M, self.variables, self.triggers, self.quality
-        some = tree.index(parts, models)
-        return Population(self.name, self.attack, *some, self.digest)
+        ids_M, variables, triggers, quality = tree.index(parts, models)
+        return dataclasses.replace(
+            self, ids_M=ids_M, variables=variables, triggers=triggers, quality=quality
+        )
 
     def record(self, i: int) -> dict[str, Any]:
         """What is known of the ``i``-th model: id, trigger, accuracy, ASR, loss."""

@@ -5,7 +5,7 @@ directory is there is done, whenever the process was killed. Nothing here is pic
 and orbax and safetensors are imported nowhere else in bdjax.
 """
 
-from bdjax.storage.checkpoint import reason
+from bdjax.storage.checkpoint import reason, settle
 from bdjax.storage.files import (
     as_json,
     difference,
@@ -52,6 +52,7 @@ __all__ = [
     "reason",
     "save_tensors",
     "save_tree",
+    "settle",
     "share",
     "watch",
     "write_json",

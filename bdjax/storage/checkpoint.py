@@ -10,8 +10,10 @@ is, since another one's checksums hold as well.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
+import weakref
 import zlib
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
@@ -24,7 +26,7 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from etils import epath
 
-from bdjax.storage.shield import uninterrupted
+from bdjax.storage.shield import hold_for_good, uninterrupted
 from bdjax.types import PyTree, UserError
 
 _absl_log = logging.getLogger("absl")
@@ -163,10 +165,14 @@ def _entry(path: tuple[str, ...], array: np.ndarray) -> list:
     return [array.dtype.name, list(array.shape), _crc32(array)]
 
 
+_writers: "weakref.WeakSet[Writer]" = weakref.WeakSet()
+
+
 class Writer:
     """Commits trees to disk in the background, one at a time."""
 
     def __init__(self) -> None:
+        _writers.add(self)
         self._checkpointer = ocp.AsyncCheckpointer(
             _handler(),
             # If it failed in the background, orbax's threads would wait minutes for it.
@@ -204,6 +210,18 @@ class Writer:
     def close(self) -> None:
         """Waits, and frees the threads."""
         self._checkpointer.close()
+
+
+def settle() -> None:
+    """Finishes the commit in flight and lets no other begin; from any thread.
+
+    For a process that is about to end. What cannot be written is not told: it is to be
+    made again anyhow.
+    """
+    hold_for_good()
+    for writer in list(_writers):
+        with contextlib.suppress(Exception):
+            writer.wait()
 
 
 @uninterrupted()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bdjax.storage import checkpoint, files
+from bdjax.storage.shield import uninterrupted
 from bdjax.types import PyTree, UserError
 
 _SCHEMA = 2
@@ -14,6 +15,7 @@ _META = "meta.json"
 _TREE = re.compile(r"tree-(\d+)(\..*)?")
 
 
+@uninterrupted()
 def save_tree(
     directory: str | os.PathLike[str],
     tree: PyTree,

@@ -1,6 +1,13 @@
 """How a run tells where it is: progress on the console, metrics and times on disk."""
 
-from bdjax.telemetry.console import Progress, progress
+from bdjax.telemetry.console import Progress, progress, stop
 from bdjax.telemetry.records import Clock, MetricsWriter, peak_memory_bytes
 
-__all__ = ["Clock", "MetricsWriter", "Progress", "peak_memory_bytes", "progress"]
+__all__ = [
+    "Clock",
+    "MetricsWriter",
+    "Progress",
+    "peak_memory_bytes",
+    "progress",
+    "stop",
+]
