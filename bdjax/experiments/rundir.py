@@ -7,7 +7,12 @@ from bdjax import mntd, storage
 from bdjax.types import UserError
 
 _FIT = "bdjax MNTD fit"
-_CONFIG = "config.json"
+CONFIG = "config.json"
+
+
+def is_begun(workdir: Path) -> bool:
+    """Whether it is the directory of a run, finished or not."""
+    return (workdir / CONFIG).exists()
 
 
 def claim(
@@ -27,7 +32,7 @@ def claim(
       UserError: it holds another experiment (the first field that differs is named) or
         something that is no run.
     """
-    path = workdir / _CONFIG
+    path = workdir / CONFIG
     config = storage.as_json(config)
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; choose a directory for the run")
@@ -37,7 +42,7 @@ def claim(
         return
     if workdir.is_dir() and any(p.suffix != ".tmp" for p in workdir.iterdir()):
         raise UserError(
-            f"{workdir} is not empty and has no {_CONFIG}, so it is no run of ours; "
+            f"{workdir} is not empty and has no {CONFIG}, so it is no run of ours; "
             "choose another --workdir"
         )
     storage.write_json(path, config)
