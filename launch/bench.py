@@ -7,9 +7,7 @@ time; ``--set=formulations`` compares every formulation in every precision, and
 """
 
 import dataclasses
-import functools
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -77,7 +75,6 @@ def bench(out: Path, *, chosen: str, quick: bool, console: Console) -> dict[str,
     machine = report.machine()
     found: dict[str, Any] = {"complete": True, "quick": quick, "sections": {}}
     with torch_worker.pools(len(os.sched_getaffinity(0))) as pools:
-        interrupts.on_end(functools.partial(_leave, pools.scratch))
         todo = sections(chosen, pools, quick=quick)
         rows = {}
         size = scaling.QUICK if quick else scaling.Size()
@@ -111,10 +108,8 @@ def bench(out: Path, *, chosen: str, quick: bool, console: Console) -> dict[str,
     return found
 
 
-def _leave(scratch: str, why: str, status: int) -> NoReturn:
-    """At an interrupt: PyTorch's processes end by themselves, their files do not."""
-    if scratch:
-        shutil.rmtree(scratch, ignore_errors=True)
+def _leave(why: str, status: int) -> NoReturn:
+    torch_worker.abandon()
     interrupts.leave(why, status, before=telemetry.stop)
 
 
@@ -130,6 +125,7 @@ def main(argv: list[str]) -> None:
     """Runs the benchmark as the flags say."""
     if len(argv) > 1:
         raise UserError(f"unknown arguments {argv[1:]}; options start with --")
+    interrupts.on_end(_leave)
     common.set_up_jax()
     # Programs compiled by an earlier run would hide what compiling takes.
     jax.config.update("jax_enable_compilation_cache", False)

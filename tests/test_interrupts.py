@@ -103,6 +103,21 @@ def test_an_interrupt_of_a_run_that_compiles(tmp_path, seconds):
     assert status == 130
 
 
+@pytest.mark.slow
+def test_an_interrupt_of_the_benchmark_leaves_nothing_behind(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    arguments = ("-m", "launch.bench", "--quick", f"--out={tmp_path}/bench.json")
+    with started(tmp_path, *arguments) as process:
+        while not list(tmp_path.glob("bdjax-bench-*")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)  # PyTorch's processes are starting
+        out, status = ended(process, signal.SIGINT)  # all of them: they hold the pipe
+    assert (out, status) == ("interrupted\n", 130)
+    assert list(tmp_path.glob("bdjax-bench-*")) == []
+
+
 STUCK = {
     "a callback, whose exceptions are lost": """
         gc.callbacks.append(lambda *event: stay())
