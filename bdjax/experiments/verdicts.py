@@ -121,11 +121,9 @@ class Detective:
           UserError: there are some that were computed otherwise.
         """
         folder = self._folder(case)
-        detector = dataclasses.asdict(detector_config(self._config, case.variant))
-        del detector["threshold"]  # which no solution depends on
         rundir.claim(
             folder,
-            {"detector": detector, "precision": self._config.solver.precision},
+            self._solving(case),
             fix=f"remove {folder} to compute them again, or use another --workdir",
         )
 
@@ -133,12 +131,13 @@ class Detective:
         """A verdict that is on disk already.
 
         Raises:
-          UserError: it is damaged.
+          UserError: it is damaged, or of another network.
         """
         path = self._path(case, population, i)
         if not (path / "meta.json").exists():
             return None
-        arrays, meta = storage.load_tree(path, kind=_KIND)
+        provenance = self._provenance(case, population, i)
+        arrays, meta = storage.load_tree(path, kind=_KIND, provenance=provenance)
         meta["notes"] = tuple(meta["notes"])
         if math.isfinite(meta["threshold"]):  # else there is no verdict, see dl_tnd
             meta["threshold"] = detector_config(self._config, case.variant).threshold
@@ -171,7 +170,9 @@ class Detective:
         fields = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
         meta = {name: fields.pop(name) for name in _META}
         arrays = {k: v for k, v in fields.items() if np.size(v) and len(v)}
-        storage.save_tree(self._path(case, population, i), arrays, meta, kind=_KIND)
+        path = self._path(case, population, i)
+        provenance = self._provenance(case, population, i)
+        storage.save_tree(path, arrays, meta, kind=_KIND, provenance=provenance)
         return found
 
     def _few_images(self, case: Case, variables: Variables) -> dict[str, Any]:
@@ -225,6 +226,20 @@ class Detective:
                 "pattern": np.asarray(verdict.patterns.mean(0), np.float32),
             }
         )
+
+    def _solving(self, case: Case) -> dict[str, Any]:
+        """What a case's solutions follow from beside the network."""
+        detector = dataclasses.asdict(detector_config(self._config, case.variant))
+        del detector["threshold"]  # which no solution depends on
+        return {"detector": detector, "precision": self._config.solver.precision}
+
+    def _provenance(self, case: Case, population: Population, i: int) -> dict[str, Any]:
+        return self._solving(case) | {
+            "population": population.digest,
+            "model": int(population.ids_M[i]),
+            "images": case.per_class,
+            "seed": self._config.seed,
+        }
 
     def _folder(self, case: Case) -> Path:
         return self._workdir / "verdicts" / case.name
