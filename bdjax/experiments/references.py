@@ -187,7 +187,7 @@ def calibration(
         np.array([each.score for each in benign]),
         threshold=round(threshold, 3),
         grey=round(grey, 3),
-        source=f"built-in references of {kinds} architectures, see docs/thresholds.md",
+        source=f"built-in references of {kinds} architectures, see docs/verdicts.md",
         settings=settings,
     )
 
