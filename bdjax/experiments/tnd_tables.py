@@ -1,9 +1,14 @@
 """The tables of a DL-TND and DF-TND report."""
 
+from typing import Any
+
+import numpy as np
+
 from bdjax.evaluation import AucSummary, Table, auc_cell
 from bdjax.experiments import reporting, tnd_scores
 from bdjax.experiments.tnd import TARGET, Outcome
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS
+from bdjax.verdicts import Conclusion
 
 
 def tables(outcome: Outcome) -> list[Table]:
@@ -12,6 +17,7 @@ def tables(outcome: Outcome) -> list[Table]:
     found = [
         _auc_table(outcome),
         _rates_table(outcome),
+        _conclusions_table(outcome),
         _labels_table(outcome),
         _kinds_table(outcome),
         *_sweep_tables(outcome),
@@ -26,7 +32,7 @@ def _auc_table(outcome: Outcome) -> Table:
     rows = []
     for case in tnd_scores.main_cases(outcome):
         found = tnd_scores.aucs(outcome, case)
-        count = len(outcome.verdicts[case][f"{TARGET}-{BENIGN}"])
+        count = len(tnd_scores.judged(outcome, case, f"{TARGET}-{BENIGN}"))
         cells = [_auc(summary) for summary in found.values()]
         rows.append((VARIANTS[case.variant].title, f"{count}", *cells))
     confidence = outcome.config.confidence
@@ -53,10 +59,33 @@ def _rates_table(outcome: Outcome) -> Table:
                 )
             )
     return Table(
-        title="Flagged targets by threshold",
+        title="Flagged targets by threshold that calibration models set",
         columns=("detector, threshold", "value", BENIGN, *attacks),
         rows=tuple(rows),
     )
+
+
+def _conclusions_table(outcome: Outcome) -> Table:
+    rows = []
+    for case in tnd_scores.main_cases(outcome):
+        found = tnd_scores.conclusions(outcome, case)
+        grey, threshold = tnd_scores.built_in(outcome, case)
+        cells = [_conclusions(some) for some in found.values()]
+        limits = (f"{x:.3g}" if np.isfinite(x) else "none" for x in (grey, threshold))
+        rows.append((VARIANTS[case.variant].title, *limits, *cells))
+    return Table(
+        title="Verdicts on targets in %: trojaned / inconclusive / not flagged",
+        columns=("detector", "grey from", "threshold", *found),
+        rows=tuple(rows),
+    )
+
+
+def _conclusions(found: dict[str, Any]) -> str:
+    called = (Conclusion.TROJANED, Conclusion.INCONCLUSIVE, Conclusion.NOT_FLAGGED)
+    if not found["models"]:
+        return ""
+    shares = (100 * found[c.value] / found["models"] for c in called)
+    return " / ".join(f"{share:.0f}" for share in shares)
 
 
 def _labels_table(outcome: Outcome) -> Table:
