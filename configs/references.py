@@ -1,12 +1,13 @@
 """Reference networks: what the white box's built-in thresholds are measured on.
 
-``python -m launch.references --mnist=mnist.npz --cifar10=cifar10.npz`` trains and judges
-all regimes, each ``--config=configs/references.py:NAME`` of ``launch.tnd``, and writes
-the thresholds. Architecture, data, length, learning rate, optimiser and schedule all
-differ between regimes; within one, every model draws its share of rows and steps.
+``python -m launch.references --mnist=mnist.npz --cifar10=cifar10.npz`` trains and
+judges all regimes, each ``--config=configs/references.py:NAME`` of ``launch.tnd``, and
+writes the thresholds. Architecture, data, length, learning rate, optimiser and schedule
+all differ between regimes; within one, every model draws its share of rows and steps.
 """
 
 import dataclasses
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -35,7 +36,7 @@ class Regime:
     task: str = "mnist"
 
 
-def _train(steps: int, learning_rate: float, **options) -> TrainConfig:
+def _train(steps: int, learning_rate: float, **options: Any) -> TrainConfig:
     return TrainConfig(
         steps=steps, learning_rate=learning_rate, **({"diversity": 0.4} | options)
     )

@@ -17,7 +17,7 @@ BELOW = BASE | {
     f"bdjax.{room}"
     for room in (
         "tasks", "models", "data", "attacks", "storage", "telemetry", "evaluation",
-        "mntd", "population", "tnd",
+        "mntd", "population", "tnd", "verdicts",
     )
 }  # fmt: skip
 # What each room may import of the house; itself and its own modules always.
@@ -35,8 +35,16 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.storage": BASE,
     "bdjax.telemetry": BASE | {"bdjax.storage"},
     "bdjax.evaluation": BASE,
-    "bdjax.mntd": BASE | {"bdjax.evaluation", "bdjax.storage", "bdjax.models.layers"},
-    "bdjax.tnd": BASE | {"bdjax.evaluation", "bdjax.storage"},
+    "bdjax.verdicts": BASE | {"bdjax.evaluation"},
+    "bdjax.mntd": BASE
+    | {
+        "bdjax.evaluation",
+        "bdjax.storage",
+        "bdjax.models.layers",
+        "bdjax.verdicts",
+    },
+    "bdjax.tnd": BASE
+    | {"bdjax.evaluation", "bdjax.storage", "bdjax.telemetry", "bdjax.verdicts"},
     "bdjax.population": BASE
     | {"bdjax.tasks", "bdjax.data", "bdjax.models", "bdjax.attacks", "bdjax.storage"},
     "bdjax.experiments": BELOW,
@@ -59,7 +67,12 @@ CONFINED = {
     "torch": {
         f"bdjax.benchmarks.torch_{name}" for name in ("networks", "reference", "worker")
     },
-    "scipy": {"bdjax.data", "bdjax.evaluation"},
+    "scipy": {
+        "bdjax.data",
+        "bdjax.evaluation",
+        "bdjax.experiments.references",
+        "bdjax.mntd.coverage",
+    },
     "sklearn": {"bdjax.data", "bdjax.evaluation"},
     "ml_collections": {"configs", "launch"},
     # Its logging is where orbax's messages come out, which storage quiets.

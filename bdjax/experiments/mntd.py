@@ -76,11 +76,13 @@ def run(
         found = dict(
             zip(config.variants, fit_all(config, jobs, trained, metrics), strict=True)
         )
+        task = get_task(config.task)
         detector = mntd.from_fit(
             found["jumbo"].fit,
-            trained.labels(config, "validation"),
+            task.network(config.architecture, config.formulation).apply,
+            *trained.shadows(config, "validation"),
             task=config.task,
-            num_classes=get_task(config.task).num_logits,
+            num_classes=task.num_logits,
             spec=query_spec(config),
             config=fit_config(config, "jumbo"),
             units=trained.dataset.units,

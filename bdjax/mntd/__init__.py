@@ -7,7 +7,7 @@ IEEE S&P 2021, https://arxiv.org/abs/1910.03137.
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.config import FitConfig
 from bdjax.mntd.detector import MetaDetector, Verdict, from_fit, load
-from bdjax.mntd.fit import Fit, QuerySpec, fit, score_models
+from bdjax.mntd.fit import Fit, QuerySpec, answers_of, fit, score_models
 
 __all__ = [
     "Fit",
@@ -17,6 +17,7 @@ __all__ = [
     "MetaDetector",
     "QuerySpec",
     "Verdict",
+    "answers_of",
     "fit",
     "from_fit",
     "load",

@@ -1,24 +1,52 @@
 """A stranger's network's answers, and whether they are logits."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bdjax.ranges import keeps_to
 from bdjax.types import UserError
+from bdjax.verdicts.preconditions import kind_of
 
 
-def check_answers(answers: ArrayLike, shape: tuple[int, int], asks: str) -> np.ndarray:
-    """Logits as float32 of a shape ``[Q, C]``.
+class Answers(NamedTuple):
+    """What a network answered, once it is known to be readable.
+
+    Attributes:
+      logits: float32 ``[Q, C]``; log-probabilities, if that is what was given.
+      reasons: what forbids a verdict, one sentence each.
+      notes: what was made of the answers, likewise.
+    """
+
+    logits: np.ndarray
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def check_answers(
+    answers: ArrayLike,
+    shape: tuple[int, int],
+    asks: str,
+    *,
+    scale_free: bool = True,
+    repeats: bool = False,
+) -> Answers:
+    """Logits of a shape ``[Q, C]``, or probabilities read as such.
 
     Args:
       answers: what the network returned.
       shape: what it should have. Of two classes, one logit and two are turned into
         each other.
       asks: what it was asked, in words.
+      scale_free: whether an offset common to a query's logits does not matter, so that
+        log-probabilities, and the logs of probabilities, will do.
+      repeats: whether queries were asked more than once, so that a constant would be no
+        wonder.
 
     Raises:
-      UserError: they have the wrong shape or type, are not finite, do not depend on the
-        query, or are probabilities and not logits.
+      UserError: they have the wrong shape or type, are not finite, or do not depend on
+        the query.
     """
     try:
         given = np.asarray(answers)
@@ -45,28 +73,61 @@ def check_answers(answers: ArrayLike, shape: tuple[int, int], asks: str) -> np.n
             f"{np.count_nonzero(~np.isfinite(logits))} of the model's "
             f"{logits.size} logits are NaN or infinite; check its weights"
         )
-    if np.ptp(logits, axis=0).max() <= 1e-6 * max(1.0, np.abs(logits).max()):
+    least = 1e-6 * max(1.0, np.abs(logits).max())
+    if not repeats and np.ptp(logits, axis=0).max() <= least:
         raise UserError(
             "the model gives the same answer to every query; check that it reads "
             f"its input, {asks}, and is not a constant"
         )
-    if given.shape[1:] > (1,):  # a single one is doubted, not refused
-        _refuse_probabilities(given.astype(np.float32))
-    return logits
+    if given.shape[1:] > (1,):
+        return _by_kind(given.astype(np.float32), logits, shape, scale_free)
+    return Answers(logits, _single(given))
 
 
-def doubts(logits_QxC: np.ndarray) -> tuple[str, ...]:
-    """What is odd in answers that have been checked, and yet possible; a sentence each.
+def _single(given: np.ndarray) -> tuple[str, ...]:
+    """Single logits of a weak network may all lie in [0, 1], as probabilities do."""
+    if not keeps_to(given.min(), given.max(), (0, 1)):
+        return ()
+    return (
+        "every answer lies in [0, 1], so that logits cannot be told from "
+        "probabilities; if they are that, return the logits, from before the sigmoid",
+    )
 
-    The single logits of a weak network may all lie in [0, 1], as probabilities do.
-    """
-    is_single = logits_QxC.shape[1] == 1 or not logits_QxC[:, :-1].any()
-    if is_single and logits_QxC.min() >= 0 and logits_QxC.max() <= 1:
-        return (
-            "every answer lies in [0, 1]: if they are probabilities, return the "
-            "logits, from before the sigmoid",
+
+def _by_kind(
+    given: np.ndarray, logits: np.ndarray, shape: tuple[int, int], scale_free: bool
+) -> Answers:
+    """Two or more values a query, by what a softmax or sigmoid leaves."""
+    kind = kind_of(given)
+    if kind == "logits":
+        return Answers(logits)
+    if not scale_free:
+        return Answers(
+            logits,
+            reasons=(
+                f"the model seems to return {kind}, and this detector reads logits; "
+                "return them, from before the softmax or sigmoid",
+            ),
         )
-    return ()
+    if kind == "log-probabilities":
+        return Answers(logits)
+    share = given / (100 if kind == "percentages" else 1)
+    if (share <= 0).any():
+        return Answers(
+            logits,
+            reasons=(
+                f"the model seems to return {kind}, {np.count_nonzero(share <= 0)} of "
+                "them rounded to 0: how sure it is cannot be told; return the logits, "
+                "from before the softmax or sigmoid",
+            ),
+        )
+    return Answers(
+        _of_two_classes(np.log(share), shape),
+        notes=(
+            f"the model seems to return {kind}; their logarithms were read, which "
+            "rounding has made coarse: logits would be better",
+        ),
+    )
 
 
 def _of_two_classes(answers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -89,19 +150,3 @@ def _of_two_classes(answers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def _is_floating(answers: np.ndarray) -> bool:
     return answers.dtype.kind == "f" or str(answers.dtype) == "bfloat16"
-
-
-def _refuse_probabilities(logits_QxC: np.ndarray) -> None:
-    """Raises for what a softmax or sigmoid leaves, rounded or in percent included."""
-    what = None
-    if keeps_to(logits_QxC.min(), logits_QxC.max(), (0, 1)):
-        what = "probabilities (every value lies in [0, 1])"
-    elif (logits_QxC >= 0).all() and np.allclose(logits_QxC.sum(1), 100, atol=2):
-        what = "percentages (every row sums to 100)"
-    elif np.allclose(np.exp(np.minimum(logits_QxC, 1)).sum(1), 1, atol=1e-3):
-        what = "log-probabilities (every row's exponentials sum to 1)"
-    if what:
-        raise UserError(
-            f"the model seems to return {what}; return the logits, from before the "
-            "softmax or sigmoid"
-        )

@@ -2,45 +2,47 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bdjax import storage
+from bdjax import storage, verdicts
 from bdjax.evaluation import best_threshold
-from bdjax.mntd.answers import check_answers, doubts
+from bdjax.mntd.answers import Answers, check_answers
 from bdjax.mntd.classifier import Meta
 from bdjax.mntd.config import FitConfig
-from bdjax.mntd.fit import Fit, QuerySpec, classify
+from bdjax.mntd.coverage import Coverage, covering
+from bdjax.mntd.fit import Fit, QuerySpec, answers_of, classify
+from bdjax.mntd.steps import ApplyFn
 from bdjax.mntd.words import checksum, nearest
-from bdjax.types import UserError
+from bdjax.types import UserError, Variables
+from bdjax.verdicts import Calibration, calibrate_scores, conclude, preconditions
 
-KIND = "bdjax MNTD detector"
+KIND = "bdjax MNTD detector, 2"  # with calibration and coverage
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What a detector says of one network.
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Verdict(verdicts.Verdict):
+    """What MNTD says of one network; see :class:`bdjax.verdicts.Verdict`.
 
     Attributes:
-      score: larger = more likely trojaned; no unit.
-      threshold: scores above it are called trojaned. Set on validation shadow models.
-      is_trojaned: ``score > threshold``.
-      percentile: share, in percent, of *benign* validation shadow models that score
-        no more than this network. 100 means: none of them looked this suspicious, be
-        it for a Trojan or for having been trained quite differently.
       answers: float32 ``[Q, C]``, the logits that the network gave.
-      notes: what makes the verdict doubtful, one sentence each.
     """
 
-    score: float
-    threshold: float
-    is_trojaned: bool
-    percentile: float
-    answers: np.ndarray = dataclasses.field(repr=False)
-    notes: tuple[str, ...] = ()
+    detector: ClassVar[str] = "MNTD"
+
+    answers: np.ndarray
+
+    @property
+    def percentile(self) -> float:
+        """Share, in percent, of the benign references that score no more."""
+        return 100 * float(np.mean(self.calibration.benign_scores <= self.score))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of any verdict, and the answers."""
+        return super().to_dict() | {"answers": self.answers.tolist()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +53,9 @@ class MetaDetector:
       task: key in ``bdjax.tasks.TASKS`` that the shadow models were trained on.
       meta: query set and classifier.
       config: how they were fitted.
-      threshold: calibrated on validation shadow models; targets play no part in it.
-      benign_scores: float32, sorted scores of the benign validation shadow models.
+      calibration: where benign networks score, and the threshold: of validation shadow
+        models, or from :meth:`calibrate`; targets play no part in it.
+      coverage: which networks the score means something for.
       num_classes: logits that a network must answer with.
       value_range: least and greatest value an input of the task may hold.
       validation_auc: AUC on the validation shadow models.
@@ -71,8 +74,8 @@ class MetaDetector:
     task: str
     meta: Meta
     config: FitConfig
-    threshold: float
-    benign_scores: np.ndarray
+    calibration: Calibration
+    coverage: Coverage
     num_classes: int
     value_range: tuple[float, float]
     validation_auc: float
@@ -81,6 +84,16 @@ class MetaDetector:
     sentences: tuple[str, ...] = ()
     vectors: int = 0
     columns: tuple[str, ...] = ()
+
+    @property
+    def threshold(self) -> float:
+        """Scores above it are called trojaned, if nothing is in doubt."""
+        return self.calibration.threshold
+
+    @property
+    def benign_scores(self) -> np.ndarray:
+        """Sorted scores of the benign references, float64."""
+        return self.calibration.benign_scores
 
     @property
     def asked(self) -> Any:
@@ -153,51 +166,107 @@ class MetaDetector:
             (:attr:`asked`, in the data's own units), to logits ``[Q, num_classes]``:
             NumPy, JAX, PyTorch on the CPU, a web service. Of two classes, one logit
             will do as well as two. Of text, it is called with what :attr:`asks` says:
-            a list of strings, or word vectors. Called once. No gradients are used.
+            a list of strings, or word vectors. Called twice, with as many queries, the
+            second time other ones side by side, which shows dropout, statistics of a
+            batch and random answers. No gradients are used.
 
         Raises:
-          UserError: the answers have the wrong shape or type, are not finite, do not
-            depend on the input, or are probabilities and not logits; or, of text, the
-            model fails.
+          UserError: the answers have the wrong shape or type, are not finite or do not
+            depend on the input; or, of text, the model fails.
         """
         if not callable(model):
             raise UserError(
                 f"model is a {type(model).__name__}; give a function that maps "
                 "queries to logits"
             )
-        answers = self._check(self._ask(model))
-        score = float(classify(self.config, self.meta, answers))
-        return Verdict(
-            score=score,
-            threshold=self.threshold,
-            is_trojaned=score > self.threshold,
-            percentile=100 * float(np.mean(self.benign_scores <= score)),
-            answers=answers,
-            notes=doubts(answers),
-        )
+        return self._judge(*self._examine(model))
 
-    def score_answers(self, answers_QxC: np.ndarray) -> float:
+    def judge(self, answers_QxC: ArrayLike) -> Verdict:
+        """The verdict on answers already at hand: float ``[Q, num_classes]``.
+
+        Whether the network answers the same again can then not be said.
+
+        Raises:
+          UserError: as :meth:`score`.
+        """
+        return self._judge(self._check(answers_QxC), [])
+
+    def _judge(self, read: Answers, reasons: list[str]) -> Verdict:
+        score = float(classify(self.config, self.meta, read.logits))
+        reasons = [*reasons, *read.reasons, *self.coverage.doubts(read.logits)]
+        none = np.zeros(0)
+        found = conclude(score, none, none, self.calibration, reasons, list(read.notes))
+        return Verdict(**found, answers=read.logits)
+
+    def calibrate(
+        self,
+        benign: Sequence[Callable[[Any], ArrayLike]],
+        *,
+        false_alarms: float = 0.05,
+        source: str = "",
+    ) -> "MetaDetector":
+        """This detector with benign networks of one's own as its references.
+
+        Its threshold then flags at most ``false_alarms`` of benign networks like these,
+        and it covers networks that answer like these, too.
+
+        Args:
+          benign: networks without a backdoor, alike to those that are to be judged.
+          false_alarms: wanted share of benign networks flagged, in (0, 1).
+          source: what they are, in words.
+
+        Raises:
+          UserError: too few for that share, or one cannot be asked, or not be asked
+            steadily: it is named.
+        """
+        logits = []
+        for i, model in enumerate(benign):
+            read, unsteady = self._examine(model)
+            if reasons := [*unsteady, *read.reasons]:
+                raise UserError(f"benign network {i} is no reference: {reasons[0]}")
+            logits.append(read.logits)
+        scores = [float(classify(self.config, self.meta, each)) for each in logits]
+        calibration = calibrate_scores(scores, false_alarms=false_alarms, source=source)
+        coverage = self.coverage.extended(np.stack(logits))
+        return dataclasses.replace(self, calibration=calibration, coverage=coverage)
+
+    def score_answers(self, answers_QxC: ArrayLike) -> float:
         """The score of answers already at hand: logits float ``[Q, num_classes]``.
 
         Raises:
           UserError: as :meth:`score`.
         """
-        return float(classify(self.config, self.meta, self._check(answers_QxC)))
+        return self.judge(answers_QxC).score
 
-    def _ask(self, model: Callable[[Any], ArrayLike]) -> ArrayLike:
+    def _examine(self, model: Callable[[Any], ArrayLike]) -> tuple[Answers, list[str]]:
+        """A network's answers, and why it would not give them again."""
+        asked = self.asked
+        answers = self._check(self._ask(model, asked))
+
+        def again(some: Any) -> np.ndarray:
+            return self._check(self._ask(model, some), repeats=True).logits
+
+        return answers, preconditions.steady(again, asked, answers.logits)
+
+    def _ask(self, model: Callable[[Any], ArrayLike], asked: Any) -> ArrayLike:
         if not self.vectors:
-            return model(self.asked)
+            return model(asked)
         try:
-            return model(self.asked)
+            return model(asked)
         except Exception as error:  # most likely, text and vectors were mixed up
             raise UserError(
                 f"the model failed ({type(error).__name__}: {error}); it was asked "
                 f"{self.asks}"
             ) from error
 
-    def _check(self, answers: ArrayLike) -> np.ndarray:
-        shape = len(self.queries), self.num_classes
-        return check_answers(answers, shape, self.asks)
+    def _check(self, answers: ArrayLike, *, repeats: bool = False) -> Answers:
+        return check_answers(
+            answers,
+            (len(self.queries), self.num_classes),
+            self.asks,
+            scale_free=self.config.answers == "log_probabilities",
+            repeats=repeats,
+        )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the detector to a directory, replacing one that is there.
@@ -209,6 +278,7 @@ class MetaDetector:
             "queries": self.queries,
             "classifier": self.meta.classifier,
             "benign_scores": self.benign_scores,
+            "covered": np.asarray(self.coverage.answers, np.float32),
         }
         if self.units is not None:
             arrays |= dict(zip(("offset", "scale"), self.units, strict=True))
@@ -216,6 +286,8 @@ class MetaDetector:
             "task": self.task,
             "config": dataclasses.asdict(self.config),
             "threshold": self.threshold,
+            "grey": self.calibration.grey,
+            "source": self.calibration.source,
             "num_classes": self.num_classes,
             "value_range": list(self.value_range),
             "validation_auc": self.validation_auc,
@@ -239,17 +311,18 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
             task=meta["task"],
             meta=Meta(arrays["queries"], arrays["classifier"]),
             config=FitConfig(**meta["config"]),
-            threshold=meta["threshold"],
-            benign_scores=arrays["benign_scores"],
+            calibration=Calibration(
+                arrays["benign_scores"], meta["threshold"], meta["grey"], meta["source"]
+            ),
+            coverage=Coverage(np.asarray(arrays["covered"], np.float64)),
             num_classes=meta["num_classes"],
             value_range=tuple(meta["value_range"]),
             validation_auc=meta["validation_auc"],
             repeat=meta["repeat"],
             units=(arrays["offset"], arrays["scale"]) if "offset" in arrays else None,
-            # Detectors of before there was text or a table lack these.
-            sentences=tuple(meta.get("sentences", ())),
-            vectors=meta.get("vectors", 0),
-            columns=tuple(meta.get("columns", ())),
+            sentences=tuple(meta["sentences"]),
+            vectors=meta["vectors"],
+            columns=tuple(meta["columns"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -260,6 +333,8 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
 
 def from_fit(
     fit: Fit,
+    apply: ApplyFn,
+    validation: Variables,
     validation_labels_V: np.ndarray,
     *,
     task: str,
@@ -274,7 +349,9 @@ def from_fit(
 
     Args:
       fit: a finished fit.
-      validation_labels_V: int ``[V]``, of the validation shadows it was given.
+      apply: of the validation shadows, as given to the fit.
+      validation: stacked variables, likewise.
+      validation_labels_V: int ``[V]``, likewise.
       task: key in ``bdjax.tasks.TASKS``.
       num_classes: of that task.
       spec: as given to the fit.
@@ -285,7 +362,6 @@ def from_fit(
     """
     aucs = fit.validation_auc_RxE[np.arange(config.repeats), fit.epoch_R]
     best = int(aucs.argmax())
-    scores_V = fit.validation_scores_RxV[best]
     meta = fit.repeat(best)
     sentences: tuple[str, ...] = ()
     if vocabulary is not None and config.query_space == "tokens":
@@ -295,8 +371,10 @@ def from_fit(
         task=task,
         meta=meta,
         config=config,
-        threshold=best_threshold(validation_labels_V, scores_V),
-        benign_scores=np.sort(scores_V[np.asarray(validation_labels_V) == 0]),
+        calibration=_calibration(
+            np.asarray(validation_labels_V), fit.validation_scores_RxV[best]
+        ),
+        coverage=covering(answers_of(apply, meta.queries, validation)),
         num_classes=num_classes,
         value_range=spec.value_range,
         validation_auc=float(aucs[best]),
@@ -305,4 +383,22 @@ def from_fit(
         sentences=sentences,
         vectors=checksum(vocabulary[1]) if vocabulary else 0,
         columns=columns,
+    )
+
+
+def _calibration(labels_V: np.ndarray, scores_V: np.ndarray) -> Calibration:
+    """Of validation shadows, with a wide grey zone.
+
+    They are all of one recipe and of the defender's rows, and benign networks of other
+    origin score between benign and trojaned shadows. So trojaned is what scores as the
+    most suspicious quarter of trojaned shadows, and not flagged what scores as benign
+    ones; all between is inconclusive.
+    """
+    benign, trojaned = scores_V[labels_V == 0], scores_V[labels_V == 1]
+    most = float(benign.max())
+    return Calibration(
+        benign,
+        threshold=max(most, float(np.quantile(trojaned, 0.75))),
+        grey=min(most, best_threshold(labels_V, scores_V)),
+        source=f"{len(benign)} benign validation shadow models, all of one recipe",
     )

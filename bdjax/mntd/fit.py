@@ -7,6 +7,7 @@ toward its weights is computed.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -169,6 +170,12 @@ def score_models(
     """
     key = jax.random.key(0) if key is None else key
     return np.asarray(steps.score(apply, config, meta_R, models, key))
+
+
+@functools.partial(jax.jit, static_argnames="apply")
+def answers_of(apply: ApplyFn, queries: jax.Array, models: Variables) -> jax.Array:
+    """Logits of stacked models ``[M, ...]`` to queries ``[Q, ...]``: ``[M, Q, C]``."""
+    return jax.lax.map(lambda variables: apply(variables, queries), models)
 
 
 def classify(config: FitConfig, meta: Meta, logits_QxC: ArrayLike) -> jax.Array:

@@ -246,7 +246,7 @@ def reporter(
       enabled: whether to show it; None means on a terminal.
 
     Yields:
-      ``told(done, total)``; the first call starts the display, without one there is none.
+      ``told(done, total)``; the first call starts the display.
     """
     if enabled is None:
         enabled = sys.stderr.isatty()

@@ -24,6 +24,7 @@ from bdjax.tnd.signs import NOISE, Seeds, SignAscent
 from bdjax.types import PRNGKey, PyTree, UserError
 from bdjax.verdicts import Calibration, conclude, preconditions
 
+_PROBES = 128  # of a batch
 _MOST_PROBES = 640  # forward passes of one image, a third of the solver's
 FEWEST = 5  # classes: of fewer, the gap over the spread is large by arithmetic
 
@@ -182,6 +183,11 @@ def _activations(net: Network, variables: PyTree, x: jax.Array) -> jax.Array:
     return net.activations(variables, x)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _both(net: Network, variables: PyTree, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return net.activations(variables, x), net.logits(variables, x)
+
+
 def label_scores(increase_KxN: np.ndarray, config: DFTNDConfig) -> np.ndarray:
     """A score for each label, from how much its logit rose: float32 ``[K]``."""
     mean = increase_KxN.mean(1)
@@ -263,17 +269,12 @@ def _doubts(
 ) -> list[str]:
     """What forbids a verdict on features, by noise of various brightness."""
     # As many as an affine map of so many neurons takes, within reason.
-    probes = min(count + 24, _MOST_PROBES)
-    power = 4.0 ** np.linspace(-1, 1, probes).reshape(-1, 1, 1, 1)
-    x = jax.random.uniform(prng.stream(key, "probes"), (probes, *input_shape)) ** power
-    r_NxD, logits_NxK = (
-        np.concatenate(
-            [np.asarray(f(net, variables, some)) for some in np.array_split(x, parts)]
-        )
-        for f, parts in (
-            (_activations, -(-probes // 128)),
-            (_logits, -(-probes // 128)),
-        )
-    )
+    batches = -(-min(count + 24, _MOST_PROBES) // _PROBES)
+    shape = batches, _PROBES, *input_shape
+    # Dark noise and bright, in no order, as some are kept apart.
+    power = 4.0 ** np.sin(np.arange(batches * _PROBES)).reshape(*shape[:2], 1, 1, 1)
+    x = jax.random.uniform(prng.stream(key, "probes"), shape) ** power
+    answers = [jax.device_get(_both(net, variables, some)) for some in x]
+    r_NxD, logits_NxK = (np.concatenate(some) for some in zip(*answers, strict=True))
     dead = preconditions.alive(r_NxD)
     return dead or preconditions.penultimate(r_NxD, logits_NxK)

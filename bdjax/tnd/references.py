@@ -99,8 +99,9 @@ def calibrate(
     for one in settings[1:]:
         if one != settings[0]:
             raise UserError(
-                f"the verdicts were computed differently ({_difference(one, settings[0])}"
-                "); judge all benign networks with one configuration"
+                "the verdicts were computed differently "
+                f"({_difference(one, settings[0])}); judge all benign networks with "
+                "one configuration"
             )
     return calibrate_scores(
         [v.score for v in verdicts],

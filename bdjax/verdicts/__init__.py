@@ -12,7 +12,7 @@ from bdjax.verdicts.calibration import (
 )
 from bdjax.verdicts.verdict import (
     Conclusion,
-    Inconclusive,
+    InconclusiveError,
     Verdict,
     conclude,
     number,
@@ -21,7 +21,7 @@ from bdjax.verdicts.verdict import (
 __all__ = [
     "Calibration",
     "Conclusion",
-    "Inconclusive",
+    "InconclusiveError",
     "Verdict",
     "by_threshold",
     "calibrate_scores",

@@ -23,7 +23,7 @@ class Calibration:
     """Where a detector's benign references score, and the thresholds that follow.
 
     Attributes:
-      benign_scores: float64 ``[R]``, sorted; of the references. Empty if there are none.
+      benign_scores: float64 ``[R]``, sorted, of the references; empty without any.
       threshold: scores above it are called trojaned.
       grey: scores from here up to the threshold are inconclusive; not above it.
       source: what the references are, in words.
@@ -128,8 +128,8 @@ def calibrate_scores(
         needed = math.ceil(1 / false_alarms - 1 - 1e-9)
         raise UserError(
             f"{len(scores)} benign networks can state no false-alarm rate below "
-            f"{least:.3g}, and false_alarms is {false_alarms:g}; give {needed} or more, "
-            f"or false_alarms={math.ceil(least * 1000) / 1000:g}"
+            f"{least:.3g}, and false_alarms is {false_alarms:g}; give {needed} or "
+            f"more, or false_alarms={math.ceil(least * 1000) / 1000:g}"
         )
     limit = threshold_at_fpr(scores, false_alarms)
     source = source or f"{len(scores)} benign networks"

@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from bdjax.ranges import keeps_to
+
 Ask = Callable[[np.ndarray], np.ndarray]
 """A network: inputs ``[N, ...]`` to finite answers ``[N, C]``, both NumPy."""
 
@@ -61,9 +63,9 @@ def fills(images: np.ndarray, value_range: tuple[float, float]) -> list[str]:
     if share >= _FILLED:
         return []
     return [
-        f"the images lie in [{least:g}, {greatest:g}] and fill {share:.1%} of value_range "
-        f"({low:g}, {high:g}): perturbations up to the range's ends would be out of all "
-        "proportion; give the range that these images come from"
+        f"the images lie in [{least:g}, {greatest:g}] and fill {share:.1%} of "
+        f"value_range ({low:g}, {high:g}): perturbations up to the range's ends would "
+        "be out of all proportion; give the range that these images come from"
     ]
 
 
@@ -72,16 +74,16 @@ def accurate(accuracy: float, least: float, images: int) -> list[str]:
     if accuracy >= least:
         return []
     return [
-        f"the network classifies {accuracy:.0%} of the {images} given images right, below "
-        f"{least:.0%} (min_accuracy): check labels, their order, preprocessing and "
-        "value_range"
+        f"the network classifies {accuracy:.0%} of the {images} given images right, "
+        f"below {least:.0%} (min_accuracy): check labels, their order, preprocessing "
+        "and value_range"
     ]
 
 
 def kind_of(answers_NxC: np.ndarray) -> Kind:
     """What answers of two or more values are, by what a softmax or sigmoid leaves."""
     answers = np.asarray(answers_NxC, np.float64)
-    if (answers >= 0).all() and (answers <= 1).all():
+    if keeps_to(answers.min(), answers.max(), (0, 1)):
         return "probabilities"
     if (answers >= 0).all() and np.allclose(answers.sum(1), 100, atol=2):
         return "percentages"

@@ -16,7 +16,7 @@ from bdjax.verdicts.calibration import Calibration
 _WIDTH = 88
 
 
-class Inconclusive(UserError):
+class InconclusiveError(UserError):
     """A yes or no was asked of a verdict that is neither."""
 
 
@@ -29,7 +29,7 @@ class Conclusion(enum.Enum):
 
     def __bool__(self) -> bool:
         if self is Conclusion.INCONCLUSIVE:
-            raise Inconclusive(
+            raise InconclusiveError(
                 "the verdict is inconclusive, neither yes nor no; see its reasons"
             )
         return self is Conclusion.TROJANED
@@ -39,8 +39,8 @@ class Conclusion(enum.Enum):
 class Verdict:
     """What a detector says of one network.
 
-    ``bool(verdict)`` is whether it is trojaned, and raises :class:`Inconclusive` where
-    the verdict is neither.
+    ``bool(verdict)`` is whether it is trojaned, and raises
+    :class:`InconclusiveError` where the verdict is neither.
 
     Attributes:
       conclusion: trojaned, not flagged, or inconclusive.
@@ -85,9 +85,9 @@ class Verdict:
 
     def __bool__(self) -> bool:
         if self.conclusion is Conclusion.INCONCLUSIVE:
-            raise Inconclusive(
-                f"the verdict is inconclusive ({'; '.join(self.reasons)}); it is neither "
-                "yes nor no: look at verdict.conclusion"
+            raise InconclusiveError(
+                f"the verdict is inconclusive ({'; '.join(self.reasons)}); it is "
+                "neither yes nor no: look at verdict.conclusion"
             )
         return bool(self.conclusion)
 
@@ -118,7 +118,7 @@ class Verdict:
         return "\n".join(textwrap.wrap(f"{words}; {self.calibration.source}", _WIDTH))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but large arrays, ready for JSON; numbers that are none are null."""
+        """Everything but large arrays, for JSON; NaN and infinity are None."""
         p_value = self.p_value
         return {
             "detector": self.detector,
@@ -172,8 +172,8 @@ def conclude(
         reasons.append("there is no score")
     if calibration.grey < score <= calibration.threshold:
         reasons.append(
-            f"the score lies in the grey zone between {calibration.grey:.3g}, which few "
-            f"benign networks reach, and the threshold {calibration.threshold:.3g}"
+            f"the score lies in the grey zone from {calibration.grey:.3g}, up to which "
+            f"nothing is flagged, to the threshold {calibration.threshold:.3g}"
         )
     above = Conclusion.TROJANED if score > calibration.threshold else None
     conclusion = above or Conclusion.NOT_FLAGGED
