@@ -41,8 +41,8 @@ def separation(
     if not parts:
         return f"No attack on the targets took hold, so {detector} had nothing to find"
     return (
-        f"{detector} ranks trojaned targets above benign ones with an AUC of "
-        f"{_list(parts)} (in brackets the {confidence:.0%} interval)"
+        f"{detector} tells trojaned from benign targets with an AUC of {_list(parts)} "
+        f"(in brackets the {confidence:.0%} interval)"
     )
 
 
@@ -109,8 +109,8 @@ def called(
     text = f"By the verdicts of {detector}, {'; '.join(lines)}"
     found = [text]
     if unsure and main:
-        share = f"{reasons[main]} of the {unsure}"
-        found.append(f"Why {share} are inconclusive: {main}")
+        share = f"{reasons[main]} of {unsure}"
+        found.append(f"The inconclusive verdicts' main reason, in {share}: {main}")
     return found
 
 
@@ -206,8 +206,8 @@ def few(benign: int, trojaned: int) -> list[str]:
     if min(benign, trojaned) >= FEW or not benign:
         return []
     return [
-        f"Only {benign} benign and {trojaned} trojaned targets were compared: intervals "
-        f"are wide, and one false alarm is a rate of {1 / benign:.0%}"
+        f"Only {benign} benign and {trojaned} trojaned targets were compared: "
+        f"intervals are wide, and one false alarm is a rate of {1 / benign:.0%}"
     ]
 
 

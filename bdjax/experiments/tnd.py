@@ -13,7 +13,7 @@ from bdjax.experiments import populations, rundir
 from bdjax.experiments.found import Case, Found, derive
 from bdjax.experiments.populations import Wanted
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS, TNDConfig
-from bdjax.experiments.verdicts import Detective, Unjudged
+from bdjax.experiments.verdicts import Detective, JudgeError
 from bdjax.models import Model
 from bdjax.population import Population, PopulationSpec
 from bdjax.tasks import get_task
@@ -234,7 +234,7 @@ def detect(
                 continue
             try:
                 found = detective.find(case, population, i)
-            except Unjudged as error:
+            except JudgeError as error:
                 bar.advance(1, now=f"{case.name} {population.name}: not judged")
                 failed.setdefault((case, population.name), []).append(str(error))
                 here.append(None)
@@ -258,14 +258,16 @@ def detect(
 
 
 def _require_benign(
-    population: Population, found: list[Found | None], error: Unjudged
+    population: Population, found: list[Found | None], error: JudgeError
 ) -> None:
     """Ends what has nothing to compare with, or is set up wrongly."""
     if not population.is_trojaned and not any(found):
         raise UserError(f"no network of {population.name} can be judged: {error}")
 
 
-def _derived(config: TNDConfig, case: Case, solved: Verdicts) -> dict[str, list[Found]]:
+def _derived(
+    config: TNDConfig, case: Case, solved: Verdicts
+) -> dict[str, list[Found | None]]:
     variant = case.variant
     if not (base := VARIANTS[variant].of):
         return solved[case]

@@ -27,7 +27,7 @@ def draw(outcome: Outcome, folder: Path) -> dict[str, Path]:
         title = VARIANTS[case.variant].title
         figures[f"scores-{case.variant}"] = (
             f"Scores of the targets by {title}; 'calibrated' is the threshold that was "
-            "set on calibration models, 'built-in' the detector's own, where it has one",
+            "set on calibration models; the detector's own is drawn if it has one",
             _score_figure(outcome, case),
         )
         if VARIANTS[case.variant].of:
@@ -77,7 +77,7 @@ def _score_figure(outcome: Outcome, case: Case) -> Any:
     grey, own = tnd_scores.built_in(outcome, case)
     return plots.score_histograms(
         scores,
-        limits={rule: limit, "built-in": own},
+        limits={rule: limit, "detector's own": own},
         zone=(grey, own),
         title=f"{VARIANTS[case.variant].title}: scores of target models",
     )

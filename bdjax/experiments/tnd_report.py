@@ -13,7 +13,7 @@ from bdjax.experiments.found import Case
 from bdjax.experiments.tnd import TARGET, Outcome
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS, detector_config
 from bdjax.tasks import get_task
-from bdjax.verdicts import Conclusion, number
+from bdjax.verdicts import number
 
 
 def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
@@ -84,7 +84,9 @@ def findings(outcome: Outcome) -> list[str]:
     }
     fate = "they are left out of AUCs and rates"
     lines += words.failed("targets", counts, config.min_asr, fate)
-    accuracies = {_kind(name): populations[name].quality.accuracy for name in targets}
+    accuracies = {
+        reporting.plural(name): populations[name].quality.accuracy for name in targets
+    }
     lines += words.at_chance(accuracies, outcome.dataset.y[outcome.test_N])
     worked = [int(tnd_scores.took_hold(outcome, name).sum()) for name in targets]
     return [*lines, *words.few(worked[0], sum(worked[1:]))]
@@ -106,24 +108,11 @@ def _of_detector(outcome: Outcome, case: Case) -> list[str]:
     right = sum(round(each["share"] * each["models"]) for each in found)
     lines += words.labels(title, right, models, outcome.dataset.num_classes)
     benign, *others = tnd_scores.conclusions(outcome, case).values()
-    reasons: collections.Counter[str] = collections.Counter()
-    for each in (benign, *others):
-        reasons.update(each["reasons"])
-    lines += words.called(title, _called([benign]), _called(others), reasons)
+    lines += reporting.verdicts_found(title, benign, others)
     (rule, limit), *_ = tnd_scores.thresholds(outcome, case).items()
     scores = tnd_scores.scores(outcome, case, f"{TARGET}-{BENIGN}")
     over = int((scores > limit).sum())
     return lines + words.alarms(title, over, len(scores), f"'{rule}' ({limit:.3g})")
-
-
-def _called(found: list[dict[str, Any]]) -> words.Called:
-    names = ("models", Conclusion.TROJANED.value, Conclusion.INCONCLUSIVE.value)
-    return words.Called(*(sum(each[name] for each in found) for name in names))
-
-
-def _kind(name: str) -> str:
-    kind = name.removeprefix(f"{TARGET}-")
-    return "benign targets" if kind == BENIGN else f"targets with {kind}"
 
 
 def _verdicts(outcome: Outcome, case: Case) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Everywhere, benign targets are compared with trojaned ones whose attack took hol
 of at least ``config.min_asr``), and thresholds come from calibration models alone.
 """
 
-import collections
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,10 +20,10 @@ from bdjax.evaluation import (
     summarize_auc,
     threshold_at_fpr,
 )
+from bdjax.experiments import reporting
 from bdjax.experiments.found import Case, Found, by_similarity
 from bdjax.experiments.tnd import CALIBRATION, TARGET, Outcome, cases
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS
-from bdjax.verdicts import Conclusion
 
 ALL = "all attacks"
 _LEAST = 2  # models of one kind of trigger, for an AUC of their own
@@ -108,22 +107,13 @@ def built_in(outcome: Outcome, case: Case) -> tuple[float, float]:
 
 
 def conclusions(outcome: Outcome, case: Case) -> dict[str, dict[str, Any]]:
-    """What verdicts on the targets come to, by kind, the benign ones first.
-
-    ``models`` that count, how many of them are called ``trojaned``, ``inconclusive``
-    and ``not flagged``, and the ``reasons`` of the inconclusive, most frequent first.
-    """
-    found = {}
-    for name in (f"{TARGET}-{BENIGN}", *names_of(outcome, TARGET)):
-        some = [each for _, each in judged(outcome, case, name)]
-        called = collections.Counter(each.conclusion.value for each in some)
-        reasons = collections.Counter(r for each in some for r in each.reasons)
-        found[name.removeprefix(f"{TARGET}-")] = {
-            "models": len(some),
-            **{each.value: called[each.value] for each in Conclusion},
-            "reasons": dict(reasons.most_common()),
-        }
-    return found
+    """What verdicts on targets that count come to, by kind, the benign ones first."""
+    return {
+        name.removeprefix(f"{TARGET}-"): reporting.tally(
+            each for _, each in judged(outcome, case, name)
+        )
+        for name in (f"{TARGET}-{BENIGN}", *names_of(outcome, TARGET))
+    }
 
 
 def rates(outcome: Outcome, case: Case) -> dict[str, dict[str, Any]]:

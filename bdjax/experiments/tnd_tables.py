@@ -1,14 +1,9 @@
 """The tables of a DL-TND and DF-TND report."""
 
-from typing import Any
-
-import numpy as np
-
 from bdjax.evaluation import AucSummary, Table, auc_cell
 from bdjax.experiments import reporting, tnd_scores
 from bdjax.experiments.tnd import TARGET, Outcome
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS
-from bdjax.verdicts import Conclusion
 
 
 def tables(outcome: Outcome) -> list[Table]:
@@ -70,22 +65,14 @@ def _conclusions_table(outcome: Outcome) -> Table:
     for case in tnd_scores.main_cases(outcome):
         found = tnd_scores.conclusions(outcome, case)
         grey, threshold = tnd_scores.built_in(outcome, case)
-        cells = [_conclusions(some) for some in found.values()]
-        limits = (f"{x:.3g}" if np.isfinite(x) else "none" for x in (grey, threshold))
+        cells = [reporting.tally_cell(some) for some in found.values()]
+        limits = map(reporting.limit_cell, (grey, threshold))
         rows.append((VARIANTS[case.variant].title, *limits, *cells))
     return Table(
         title="Verdicts on targets in %: trojaned / inconclusive / not flagged",
         columns=("detector", "grey from", "threshold", *found),
         rows=tuple(rows),
     )
-
-
-def _conclusions(found: dict[str, Any]) -> str:
-    called = (Conclusion.TROJANED, Conclusion.INCONCLUSIVE, Conclusion.NOT_FLAGGED)
-    if not found["models"]:
-        return ""
-    shares = (100 * found[c.value] / found["models"] for c in called)
-    return " / ".join(f"{share:.0f}" for share in shares)
 
 
 def _labels_table(outcome: Outcome) -> Table:

@@ -30,7 +30,7 @@ _META = (
 )
 
 
-class Unjudged(UserError):
+class JudgeError(UserError):
     """A network that a detector cannot judge, such as one of constant logits."""
 
 
@@ -109,7 +109,7 @@ class Detective:
         """A new verdict, stored.
 
         Raises:
-          Unjudged: the network cannot be judged; the message names it.
+          JudgeError: the network cannot be judged; the message names it.
           UserError: the verdict cannot be written.
         """
         variables = jax.tree.map(lambda leaf: np.asarray(leaf[i]), population.variables)
@@ -118,7 +118,7 @@ class Detective:
         try:
             parts = ask(case, variables)
         except UserError as error:
-            raise Unjudged(
+            raise JudgeError(
                 f"{population.name} {population.ids_M[i]}, {case.name}: {error}"
             ) from error
         found = Found(

@@ -3,7 +3,7 @@
 import math
 import textwrap
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,28 +19,12 @@ _TICKS = 12
 _LINES = 4  # of reasons, below the panels
 
 
-class References(Protocol):
-    """See :class:`bdjax.verdicts.Calibration`."""
+Judged = Any
+"""A :class:`bdjax.verdicts.Verdict`, which is out of reach from here.
 
-    benign_scores: NDArray
-    threshold: float
-    grey: float
-    source: str
-
-
-class Judged(Protocol):
-    """See :class:`bdjax.verdicts.Verdict`; some also have ``label_scores`` ``[K]``.
-
-    DL-TND's further have ``labels`` ``[K]``, ``mask`` and ``pattern`` ``[K, H, W, C]``.
-    """
-
-    detector: Any
-    conclusion: Any
-    score: float
-    calibration: Any
-    reasons: tuple[str, ...]
-    target_labels: tuple[int, ...]
-    p_value: Any
+Some also have ``label_scores`` ``[K]``, and ``labels`` ``[K]`` with them; DL-TND's
+further have ``mask`` and ``pattern`` ``[K, H, W, C]``.
+"""
 
 
 def draw(verdict: Judged, path: Path) -> Path:
@@ -80,7 +64,7 @@ def figure(verdict: Judged) -> Figure:
     if recovered:
         top = int(np.nan_to_num(scores_K, nan=-np.inf).argmax())
         above, below = (drawn.add_subplot(grid[i, 2]) for i in (0, 1))
-        pattern = np.asarray(verdict.pattern)[top]  # type: ignore[attr-defined]
+        pattern = np.asarray(verdict.pattern)[top]
         _trigger(above, below, masks[top], pattern, int(labels_K[top]))
     if verdict.reasons:
         lines = textwrap.wrap("; ".join(verdict.reasons), int(sum(widths) * 15))
@@ -103,7 +87,7 @@ def _title(verdict: Judged) -> str:
 
 
 def _scores(axes: Axes, verdict: Judged) -> None:
-    found: References = verdict.calibration
+    found = verdict.calibration
     benign = np.asarray(found.benign_scores, np.float64)
     benign, score = benign[np.isfinite(benign)], float(verdict.score)
     real = np.array([score] if math.isfinite(score) else [])
@@ -165,7 +149,9 @@ def _bars(
     for place, score in zip(places, scores_K, strict=True):
         if not math.isfinite(score):
             text = "no score" if math.isnan(score) else f"{score:g}"
-            axes.text(place, 0, text, rotation=90, fontsize=7, ha="center", va="bottom")
+            axes.text(
+                float(place), 0, text, rotation=90, fontsize=7, ha="center", va="bottom"
+            )
     step = -(-len(scores_K) // _TICKS)
     axes.set_xticks(places[::step], [str(label) for label in labels_K[::step]])
     axes.axhline(0, color=style.FAINT, linewidth=0.8)
@@ -173,7 +159,7 @@ def _bars(
     style.tidy(axes, grid="y")
 
 
-def _limits_across(axes: Axes, found: References) -> None:
+def _limits_across(axes: Axes, found: Any) -> None:
     """Threshold and grey zone, if the bars come near them."""
     low, high = axes.get_ylim()
     if math.isfinite(found.threshold) and found.threshold <= high + 1.5 * (high - low):
@@ -186,7 +172,7 @@ def _limits_across(axes: Axes, found: References) -> None:
 def _trigger(
     above: Axes, below: Axes, mask: NDArray, pattern: NDArray, label: int
 ) -> None:
-    """Draws ``[H, W, C]`` each; the pattern between its own least and greatest value."""
+    """Draws ``[H, W, C]`` each; the pattern from its least to its greatest value."""
     mask = np.nan_to_num(np.asarray(mask, np.float64)).clip(0, 1)
     pattern = np.nan_to_num(np.asarray(pattern, np.float64))
     low, high = pattern.min(), pattern.max()

@@ -1,4 +1,4 @@
-"""The stretch of a score axis where networks are told apart, and what lies beyond it."""
+"""Where on a score axis networks are told apart, and what lies beyond."""
 
 from collections.abc import Iterable
 
