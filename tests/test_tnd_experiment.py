@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from rich.console import Console
 from tiny import CLASSES, SHAPE, make_examples, tiny_tasks  # noqa: F401
 
@@ -22,16 +23,23 @@ from bdjax import data, telemetry, tnd
 from bdjax.attacks import NO_TARGET
 from bdjax.data import Dataset
 from bdjax.evaluation import best_threshold, threshold_at_fpr
-from bdjax.experiments import populations, tnd_report, tnd_scores, tnd_tables, verdicts
+from bdjax.experiments import (
+    populations,
+    tnd_figures,
+    tnd_report,
+    tnd_scores,
+    tnd_tables,
+    verdicts,
+)
 from bdjax.experiments import tnd as experiment
 from bdjax.experiments.config import DataConfig, TrainConfig
+from bdjax.experiments.found import Case, derive
 from bdjax.experiments.tnd_config import (
     SolverConfig,
     TNDConfig,
     TNDPopulationConfig,
     detector_config,
 )
-from bdjax.experiments.found import Case, derive
 from bdjax.population import Execution
 from bdjax.tnd import dftnd, references, scores
 from bdjax.tnd.references import calibration_for, settings_of
@@ -406,9 +414,11 @@ def test_networks_that_cannot_be_judged_are_left_out_and_counted(
     assert found["verdicts"]["bdjax"]["targets"]["benign"]["models"] == 3
     assert found["seconds_a_model"]["bdjax-2"]["models"] == TOTAL - 3
     assert f"**Note:** {outcome.notes[0]}." in (trained / "report.md").read_text()
-    # The same again from the disk.
+    # They are asked again, the others are on disk.
     again, _ = run(config, trained)
-    assert again.notes == outcome.notes or again.notes == []
+    assert len(asked) == TOTAL + 3
+    assert None not in again.verdicts[MAIN]["target-blend"]
+    assert again.notes == []
 
 
 def test_verdicts_follow_the_calibration_of_the_day(trained, monkeypatch, fake):
@@ -484,7 +494,7 @@ def test_the_report_opens_with_what_was_found(whole):
     lines = "\n".join(f"- {line}." for line in findings)
     heading = "## What was found, and whether to trust it"
     assert text.startswith(
-        f"# DL-TND and DF-TND on noise\n\n{heading}\n\n{lines}\n\nTargets: "
+        f"# DL-TND and DF-TND on tiny\n\n{heading}\n\n{lines}\n\nTargets: "
     )
     assert json.loads((whole.workdir / "results.json").read_text())["findings"] == (
         findings
@@ -732,7 +742,9 @@ def test_the_sweep_over_images(whole):
         [v.score for v in one[name]] for name in ("target-benign", "target-patch")
     )
     assert cell["mean"] == pytest.approx(pairwise_auc(benign, patch))
-    assert whole.found["detector_notes"] == {"bdjax-1": {"a fake": TOTAL}}
+    assert whole.found["detector_notes"] == {
+        name: {"a fake": TOTAL} for name in ("bdjax-2", "official-2", "df-0", "bdjax-1")
+    }
 
 
 def test_masks_are_held_against_the_true_triggers(whole):
@@ -779,6 +791,31 @@ def test_report_and_figures(whole):
     rows = (whole.workdir / "metrics.jsonl").read_text().splitlines()
     events = collections.Counter(json.loads(row)["event"] for row in rows)
     assert events["verdict"] == 4 * TOTAL
+
+
+def test_a_kind_has_one_colour_in_all_figures_of_a_run(whole, monkeypatch, tmp_path):
+    drawn = {}
+    monkeypatch.setattr(
+        tnd_figures.plots, "save", lambda f, path: drawn.setdefault(path.stem, f)
+    )
+    tnd_figures.draw(whole.outcome, tmp_path)
+    labels = ["benign", *COUNTS.target_attacks]
+    dots = drawn["scores-bdjax"].axes[1].collections[: len(labels)]
+    seen = {
+        kind: to_hex(dot.get_facecolor()[0])
+        for kind, dot in zip(labels, dots, strict=True)
+    }
+    quality = drawn["quality"].axes[0]
+    for name, dot in zip(MODELS, quality.collections, strict=True):
+        assert to_hex(dot.get_facecolor()[0]) == seen[name.split("-")[1]], name
+    by_images = drawn["sweeps"].axes[1].containers
+    for attack, curve in zip(COUNTS.target_attacks, by_images, strict=False):
+        assert curve[0].get_color() == seen[attack]
+    # The detector's own threshold is drawn where there is one.
+    texts = [t.get_text() for t in drawn["scores-bdjax"].axes[0].get_legend().texts]
+    assert not [t for t in texts if t.startswith("detector's own")]
+    similar = drawn["scores-bdjax_similarity"].axes[0].get_legend().texts
+    assert "detector's own 0.75" in [t.get_text() for t in similar]
 
 
 # Configurations.

@@ -11,7 +11,7 @@ from bdjax.types import UserError
 
 IMBALANCE = 0.1
 """How much more accurate than chance the answer of one class must be, for a note."""
-_CHANCE = 3  # standard errors: few rows of balanced data are uneven, too
+_CHANCE = 4  # standard errors: few rows of balanced data are uneven, too
 
 LONE = 0.1
 """All values but one in a smaller share of a feature's range are worth one as well."""
