@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from absl import app, flags
@@ -29,7 +29,7 @@ from bdjax.benchmarks import (
 from bdjax.benchmarks.timing import Section, measure
 from bdjax.evaluation import plots
 from bdjax.types import UserError
-from launch import common
+from launch import common, interrupts
 
 WIDTH = 112  # of the tables in a file or pipe
 SETS = ("default", "formulations", "scaling", "gpu")
@@ -108,6 +108,11 @@ def bench(out: Path, *, chosen: str, quick: bool, console: Console) -> dict[str,
     return found
 
 
+def _leave(why: str, status: int) -> NoReturn:
+    torch_worker.abandon()
+    interrupts.leave(why, status, before=telemetry.stop)
+
+
 def _draw(points: list[scaling.Point], steps: int, path: Path) -> None:
     series: dict[str, list[tuple[int, float]]] = {}
     for point in points:
@@ -120,6 +125,7 @@ def main(argv: list[str]) -> None:
     """Runs the benchmark as the flags say."""
     if len(argv) > 1:
         raise UserError(f"unknown arguments {argv[1:]}; options start with --")
+    interrupts.on_end(_leave)
     common.set_up_jax()
     # Programs compiled by an earlier run would hide what compiling takes.
     jax.config.update("jax_enable_compilation_cache", False)
@@ -145,5 +151,3 @@ if __name__ == "__main__":
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)

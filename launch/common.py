@@ -3,21 +3,19 @@
 import importlib.util
 import logging
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import jax
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from bdjax import storage
+from bdjax import storage, telemetry
 from bdjax.types import UserError
-from launch import processes
+from launch import interrupts, processes
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,17 +32,6 @@ def set_up_jax() -> None:
     logging.getLogger("jax").setLevel(logging.ERROR)
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived, as when a scheduler wants the machine back."""
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    del frame
-    # A second one, as schedulers send, would cut the ending short.
-    signal.signal(signum, signal.SIG_IGN)
-    raise Terminated
-
-
 def launch(
     main: Callable[[ConfigDict, Path], None],
     config: str,
@@ -56,8 +43,9 @@ def launch(
 
     The flags are ``--config=FILE[:argument]``, ``--config.any.field=value`` and
     ``--workdir=DIRECTORY``. What the user can mend ends in one line and exit status 2,
-    an interrupt in 130, SIGTERM in 143. Both give up the chunk in flight and finish
-    the commit in flight. Where one of several processes ends early, all end.
+    an interrupt in 130, SIGTERM in 143, at any moment and in one line. Both give up
+    the chunk in flight and finish the commit in flight. Where one of several processes
+    ends early, all end.
 
     Args:
       main: the work.
@@ -75,8 +63,9 @@ def launch(
         main(flags.FLAGS.config, Path(flags.FLAGS.workdir))
         storage.part()
 
+    interrupts.install()
+    interrupts.on_end(_leave)
     try:
-        signal.signal(signal.SIGTERM, _terminate)
         if {"-h", "--help"} & set(sys.argv):
             print(_usage(config, workdir, distributed))
             return
@@ -92,39 +81,35 @@ def launch(
         _fail(f"{error}")
     except OSError as error:
         _fail(f"{error}; check the path, its rights and space")
-    except KeyboardInterrupt:
-        _leave("interrupted", 130)
-    except Terminated:
-        _leave("terminated", 143)
     except Exception as error:
+        interrupts.once()
         if not storage.are_tied():
             raise
         traceback.print_exc()
         _leave(f"{type(error).__name__}: {error}", 1)
+    except KeyboardInterrupt:  # raised, not by a signal
+        interrupts.once()
+        _leave("interrupted", 130)
 
 
 def _fail(line: str) -> NoReturn:
     """Ends in one line that says what to mend."""
+    interrupts.once()
     print(f"error: {line}", file=sys.stderr)
     if storage.are_tied():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         storage.leave(2, f"error: {line}")
-        _exit(2)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)
     sys.exit(2)
 
 
 def _leave(why: str, status: int) -> NoReturn:
-    """Exits at once: Python would wait for what JAX is still computing."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Ends the process, what is being committed first, and tells the others."""
+    storage.settle()
     status, why = processes.ending(status, why)
-    print(f"{why}; the same command goes on from here", file=sys.stderr)
-    _exit(status)
-
-
-def _exit(status: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    line = f"{why}; the same command goes on from here"
+    interrupts.leave(line, status, before=telemetry.stop)
 
 
 def _usage(config: str, workdir: str, distributed: bool) -> str:

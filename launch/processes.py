@@ -28,6 +28,8 @@ USAGE = """
               how long to wait for the others, and after what silence one is dead"""
 _MORE_SECONDS = 60  # JAX aborts with a stack trace where we end with a line
 
+_meeting = threading.Event()  # the others cannot be told anything yet
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -110,9 +112,7 @@ def start(job: Job) -> None:
         _check_port(job)
     # JAX would take SIGTERM for itself and only note it.
     jax.config.update("jax_enable_preemption_service", False)
-    mine = {
-        s: signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGTERM)
-    }
+    _meeting.set()
     timer = threading.Timer(limit, _give_up, [job, limit])
     timer.daemon = True
     timer.start()
@@ -126,8 +126,7 @@ def start(job: Job) -> None:
     )
     jax.local_devices()  # here too each waits for all
     timer.cancel()
-    for number, handler in mine.items():
-        signal.signal(number, handler)
+    _meeting.clear()
     storage.watch(_end_too)
 
 
@@ -201,5 +200,6 @@ def ending(status: int, why: str) -> tuple[int, str]:
     """
     if _heard:
         status, why = _heard[0]
-    storage.leave(status, why)
+    if not _meeting.is_set():
+        storage.leave(status, why)
     return status, why

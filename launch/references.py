@@ -3,7 +3,6 @@
 ``python -m launch.references --mnist=mnist.npz --cifar10=cifar10.npz``; resumes.
 """
 
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -59,4 +58,4 @@ def main(config: ConfigDict, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(common.launch(main, config="references.py", workdir="runs/references"))
+    common.launch(main, config="references.py", workdir="runs/references")

@@ -1,6 +1,6 @@
 """Number of shadows, and query tuning: ``python -m launch.sweep [--config=FILE]``.
 
-Uses the populations of the ``launch.mntd`` run in ``--workdir``; trains what it lacks.
+Uses the populations of the ``launch.mntd`` run in ``--workdir``, and trains none.
 """
 
 from pathlib import Path

@@ -420,6 +420,33 @@ def test_a_detector_that_cannot_be_read_is_one_line(
     assert str(path) in str(error.value)
 
 
+def test_a_runs_directory_will_do(detector, tmp_path):
+    run = tmp_path / "run"
+    detector.save(run / "detector")
+    for place in (run, str(run), run / "detector"):
+        found = mntd.load(place)
+        np.testing.assert_array_equal(found.queries, detector.queries)
+    damage_json(run / "detector")
+    with pytest.raises(UserError, match=r"run/detector/meta\.json is not JSON"):
+        mntd.load(run)
+
+
+@pytest.mark.parametrize("place", ["nothing", "empty", "file", "unfinished"])
+def test_what_is_neither_a_run_nor_a_detector_is_told_what_was_expected(
+    tmp_path, place
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "unfinished" / "populations").mkdir(parents=True)
+    with pytest.raises(
+        UserError,
+        match=rf"no bdjax MNTD detector in .*{place}: neither it nor a detector/ in it "
+        r"has a meta\.json; .* give a run of launch\.mntd",
+    ) as error:
+        mntd.load(tmp_path / place)
+    assert "\n" not in str(error.value)
+
+
 def test_another_kind_of_directory_is_no_detector(detector, tmp_path):
     storage.save_tree(tmp_path / "fit", {"queries": detector.queries}, {}, kind="fit")
     with pytest.raises(UserError, match="of kind 'fit'"):

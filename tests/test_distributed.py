@@ -173,6 +173,28 @@ def test_processes_that_do_not_meet_say_so(house):
     assert statuses == [2, 2, 2, 2]
 
 
+@pytest.mark.parametrize(
+    ("signum", "status", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal_ends_a_process_that_waits_for_the_others(house, signum, status, word):
+    [port] = slurm.free_ports(1)
+    job = (f"--coordinator=localhost:{port}", "--num_processes=2", "--process_id=0")
+    [waits] = house.start("waits", 1, *job)
+
+    def listens():
+        with slurm.socket.socket() as probe:
+            return probe.connect_ex(("localhost", port)) == 0
+
+    waits.until(listens)
+    time.sleep(0.2)
+    start = time.monotonic()
+    waits.kill(signum)
+    assert waits.wait() == status
+    assert time.monotonic() - start < 5
+    assert waits.lines == [f"{word}; the same command goes on from here"]
+
+
 # Flags and clusters.
 
 

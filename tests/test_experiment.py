@@ -395,6 +395,16 @@ def test_a_finished_run_goes_through_again_without_work(smoke, copy):
     assert outcome.detector.threshold == smoke.outcome.detector.threshold
 
 
+def test_a_fit_of_other_settings_or_models_is_named(smoke, copy):
+    shutil.rmtree(copy / "fits" / "no_tuning")
+    shutil.copytree(copy / "fits" / "jumbo", copy / "fits" / "no_tuning")
+    with pytest.raises(
+        UserError,
+        match=r'fits/no_tuning is another one: provenance\.variant: "jumbo" on disk',
+    ):
+        run(smoke.config, copy)
+
+
 def test_what_is_missing_is_made_again_however_it_is_run(smoke, copy):
     shutil.rmtree(copy / "populations" / "shadow-jumbo" / "chunks" / "1")
     shutil.rmtree(copy / "fits" / "no_tuning")

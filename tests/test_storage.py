@@ -77,7 +77,7 @@ def test_chunks_come_back_as_saved(tmp_path):
     assert reader.committed() == [0, 2, 10]
     assert_same(reader.load(10), tree)
     assert reader.recipe == json.loads(json.dumps(RECIPE))
-    assert reader.manifest["schema"] == 2
+    assert reader.manifest["schema"] == 3
     assert reader.manifest["versions"]["jax"] == jax.__version__
 
 
@@ -402,20 +402,20 @@ def test_kill_at_birth_leaves_a_directory_that_opens(tmp_path):
             "of kind 'holiday plans', not 'bdjax population'",
         ),
         ("[]", "of kind 'list'"),
-        ('{"kind": "bdjax population", "schema": 3}', "newer bdjax"),
+        ('{"kind": "bdjax population", "schema": 4}', "newer bdjax"),
         ('{"kind": "bdjax population"}', "schema is None"),
-        ('{"kind": "bdjax population", "schema": 2}', "no 'recipe'"),
+        ('{"kind": "bdjax population", "schema": 3}', "no 'recipe'"),
         (
-            '{"kind": "bdjax population", "schema": 2, "recipe": {}}',
+            '{"kind": "bdjax population", "schema": 3, "recipe": {}}',
             "is damaged: no 'ids'",
         ),
         (
-            '{"kind": "bdjax population", "schema": 2, "recipe": {}, "ids": [3]}',
+            '{"kind": "bdjax population", "schema": 3, "recipe": {}, "ids": [3]}',
             r"is damaged: ids is \[3\], not two",
         ),
         (
-            '{"kind": "bdjax population", "schema": 1, "recipe": {}}',
-            "schema 1 comes from an older bdjax",
+            '{"kind": "bdjax population", "schema": 2, "recipe": {}}',
+            "schema 2 comes from an older bdjax, this one reads from 3 on; train again",
         ),
     ],
 )
@@ -427,6 +427,14 @@ def test_bad_manifests(tmp_path, text, message):
     ):
         with pytest.raises(UserError, match=message):
             open_(tmp_path)
+
+
+@pytest.fixture
+def heeded():
+    """SIGINT raises KeyboardInterrupt, though it be ignored, as by background jobs."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -446,7 +454,18 @@ def test_signals_wait_for_what_is_being_written(signum):
         signal.signal(signum, old)
 
 
-def test_an_interrupt_comes_after_the_chunk_was_read(tmp_path, monkeypatch):
+def test_a_signal_that_is_ignored_stays_so():
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with shield.uninterrupted():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, old)
+
+
+def test_an_interrupt_comes_after_the_chunk_was_read(tmp_path, monkeypatch, heeded):
     with storage.open_population(tmp_path, {"chunk_size": 1}, range(1)) as store:
         store.save(0, {"a": np.ones(3)})
     read = checkpoint._handler

@@ -74,6 +74,8 @@ def run(workdir, options=OPTIONS, config=CONFIG):
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("sweep") / "run"
+    clock, console = telemetry.Clock(), Console(file=io.StringIO())
+    experiment.train(CONFIG, ("jumbo",), workdir, clock=clock, console=console)
     found, clock = run(workdir)
     written = sweep_report.write(found, workdir, clock)
     return SimpleNamespace(workdir=workdir, found=found, written=written)
@@ -275,6 +277,36 @@ def test_sizes_are_doubled_up_to_all_there_are(swept):
         8, 16, 32, 64, 100,
     )  # fmt: skip
     assert sweep._sizes(SweepConfig(), np.repeat([0, 1], 3)) == (6,)
+
+
+def refused(workdir, message, config=CONFIG):
+    with pytest.raises(UserError, match=message) as error:
+        run(workdir, config=config)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_finished_run_is_said_and_nothing_trained(
+    swept, tmp_path, monkeypatch
+):
+    def train(*args, **options):
+        raise AssertionError("trains")
+
+    monkeypatch.setattr("bdjax.population.run.train_models", train)
+    first = "run launch.mntd with the same --config and --workdir first"
+    refused(tmp_path / "none", rf"none is no run: it has no config\.json; .*{first}")
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    refused(tmp_path / "notes", r"notes is no run: it has no config\.json")
+    workdir = shutil.copytree(swept.workdir, tmp_path / "run")
+    other = dataclasses.replace(CONFIG, seed=1)
+    refused(workdir, r"holds another run: config\.seed: 0 on disk, 1 asked", other)
+    shutil.rmtree(workdir / "populations" / "validation-jumbo" / "chunks" / "0")
+    refused(
+        workdir, f"run is no finished run: validation-jumbo lacks chunk 0; .*{first}"
+    )
+    shutil.rmtree(workdir / "populations" / "shadow-benign")
+    refused(workdir, f"run is no finished run: it lacks shadow-benign; .*{first}")
 
 
 @pytest.mark.parametrize(

@@ -349,6 +349,22 @@ def test_slow_detectors_keep_to_the_first_models(trained, fake, tmp_path):
     assert found["auc"]["bdjax"]["patch"]["positives"] == 3
 
 
+def test_a_verdict_on_another_network_is_named(trained, fake):
+    run(CONFIG, trained)
+    folder = trained / "verdicts" / "bdjax-2"
+    shutil.rmtree(folder / "target-benign-1")
+    shutil.copytree(folder / "target-benign-0", folder / "target-benign-1")
+    with pytest.raises(
+        UserError,
+        match=r"target-benign-1 is another one: provenance\.model: 0 on disk, 1 asked",
+    ):
+        run(CONFIG, trained)
+    shutil.rmtree(folder / "target-benign-1")
+    shutil.copytree(folder / "target-patch-1", folder / "target-benign-1")
+    with pytest.raises(UserError, match=r"another one: provenance\.population: "):
+        run(CONFIG, trained)
+
+
 def test_other_settings_do_not_mix_with_verdicts_on_disk(trained, fake):
     run(CONFIG, trained)
     before = len(fake.calls)

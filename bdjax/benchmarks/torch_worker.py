@@ -6,6 +6,8 @@ Imports torch only in the workers.
 import contextlib
 import importlib.util
 import multiprocessing
+import multiprocessing.util
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ from bdjax.benchmarks.timing import Absent, Contender, DidNotRunError, Sample
 
 MISSING = "PyTorch is not installed (pip install 'bdjax[bench]')"
 PATIENCE = 600.0  # seconds that a worker may take over one job
+
+_scratch: set[str] = set()
 
 
 class Pool:
@@ -151,6 +155,7 @@ def pools(cores: int) -> Iterator[Pools]:
         return
     with (
         tempfile.TemporaryDirectory(prefix="bdjax-bench-") as scratch,
+        _known(scratch),
         contextlib.closing(Pool(1, cores)) as whole,
         contextlib.closing(Pool(cores, 1)) as single,
     ):
@@ -158,6 +163,24 @@ def pools(cores: int) -> Iterator[Pools]:
             with contextlib.suppress(DidNotRunError):  # its rows will say so
                 pool.hello()
         yield Pools(whole, single, scratch)
+
+
+@contextlib.contextmanager
+def _known(scratch: str) -> Iterator[None]:
+    _scratch.add(scratch)
+    yield
+    _scratch.remove(scratch)
+
+
+def abandon() -> None:
+    """Ends the processes at once and removes their files, from any thread.
+
+    For a process that is about to end without Python's own tidying.
+    """
+    # Python's own: workers would complain that nobody listens, semaphores would leak.
+    multiprocessing.util._exit_function()  # type: ignore[attr-defined]
+    for scratch in list(_scratch):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def serve(connection: Connection, barrier: Barrier, threads: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bdjax import mntd, prng, telemetry, tree
+from bdjax import mntd, prng, storage, telemetry, tree
 from bdjax.data import Dataset
 from bdjax.experiments import rundir
 from bdjax.experiments.config import MNTDConfig
@@ -85,6 +85,24 @@ class Job:
         count = taken.sum() if fit.mode == "one_class" else len(taken)
         return self.passes * max(1, int(count) // fit.batch_size)
 
+    def provenance(self, config: MNTDConfig, trained: Trained) -> dict[str, Any]:
+        """What the fit follows from, as JSON that names each part."""
+        sources = {
+            name: [p.digest, storage.digest(p.ids_M)]
+            for name, p in trained.populations.items()
+            if not name.startswith("target-")
+        }
+        return {
+            "variant": self.variant,
+            "shadows": len(self.rows_K),
+            "rows": storage.digest(self.rows_K),
+            "passes": self.passes,
+            "seed": config.seed,
+            "fit": dataclasses.asdict(fit_config(config, self.variant)),
+            "queries": dataclasses.asdict(query_spec(config)),
+            "populations": sources,
+        }
+
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
@@ -122,7 +140,8 @@ def fit_all(
     """Fits what is not on disk yet, with progress, and scores the targets.
 
     Raises:
-      UserError: what is on disk is damaged, or shadows of a class are missing.
+      UserError: what is on disk is damaged or was made from something else, or shadows
+        of a class are missing.
     """
     words = trained.dataset.vocabulary
     model = get_task(config.task).network(config.architecture, config.formulation)
@@ -149,7 +168,8 @@ def fit_all(
                     validation_auc=auc_R,
                 )  # fmt: skip
 
-            fit = rundir.load_fit(job.path)
+            provenance = job.provenance(config, trained)
+            fit = rundir.load_fit(job.path, provenance)
             if fit is None:
                 fit = mntd.fit(
                     model.apply, shadows, labels_M, *validation,
@@ -162,7 +182,7 @@ def fit_all(
                     vectors_VxE=words.vectors if words else None,
                     callback=done,
                 )  # fmt: skip
-                rundir.save_fit(job.path, fit)
+                rundir.save_fit(job.path, fit, provenance)
             else:
                 bar.advance(config.fit.epochs * each, now=f"{job.name} (on disk)")
             scores = {

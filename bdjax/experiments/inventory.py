@@ -51,6 +51,7 @@ def lines(summary: Summary) -> list[str]:
     told = [f"{summary.name} in {summary.directory}: models {ids[0]} to {ids[-1]}"]
     if targets := summary.targets():
         told.append(f"  target labels (models): {_histogram(targets)}")
+    told.append(f"  population {summary.digest}, as its chunks say")
     told.append(f"  recipe: {', '.join(_fields(summary.recipe))}")
     versions = (f"{k} {v}" for k, v in summary.versions.items() if v)
     told.append(f"  begun with {', '.join(versions)}")

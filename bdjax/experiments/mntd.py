@@ -126,6 +126,13 @@ def judge(
 _answers = jax.jit(answers_of, static_argnums=0)  # one compilation for all kinds
 
 
+def check_variants(variants: Sequence[str]) -> None:
+    """Raises UserError unless all are keys of :data:`VARIANTS`."""
+    for variant in variants:
+        if variant not in VARIANTS:
+            raise UserError(f"unknown variant {variant!r}; there are {list(VARIANTS)}")
+
+
 def train(
     config: MNTDConfig,
     variants: Sequence[str],
@@ -141,9 +148,7 @@ def train(
     Raises:
       UserError: as :func:`run`.
     """
-    for variant in variants:
-        if variant not in VARIANTS:
-            raise UserError(f"unknown variant {variant!r}; there are {list(VARIANTS)}")
+    check_variants(variants)
     task = get_task(config.task)
     if config.fit.query_space == "tokens" and task.input_shape == task.shape:
         raise UserError(

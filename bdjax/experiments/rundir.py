@@ -7,7 +7,12 @@ from bdjax import mntd, storage
 from bdjax.types import UserError
 
 _FIT = "bdjax MNTD fit"
-_CONFIG = "config.json"
+CONFIG = "config.json"
+
+
+def is_begun(workdir: Path) -> bool:
+    """Whether it is the directory of a run, finished or not."""
+    return (workdir / CONFIG).exists()
 
 
 def claim(
@@ -27,7 +32,7 @@ def claim(
       UserError: it holds another experiment (the first field that differs is named) or
         something that is no run.
     """
-    path = workdir / _CONFIG
+    path = workdir / CONFIG
     config = storage.as_json(config)
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; choose a directory for the run")
@@ -37,25 +42,31 @@ def claim(
         return
     if workdir.is_dir() and any(p.suffix != ".tmp" for p in workdir.iterdir()):
         raise UserError(
-            f"{workdir} is not empty and has no {_CONFIG}, so it is no run of ours; "
+            f"{workdir} is not empty and has no {CONFIG}, so it is no run of ours; "
             "choose another --workdir"
         )
     storage.write_json(path, config)
 
 
-def save_fit(directory: Path, fit: mntd.Fit) -> None:
-    """Writes a finished fit."""
+def save_fit(directory: Path, fit: mntd.Fit, provenance: dict[str, Any]) -> None:
+    """Writes a finished fit, and what it was made from (JSON)."""
     arrays = fit._asdict() | {"meta": fit.meta._asdict()}
-    storage.save_tree(directory, arrays, {}, kind=_FIT)
+    storage.save_tree(directory, arrays, {}, kind=_FIT, provenance=provenance)
 
 
-def load_fit(directory: Path) -> mntd.Fit | None:
+def load_fit(
+    directory: Path, provenance: dict[str, Any] | None = None
+) -> mntd.Fit | None:
     """A finished fit of this run, if there is one.
 
+    Args:
+      directory: its own.
+      provenance: what it must have been made from; not compared if None.
+
     Raises:
-      UserError: it is damaged.
+      UserError: it is damaged, or was made from something else.
     """
     if not (directory / "meta.json").exists():
         return None
-    arrays, _ = storage.load_tree(directory, kind=_FIT)
+    arrays, _ = storage.load_tree(directory, kind=_FIT, provenance=provenance)
     return mntd.Fit(**arrays | {"meta": mntd.Meta(**arrays["meta"])})

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from bdjax import telemetry
-from bdjax.experiments import mntd, populations
+from bdjax import storage, telemetry
+from bdjax.experiments import mntd, populations, rundir
 from bdjax.experiments.config import MNTDConfig
 from bdjax.experiments.fits import Fitted, Job, Trained, fit_all
 from bdjax.types import UserError
@@ -76,14 +76,16 @@ def run(
 ) -> Sweep | None:
     """Fits on subsets of the shadows of the experiment in ``workdir``.
 
-    What is on disk is used, of ``launch.mntd`` or of an earlier sweep: populations,
-    fits to all shadows, fits to some. What is missing is made.
+    Its models must be there. Of the fits, to all shadows and to some, what is on disk
+    is used, of ``launch.mntd`` or of an earlier sweep, and what is missing is made.
 
     Raises:
-      UserError: as :func:`bdjax.experiments.mntd.run`, or there are not that many
-        shadows.
+      UserError: as :func:`bdjax.experiments.mntd.run`, there are not that many shadows,
+        or models are missing; nothing is trained.
     """
     _check_room(options.sizes, 2 * config.population.shadows)
+    mntd.check_variants(options.variants)
+    _check_trained(config, workdir)
     trained = mntd.train(
         config, options.variants, workdir, clock=clock, console=console
     )
@@ -123,6 +125,30 @@ def _check_room(sizes: tuple[int, ...], most: int) -> None:
             raise UserError(
                 f"size {size} is more than the {most} shadow models there are; take "
                 "fewer, or train more"
+            )
+
+
+def _check_trained(config: MNTDConfig, workdir: Path) -> None:
+    """Raises unless ``workdir`` is a run of this experiment that has all its models."""
+    fix = (
+        "sweeping trains no models, so run launch.mntd with the same --config and "
+        "--workdir first"
+    )
+    if not rundir.is_begun(workdir):
+        raise UserError(f"{workdir} is no run: it has no {rundir.CONFIG}; {fix}")
+    rundir.claim(workdir, config.semantic())
+    for spec, ids in populations.specs(config):
+        place = populations.directory(workdir, spec)
+        if not storage.is_begun(place):
+            raise UserError(
+                f"{workdir} is no finished run: it lacks {spec.name}; {fix}"
+            )
+        store = storage.read_population(place)
+        missing = {*store.chunks_of(ids)} - {*store.committed()}
+        if missing:
+            raise UserError(
+                f"{workdir} is no finished run: {spec.name} lacks chunk {min(missing)}"
+                f"; {fix}"
             )
 
 

@@ -74,11 +74,9 @@ class Detective:
           UserError: there are some that were computed otherwise.
         """
         folder = self._folder(case)
-        detector = dataclasses.asdict(detector_config(self._config, case.variant))
-        del detector["threshold"]  # which no solution depends on
         rundir.claim(
             folder,
-            {"detector": detector, "precision": self._config.solver.precision},
+            self._solving(case),
             fix=f"remove {folder} to compute them again, or use another --workdir",
         )
 
@@ -86,12 +84,13 @@ class Detective:
         """A verdict that is on disk already.
 
         Raises:
-          UserError: it is damaged.
+          UserError: it is damaged, or of another network.
         """
         path = self._path(case, population, i)
         if not (path / "meta.json").exists():
             return None
-        arrays, meta = storage.load_tree(path, kind=_KIND)
+        provenance = self._provenance(case, population, i)
+        arrays, meta = storage.load_tree(path, kind=_KIND, provenance=provenance)
         arrays = _empty(len(arrays["label_scores"])) | arrays
         # Those of before there were doubts have an infinite threshold for them.
         old = meta["notes"] if math.isinf(meta["threshold"]) else ()
@@ -131,7 +130,9 @@ class Detective:
         meta = {name: fields.pop(name) for name in _META}
         meta["conclusion"] = found.conclusion.value
         arrays = {k: v for k, v in fields.items() if np.size(v) and len(v)}
-        storage.save_tree(self._path(case, population, i), arrays, meta, kind=_KIND)
+        path = self._path(case, population, i)
+        provenance = self._provenance(case, population, i)
+        storage.save_tree(path, arrays, meta, kind=_KIND, provenance=provenance)
         return found
 
     def _few_images(self, case: Case, variables: Variables) -> dict[str, Any]:
@@ -187,6 +188,20 @@ class Detective:
                 "pattern": np.asarray(verdict.patterns.mean(0), np.float32),
             }
         )
+
+    def _solving(self, case: Case) -> dict[str, Any]:
+        """What a case's solutions follow from beside the network."""
+        detector = dataclasses.asdict(detector_config(self._config, case.variant))
+        del detector["threshold"]  # which no solution depends on
+        return {"detector": detector, "precision": self._config.solver.precision}
+
+    def _provenance(self, case: Case, population: Population, i: int) -> dict[str, Any]:
+        return self._solving(case) | {
+            "population": population.digest,
+            "model": int(population.ids_M[i]),
+            "images": case.per_class,
+            "seed": self._config.seed,
+        }
 
     def _folder(self, case: Case) -> Path:
         return self._workdir / "verdicts" / case.name

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from bdjax.mntd.words import checksum, nearest
 from bdjax.types import UserError, Variables
 from bdjax.verdicts import Calibration, calibrate_scores, conclude, preconditions
 
-KIND = "bdjax MNTD detector, 2"  # with calibration and coverage
+KIND = "bdjax MNTD detector"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -300,11 +301,12 @@ class MetaDetector:
 
 
 def load(directory: str | os.PathLike[str]) -> MetaDetector:
-    """Reads a detector, such as the ``detector`` folder of a run.
+    """Reads the detector of a run, given the run's directory or its ``detector``.
 
     Raises:
-      UserError: there is none, or it is damaged or of a newer bdjax.
+      UserError: there is none, or it is damaged or of another version of bdjax.
     """
+    directory = _find(Path(directory))
     arrays, meta = storage.load_tree(directory, kind=KIND)
     try:
         return MetaDetector(
@@ -329,6 +331,17 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
             f"{KIND} in {directory} is damaged ({error!r}); restore a copy or make it "
             "again"
         ) from error
+
+
+def _find(directory: Path) -> Path:
+    """The folder of a detector, which may lie in that of a run."""
+    for place in (directory, directory / "detector"):
+        if (place / "meta.json").exists():
+            return place
+    raise UserError(
+        f"no {KIND} in {directory}: neither it nor a detector/ in it has a meta.json; "
+        "check the path, and give a run of launch.mntd that has ended, or its detector/"
+    )
 
 
 def from_fit(

@@ -1,5 +1,6 @@
 """Models that leave a population as single files, and such files as a population."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,7 +84,8 @@ def import_models(
 
     Raises:
       UserError: there are none, a file is at fault (see :func:`load_model`), they are
-        not of one task, architecture and attack, or ``out`` holds something else.
+        not of one task, architecture and attack, two of them have the same weights, or
+        ``out`` holds something else.
     """
     paths = sorted(Path(directory).glob("*.safetensors"))
     if not paths:
@@ -120,8 +122,16 @@ def _recipe_of(paths: list[Path]) -> dict[str, Any]:
     models: list[dict[str, Any]] = []
     recipes: list[dict[str, Any]] = []
     first: dict[str, Any] = {}
+    seen: dict[bytes, Path] = {}
     for path in paths:
-        _, record = load_model(path)
+        variables, record = load_model(path)
+        # Diverged ones may well be NaN throughout.
+        same = seen.setdefault(_fingerprint(variables), path)
+        if same != path and not np.isnan(record["loss"]):
+            raise UserError(
+                f"{path} has the weights of {same.name}, every bit; leave one of the "
+                "two out"
+            )
         first = first or record
         for name in ("task", "architecture", "attack"):
             if record[name] != first[name]:
@@ -142,6 +152,14 @@ def _recipe_of(paths: list[Path]) -> dict[str, Any]:
         "models": models,
         "recipes": recipes,
     }
+
+
+def _fingerprint(variables: Variables) -> bytes:
+    """The same for the same weights of one architecture."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(variables):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.digest()
 
 
 def _stacked(models: Iterator[tuple[Variables, dict[str, Any]]]) -> PyTree:

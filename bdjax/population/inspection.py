@@ -18,7 +18,7 @@ Callback = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Damage:
-    """A committed chunk that cannot be read as it was saved.
+    """A committed chunk that cannot be read as it was saved, or is another's.
 
     Attributes:
       chunk: its number.
@@ -42,6 +42,7 @@ class Summary:
     Attributes:
       directory: where it is.
       name: such as ``"shadow-jumbo"``.
+      digest: of the recipe, see :class:`bdjax.storage.ChunkStore`.
       recipe: what it was made from, JSON.
       versions: of the libraries that began it, JSON.
       ids: the models that it is to have.
@@ -50,12 +51,14 @@ class Summary:
       target_M: int32, their attackers' labels.
       trojaned_M: bool, whether they were attacked.
       missing: chunks that are yet to be trained.
-      damaged: chunks that are there, but not as they were saved.
+      damaged: chunks that are there, but not as they were saved, or of another
+        population.
       disk_bytes: of all files.
     """
 
     directory: Path
     name: str
+    digest: str
     recipe: dict[str, Any]
     versions: dict[str, Any]
     ids: range
@@ -131,6 +134,7 @@ def inspect_population(
     return Summary(
         directory=store.directory,
         name=_name(store),
+        digest=store.digest,
         recipe=store.recipe,
         versions=store.manifest.get("versions", {}),
         ids=store.ids,

@@ -11,6 +11,7 @@ import numpy as np
 
 from bdjax import storage
 from bdjax.attacks import Locations, get_attack
+from bdjax.population.contradictions import contradiction
 from bdjax.population.train import Quality
 from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError, Variables
@@ -91,7 +92,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Variables, dict[str, Any]]
 
     Raises:
       UserError: a file is missing, damaged or of a newer bdjax, its task, attack or
-        architecture is not known here, or an array is not of the architecture.
+        architecture is not known here, an array is not of the architecture, or the
+        record contradicts the weights or itself.
     """
     path = Path(path).with_suffix(".safetensors")
     json = path.with_suffix(".json")
@@ -121,7 +123,18 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Variables, dict[str, Any]]
     }
     for name in ("population", "task", "architecture", "recipe", "versions", "crc32"):
         record[name] = about.get(name)
-    return _nested({name: found[name] for name in variables}), record
+    weights = _nested({name: found[name] for name in variables})
+    _check_record(json, weights, record)
+    return weights, record
+
+
+def _check_record(path: Path, variables: Variables, record: dict[str, Any]) -> None:
+    known = {name: record[name] for name in ("rate", *Quality._fields)}
+    one = jax.tree.map(lambda a: np.asarray(a)[None], (variables, known))
+    if fault := contradiction(record["attack"], one[0], **one[1]):
+        raise UserError(
+            f"{path}: the model {fault.what}; mend the record, or leave the model out"
+        )
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import numpy as np
 
 from bdjax import storage, tree
 from bdjax.attacks import Attack, Locations, Trigger, get_attack
+from bdjax.population.contradictions import contradiction
 from bdjax.population.recipe import Recipe, without_defaults
 from bdjax.population.train import Quality
 from bdjax.tasks import get_task
@@ -81,6 +82,8 @@ class Population:
       variables: stacked variables, leaves ``[M, ...]``.
       triggers: stacked triggers, leaves ``[M, ...]``.
       quality: stacked float32 ``[M]``; see :class:`Quality`.
+      digest: of what it was made from, see :class:`bdjax.storage.ChunkStore`; empty
+        where that is not known.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Population:
     variables: Variables = dataclasses.field(repr=False)
     triggers: Trigger = dataclasses.field(repr=False)
     quality: Quality = dataclasses.field(repr=False)
+    digest: str = ""
 
     def __len__(self) -> int:
         return len(self.ids_M)
@@ -96,7 +100,10 @@ class Population:
     def __getitem__(self, models: np.ndarray | slice) -> "Population":
         """Some of the models: an index array or a slice."""
         parts = self.ids_M, self.variables, self.triggers, self.quality
-        return Population(self.name, self.attack, *tree.index(parts, models))
+        ids_M, variables, triggers, quality = tree.index(parts, models)
+        return dataclasses.replace(
+            self, ids_M=ids_M, variables=variables, triggers=triggers, quality=quality
+        )
 
     def record(self, i: int) -> dict[str, Any]:
         """What is known of the ``i``-th model: id, trigger, accuracy, ASR, loss."""
@@ -136,7 +143,8 @@ def read_chunk(store: storage.ChunkStore, n: int) -> PyTree:
       NumPy with the chunk's models as leading axis.
 
     Raises:
-      UserError: it is missing or damaged, or holds something else than its models.
+      UserError: it is missing or damaged, or holds something else than its models, or
+        what it says of them contradicts itself.
     """
     chunk = store.load(n)
     size, wanted = store.recipe["chunk_size"], models_of(store, n)
@@ -156,6 +164,11 @@ def read_chunk(store: storage.ChunkStore, n: int) -> PyTree:
         raise UserError(
             f"{store.path(n)} has not one entry a model; --repair trains it again"
         )
+    rate_M, quality = chunk["triggers"]["rate"], chunk["quality"]
+    if fault := contradiction(
+        store.recipe["attack"], chunk["variables"], rate_M, **quality
+    ):
+        raise UserError(f"{store.path(n)}: model {ids[fault.row]} {fault.what}; {_FIX}")
     return chunk
 
 
@@ -196,4 +209,5 @@ def load_population(
         variables=joined["variables"],
         triggers=Trigger(**joined["triggers"]),
         quality=Quality(**joined["quality"]),
+        digest=store.digest,
     )

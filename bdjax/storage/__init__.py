@@ -5,10 +5,11 @@ directory is there is done, whenever the process was killed. Nothing here is pic
 and orbax and safetensors are imported nowhere else in bdjax.
 """
 
-from bdjax.storage.checkpoint import reason
+from bdjax.storage.checkpoint import reason, settle
 from bdjax.storage.files import (
     as_json,
     difference,
+    digest,
     header,
     json_text,
     read_header,
@@ -35,6 +36,7 @@ __all__ = [
     "as_json",
     "barrier",
     "difference",
+    "digest",
     "header",
     "is_begun",
     "is_first",
@@ -50,6 +52,7 @@ __all__ = [
     "reason",
     "save_tensors",
     "save_tree",
+    "settle",
     "share",
     "watch",
     "write_json",

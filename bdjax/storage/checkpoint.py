@@ -5,12 +5,15 @@ write at the same speed, but a manager keeps its own list of steps, blind to the
 that other processes commit beside it.
 
 Every array is stored with its CRC-32, since the bits of a trained weight are as good as
-random: a flipped one would pass any check of the format.
+random: a flipped one would pass any check of the format. And every tree says whose it
+is, since another one's checksums hold as well.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
+import weakref
 import zlib
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
@@ -23,7 +26,7 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from etils import epath
 
-from bdjax.storage.shield import uninterrupted
+from bdjax.storage.shield import hold_for_good, uninterrupted
 from bdjax.types import PyTree, UserError
 
 _absl_log = logging.getLogger("absl")
@@ -162,10 +165,14 @@ def _entry(path: tuple[str, ...], array: np.ndarray) -> list:
     return [array.dtype.name, list(array.shape), _crc32(array)]
 
 
+_writers: "weakref.WeakSet[Writer]" = weakref.WeakSet()
+
+
 class Writer:
     """Commits trees to disk in the background, one at a time."""
 
     def __init__(self) -> None:
+        _writers.add(self)
         self._checkpointer = ocp.AsyncCheckpointer(
             _handler(),
             # If it failed in the background, orbax's threads would wait minutes for it.
@@ -174,12 +181,13 @@ class Writer:
         )
 
     @uninterrupted()
-    def save(self, path: Path, tree: PyTree) -> None:
+    def save(self, path: Path, tree: PyTree, *, owner: str) -> None:
         """Copies `tree` and begins to commit it; waits for the save before it.
 
         Args:
           path: the directory to make; it appears, whole, when the save is done.
           tree: nested dicts of arrays of any shape and number dtype or bool.
+          owner: whose it is; `read_tree` asks for it.
 
         Raises:
           UserError: `tree` is not of that form.
@@ -188,9 +196,9 @@ class Writer:
         arrays = _map(_host_copy, tree)
         if not (isinstance(arrays, dict) and jax.tree.leaves(arrays)):
             raise UserError("cannot store this tree: it is not nested dicts of arrays")
-        layout = _map(_entry, arrays)
+        about = {"owner": owner, "layout": _map(_entry, arrays)}
         self._checkpointer.save(
-            path.absolute(), args=ocp.args.PyTreeSave(arrays, custom_metadata=layout)
+            path.absolute(), args=ocp.args.PyTreeSave(arrays, custom_metadata=about)
         )
 
     @uninterrupted()
@@ -204,14 +212,29 @@ class Writer:
         self._checkpointer.close()
 
 
+def settle() -> None:
+    """Finishes the commit in flight and lets no other begin; from any thread.
+
+    For a process that is about to end. What cannot be written is not told: it is to be
+    made again anyhow.
+    """
+    hold_for_good()
+    for writer in list(_writers):
+        with contextlib.suppress(Exception):
+            writer.wait()
+
+
 @uninterrupted()
-def _restore(path: Path) -> PyTree:
-    """Reads a tree and compares every leaf with its entry."""
+def _restore(path: Path, owner: str) -> PyTree:
+    """Reads a tree and compares its owner, and every leaf with its entry."""
     handler = _handler()
     # Asked of the handler, because a checkpointer makes None of what it cannot read.
-    layout = handler.metadata(epath.Path(path)).custom_metadata
-    if not layout:
-        raise ValueError("its layout is missing")
+    about = handler.metadata(epath.Path(path)).custom_metadata
+    if not (about and about.get("layout") and isinstance(about.get("owner"), str)):
+        raise ValueError("its layout or owner is missing")
+    if about["owner"] != owner:
+        raise ValueError(f"it belongs to {about['owner']}, not to {owner}")
+    layout = about["layout"]
     as_numpy = _map(lambda *_: ocp.RestoreArgs(restore_type=np.ndarray), layout)
     with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
         restored = checkpointer.restore(
@@ -229,11 +252,12 @@ def _restore(path: Path) -> PyTree:
     return _map(checked, layout)
 
 
-def read_tree(path: Path, *, what: str, fix: str) -> PyTree:
+def read_tree(path: Path, *, owner: str, what: str, fix: str) -> PyTree:
     """Reads what `Writer.save` committed, on any number of devices and processes.
 
     Args:
       path: the directory of the checkpoint.
+      owner: whose it must be.
       what: what it holds, to name it in an error.
       fix: what the user can do where it is damaged.
 
@@ -242,10 +266,10 @@ def read_tree(path: Path, *, what: str, fix: str) -> PyTree:
       shapes and bits, that were saved.
 
     Raises:
-      UserError: something of it is missing or altered.
+      UserError: something of it is missing or altered, or it is another's.
     """
     try:
-        return _restore(path.absolute())
+        return _restore(path.absolute(), owner)
     except MemoryError:
         raise
     except Exception as error:  # Orbax, tensorstore and json raise a dozen kinds.

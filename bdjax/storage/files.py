@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -135,7 +136,15 @@ def header(schema: int, kind: str) -> dict[str, Any]:
     return {"schema": schema, "kind": kind, "versions": versions}
 
 
-def read_header(path: Path, *, schema: int, kind: str, fields: dict) -> dict[str, Any]:
+def read_header(
+    path: Path,
+    *,
+    schema: int,
+    kind: str,
+    fields: dict,
+    oldest: int = 1,
+    fix: str = "make it again",
+) -> dict[str, Any]:
     """Reads a JSON object that `header` began and refuses any other.
 
     Args:
@@ -143,12 +152,14 @@ def read_header(path: Path, *, schema: int, kind: str, fields: dict) -> dict[str
       schema: the newest schema that the caller reads.
       kind: what the object must say it is.
       fields: further fields that it must have, each with the type of its value.
+      oldest: the oldest schema that the caller reads.
+      fix: what the user can do where it is older.
 
     Returns:
       The object.
 
     Raises:
-      UserError: the file is missing, damaged, of another kind or of a newer schema.
+      UserError: the file is missing, damaged, of another kind or of another schema.
     """
     found = read_json(path)
     if not isinstance(found, dict) or found.get("kind") != kind:
@@ -161,6 +172,11 @@ def read_header(path: Path, *, schema: int, kind: str, fields: dict) -> dict[str
             f"{path}: schema {found['schema']} comes from a newer bdjax, this one "
             f"reads up to {schema}; update bdjax"
         )
+    if found["schema"] < oldest:
+        raise UserError(
+            f"{path}: schema {found['schema']} comes from an older bdjax, this one "
+            f"reads from {oldest} on; {fix}"
+        )
     for name, type_ in fields.items():
         if not isinstance(found.get(name), type_):
             raise UserError(f"{path} is damaged: no {name!r} in it; restore the file")
@@ -170,6 +186,12 @@ def read_header(path: Path, *, schema: int, kind: str, fields: dict) -> dict[str
 def as_json(obj: Any) -> Any:
     """`obj` as it would be read back: tuples are lists, arrays nested lists."""
     return json.loads(json_text(obj))
+
+
+def digest(obj: Any) -> str:
+    """Sixteen hex digits that tell JSON values (see `json_text`) apart."""
+    text = json.dumps(as_json(obj), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def difference(path: str, stored: Any, asked: Any) -> str | None:

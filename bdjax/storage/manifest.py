@@ -7,7 +7,7 @@ from typing import Any
 from bdjax.storage import files, lock
 from bdjax.types import UserError
 
-_SCHEMA = 2
+_SCHEMA = 3
 _KIND = "bdjax population"
 NAME = "manifest.json"
 CHUNKS = "chunks"
@@ -63,12 +63,10 @@ def read(directory: Path) -> dict[str, Any]:
         )
     path = directory / NAME
     fields = {"recipe": dict, "ids": list}
-    if files.read_header(path, schema=_SCHEMA, kind=_KIND, fields={})["schema"] < 2:
-        raise UserError(
-            f"{path}: schema 1 comes from an older bdjax; train again in another "
-            "directory"
-        )
-    manifest = files.read_header(path, schema=_SCHEMA, kind=_KIND, fields=fields)
+    manifest = files.read_header(
+        path, schema=_SCHEMA, kind=_KIND, fields=fields, oldest=_SCHEMA,
+        fix="train again in another directory",
+    )  # fmt: skip
     ids = manifest["ids"]
     if [type(i) for i in ids] != [int, int] or not 0 <= ids[0] < ids[1]:
         raise UserError(

@@ -21,6 +21,8 @@ class ChunkStore:
     Attributes:
       directory: the population's directory.
       manifest: its manifest, with the caller's JSON under `recipe`.
+      digest: tells populations apart; every chunk holds that of its own. Of the recipe
+        but the chunk size, which changes no model.
     """
 
     def __init__(
@@ -33,6 +35,8 @@ class ChunkStore:
     ):
         self.directory = directory
         self.manifest = manifest_json
+        recipe = {k: v for k, v in self.recipe.items() if k != "chunk_size"}
+        self.digest = files.digest(recipe)
         self._writable = writable
         self._lock = held
         self._writer: checkpoint.Writer | None = None
@@ -88,7 +92,7 @@ class ChunkStore:
             self._writer = checkpoint.Writer()
         self._pending = n
         try:
-            self._writer.save(path, tree)
+            self._writer.save(path, tree, owner=self._owner)
         except UserError:
             self._pending = None
             raise
@@ -121,7 +125,8 @@ class ChunkStore:
           dtypes, shapes and bits.
 
         Raises:
-          UserError: the chunk is not committed, or damaged (then it is named).
+          UserError: the chunk is not committed, or damaged or another population's
+            (then it is named).
         """
         if n == self._pending:
             self.wait()
@@ -132,7 +137,7 @@ class ChunkStore:
                 "chunks); train it first"
             )
         fix = "launch.population --repair trains this chunk alone again"
-        return checkpoint.read_tree(path, what=f"chunk {n}", fix=fix)
+        return checkpoint.read_tree(path, owner=self._owner, what=f"chunk {n}", fix=fix)
 
     def discard(self, n: int) -> None:
         """Takes chunk `n` out, so that it can be saved again; a missing one is fine.
@@ -177,7 +182,7 @@ class ChunkStore:
             _copy_files(source.path(n), fresh)
             fix = "check the disk and run again"
             what = f"the copy of chunk {n} of {source.directory}"
-            checkpoint.read_tree(fresh, what=what, fix=fix)
+            checkpoint.read_tree(fresh, owner=self._owner, what=what, fix=fix)
             fresh.rename(path)
         except OSError as error:
             raise _not_written(n, path, error) from error
@@ -219,6 +224,10 @@ class ChunkStore:
     ) -> None:
         del kind, error, traceback
         self.close()
+
+    @property
+    def _owner(self) -> str:
+        return f"population {self.digest}"
 
     def _writable_path(self, n: int) -> Path:
         if not self._writable:

@@ -7,15 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from bdjax.storage import checkpoint, files
+from bdjax.storage.shield import uninterrupted
 from bdjax.types import PyTree, UserError
 
-_SCHEMA = 1
+_SCHEMA = 2
 _META = "meta.json"
 _TREE = re.compile(r"tree-(\d+)(\..*)?")
 
 
+@uninterrupted()
 def save_tree(
-    directory: str | os.PathLike[str], tree: PyTree, meta: dict[str, Any], *, kind: str
+    directory: str | os.PathLike[str],
+    tree: PyTree,
+    meta: dict[str, Any],
+    *,
+    kind: str,
+    provenance: dict[str, Any] | None = None,
 ) -> None:
     """Writes a tree and its JSON; a kill at any moment leaves the old pair or the new.
 
@@ -24,6 +31,7 @@ def save_tree(
       tree: nested dicts of arrays (JAX or NumPy) of any shape, numbers or bool.
       meta: what `files.json_text` takes.
       kind: says what the directory holds; `load_tree` asks for it.
+      provenance: what it was made from, likewise JSON.
 
     Raises:
       UserError: the directory holds something else, the tree something else than
@@ -34,9 +42,10 @@ def save_tree(
     # The new tree stands beside the old; replacing the JSON that points is the commit.
     old = {p: m for p in directory.glob("tree-*") if (m := _TREE.fullmatch(p.name))}
     name = f"tree-{1 + max((int(m[1]) for m in old.values()), default=0)}"
+    provenance = files.as_json(provenance or {})
     writer = checkpoint.Writer()
     try:
-        writer.save(directory / name, tree)
+        writer.save(directory / name, tree, owner=_owner(kind, provenance))
         writer.wait()
     except UserError:
         raise
@@ -47,43 +56,67 @@ def save_tree(
         ) from error
     finally:
         writer.close()
-    meta_file = {**files.header(_SCHEMA, kind), "tree": name, "meta": meta}
+    meta_file = files.header(_SCHEMA, kind) | {
+        "tree": name,
+        "provenance": provenance,
+        "meta": meta,
+    }
     files.write_json(directory / _META, meta_file)
     for path in old:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def load_tree(
-    directory: str | os.PathLike[str], *, kind: str
+    directory: str | os.PathLike[str],
+    *,
+    kind: str,
+    provenance: dict[str, Any] | None = None,
 ) -> tuple[PyTree, dict[str, Any]]:
     """Reads what `save_tree` wrote.
 
     Args:
       directory: its directory.
       kind: what it must hold.
+      provenance: what it must have been made from; not compared if None.
 
     Returns:
       The tree, of NumPy arrays with the keys, dtypes, shapes and bits that were saved,
       and the JSON.
 
     Raises:
-      UserError: it is missing, of another kind, of a newer bdjax, or damaged.
+      UserError: it is missing, of another kind, of another version of bdjax, made from
+        something else (the first field that differs is named), or damaged.
     """
     directory = Path(directory)
     if not (directory / _META).exists():
         raise UserError(f"no {kind} in {directory}: it has no {_META}; check the path")
     found = _read_meta(directory, kind)
+    if provenance is not None:
+        asked = files.as_json(provenance)
+        if difference := files.difference("provenance", found["provenance"], asked):
+            raise UserError(
+                f"{kind} in {directory} is another one: {difference}; remove it to "
+                "make it again"
+            )
     tree = checkpoint.read_tree(
-        directory / found["tree"], what=kind, fix="restore a copy or make it again"
+        directory / found["tree"],
+        owner=_owner(kind, found["provenance"]),
+        what=kind,
+        fix="restore a copy or make it again",
     )
     return tree, found["meta"]
 
 
 def _read_meta(directory: Path, kind: str) -> dict[str, Any]:
-    fields = {"tree": str, "meta": dict}
+    fields = {"tree": str, "provenance": dict, "meta": dict}
     return files.read_header(
-        directory / _META, schema=_SCHEMA, kind=kind, fields=fields
-    )
+        directory / _META, schema=_SCHEMA, kind=kind, fields=fields, oldest=_SCHEMA,
+        fix="remove it to make it again",
+    )  # fmt: skip
+
+
+def _owner(kind: str, provenance: dict[str, Any]) -> str:
+    return f"{kind} {files.digest(provenance)}"
 
 
 def _refuse_foreign(directory: Path, kind: str) -> None:

@@ -1,6 +1,6 @@
 """How a run tells where it is: progress on the console, metrics and times on disk."""
 
-from bdjax.telemetry.console import Progress, progress, reporter
+from bdjax.telemetry.console import Progress, progress, reporter, stop
 from bdjax.telemetry.records import Clock, MetricsWriter, peak_memory_bytes
 
 __all__ = [
@@ -10,4 +10,5 @@ __all__ = [
     "peak_memory_bytes",
     "progress",
     "reporter",
+    "stop",
 ]

@@ -16,6 +16,8 @@ _WINDOW_SECONDS = 60.0
 _SAMPLE_SECONDS = 0.1
 _LINE_SECONDS = 10.0
 
+_shown: list["tuple[_Display, Progress]"] = []
+
 
 class Progress:
     """Counts work done and knows how fast it goes; made by `progress`.
@@ -228,9 +230,20 @@ def progress(
     display = _display(enabled, stream, clock)
     counter = Progress(description, total, unit, display, clock)
     display.update(counter)
+    _shown.append((display, counter))
     try:
         yield counter
     finally:
+        _shown.remove((display, counter))
+        display.end(counter)
+
+
+def stop() -> None:
+    """Ends all progress on the console, for a thread that is about to end the process.
+
+    A terminal gets its cursor back.
+    """
+    for display, counter in list(_shown):
         display.end(counter)
 
 

@@ -4,7 +4,9 @@ from bdjax.tnd.config import DLTNDConfig, Execution
 from bdjax.tnd.dfconfig import DFTNDConfig
 from bdjax.tnd.dftnd import DFVerdict, df_tnd
 from bdjax.tnd.dltnd import dl_tnd
+from bdjax.tnd.references import calibrate
 from bdjax.tnd.verdict import Verdict
+from bdjax.verdicts import load_calibration
 
 __all__ = [
     "DFTNDConfig",
@@ -12,6 +14,8 @@ __all__ = [
     "DLTNDConfig",
     "Execution",
     "Verdict",
+    "calibrate",
     "df_tnd",
     "dl_tnd",
+    "load_calibration",
 ]

@@ -23,7 +23,13 @@ class DFTNDConfig:
 
     Attributes:
       parity: the formulation.
-      seeds: images of noise, where none are given; the official code has 10.
+      seeds: images of noise of each brightness, where none are given; the official code
+        has 10.
+      brightness: means of the kinds of noise, in [0, 1] of the value range. Of 0.5 it
+        is uniform, of less it is dark with few bright pixels, of 0 black. A network may
+        answer one of them with great confidence, as it lies far from what it was
+        trained on, and any excitation then raises that answer: BatchNorm networks do. A
+        label's score is the median over the kinds.
       iterations: of the first stage.
       average: whether a second stage follows, which starts from the means over the
         images of masks and patterns.
@@ -41,8 +47,10 @@ class DFTNDConfig:
         ``"euclidean"`` (projected ones).
       shared_mask: ours, one mask and pattern for all images from the start.
       normalize: unit of a logit's increase: ``"none"``, the logit itself (official,
-        which depends on architecture, width and training length), or ``"spread"``,
-        the standard deviation of the increases over the labels.
+        which depends on architecture, width and training length); ``"spread"``, the
+        standard deviation of the increases over the labels; or ``"answers"``, that of
+        increases and of the seeds' own logits, the root of the sum of their squares, so
+        that a rise counts for little where the noise was answered already.
       score: a label's score: the mean ``"increase"`` of its logit (official), or the
         ``"gap"``, by how much that exceeds the greatest of the other labels'.
       threshold: of your own, in place of a calibration's; a label whose score is above
@@ -50,7 +58,8 @@ class DFTNDConfig:
     """
 
     parity: Literal["bdjax", "official"] = "bdjax"
-    seeds: int = 10
+    seeds: int = BY_PARITY
+    brightness: tuple[float, ...] = BY_PARITY
     iterations: int = BY_PARITY
     average: bool = BY_PARITY
     second_iterations: int = BY_PARITY
@@ -59,7 +68,7 @@ class DFTNDConfig:
     weight_rate: float = 0.01
     geometry: Literal["mirror", "euclidean"] = "mirror"
     shared_mask: bool = False
-    normalize: Literal["none", "spread"] = BY_PARITY
+    normalize: Literal["none", "spread", "answers"] = BY_PARITY
     score: Literal["increase", "gap"] = BY_PARITY
     threshold: float | None = None
 
@@ -69,7 +78,13 @@ class DFTNDConfig:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         _one_of("geometry", self.geometry, ("mirror", "euclidean"))
-        _one_of("normalize", self.normalize, ("none", "spread"))
+        _one_of("normalize", self.normalize, ("none", "spread", "answers"))
+        object.__setattr__(self, "brightness", tuple(self.brightness))
+        for mean in self.brightness:
+            if not 0 <= mean < 1:
+                raise UserError(f"brightness has {mean}; it must be in [0, 1)")
+        if not self.brightness:
+            raise UserError("brightness is empty; give one mean of noise or more")
         _one_of("score", self.score, ("increase", "gap"))
         for name in ("seeds", "iterations", "second_iterations"):
             if getattr(self, name) < 1:
@@ -94,14 +109,18 @@ def _one_of(name: str, value: Any, known: Any) -> None:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "bdjax": {
+        "seeds": 4,
+        "brightness": (0.5, 0.25, 0.14, 0.05, 0.015, 0.0),
         "iterations": 60,
         "average": False,
         "second_iterations": 60,
         "sparsity": 3e-3,
-        "normalize": "spread",
+        "normalize": "answers",
         "score": "gap",
     },
     "official": {
+        "seeds": 10,
+        "brightness": (0.5,),
         "iterations": 1000,
         "average": True,
         "second_iterations": 1000,

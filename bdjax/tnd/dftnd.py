@@ -114,7 +114,8 @@ def df_tnd(
       UserError: shape, range, images or network are not as above, or the calibration
         is of another configuration; the message says what was found and what to do.
     """
-    calibration, reasons = calibration_for(config, calibration)
+    calibration, unknown = calibration_for(config, calibration)
+    reasons: list[str] = []
     value_range = networks.check_range(value_range)
     input_shape = _check_shape(input_shape, num_classes)
     net = Network(apply, features, value_range)
@@ -144,7 +145,7 @@ def df_tnd(
             "the network gives NaN or infinite logits for recovered images, though not "
             "for the seeds; check its numerical range within value_range"
         )
-    scores = label_scores(increase, config)
+    scores = label_scores(increase, config, logits.T)
     notes = []
     if config.normalize != "none" and num_classes < FEWEST:
         reasons.append(
@@ -158,6 +159,7 @@ def df_tnd(
         )
     if not mask.any():
         notes.append("the penalty left no mask: lower config.sparsity")
+    reasons += unknown
     labels = np.arange(num_classes)
     return DFVerdict(
         **conclude(float(scores.max()), scores, labels, calibration, reasons, notes),
@@ -188,13 +190,44 @@ def _both(net: Network, variables: PyTree, x: jax.Array) -> tuple[jax.Array, jax
     return net.activations(variables, x), net.logits(variables, x)
 
 
-def label_scores(increase_KxN: np.ndarray, config: DFTNDConfig) -> np.ndarray:
-    """A score for each label, from how much its logit rose: float32 ``[K]``."""
-    mean = increase_KxN.mean(1)
-    unit = mean.std() if config.normalize == "spread" else 1.0
+def label_scores(
+    increase_KxN: np.ndarray,
+    config: DFTNDConfig,
+    seed_KxN: np.ndarray | None = None,
+) -> np.ndarray:
+    """A score for each label, from how much its logit rose: float32 ``[K]``.
+
+    Args:
+      increase_KxN: of the logits, from seed to recovered image.
+      config: unit and score.
+      seed_KxN: logits of the seeds, for ``config.normalize="answers"``. As many images
+        of each kind, one kind after the other, or images of one kind.
+    """
+    count = increase_KxN.shape[1]
+    kinds = len(config.brightness)
+    if count != kinds * config.seeds:  # a caller's own images
+        kinds = 1
+    rises_JxK = increase_KxN.reshape(len(increase_KxN), kinds, -1).mean(2).T
+    starts_JxK = np.zeros_like(rises_JxK)
+    if config.normalize == "answers":
+        assert seed_KxN is not None
+        starts_JxK = seed_KxN.reshape(len(seed_KxN), kinds, -1).mean(2).T
+    scores_JxK = [
+        _scores_of_kind(rise_K, start_K, config)
+        for rise_K, start_K in zip(rises_JxK, starts_JxK, strict=True)
+    ]
+    return np.asarray(np.median(scores_JxK, axis=0), np.float32)
+
+
+def _scores_of_kind(
+    rise_K: np.ndarray, start_K: np.ndarray, config: DFTNDConfig
+) -> np.ndarray:
+    unit = 1.0
+    if config.normalize != "none":  # the start is 0 for "spread"
+        unit = max(float(np.hypot(rise_K.std(), start_K.std())), 1e-12)
     if config.score == "gap":
-        mean = mean - [np.delete(mean, k).max() for k in range(len(mean))]
-    return np.asarray(mean / max(unit, 1e-12), np.float32)
+        rise_K = rise_K - [np.delete(rise_K, k).max() for k in range(len(rise_K))]
+    return rise_K / unit
 
 
 def _problem(net: Network, config: DFTNDConfig) -> Problem:
@@ -238,8 +271,12 @@ def _seeds(
 ) -> np.ndarray:
     """Where the search starts, float32 ``[N, H, W, C]`` in [0, 1]."""
     if images is None:
-        shape = (config.seeds, *input_shape)
-        return np.asarray(jax.random.uniform(prng.stream(key, "seeds"), shape))
+        shape = (len(config.brightness) * config.seeds, *input_shape)
+        noise = np.asarray(jax.random.uniform(prng.stream(key, "seeds"), shape))
+        with np.errstate(divide="ignore"):
+            # Of uniform u, the mean of u ** power is 1 / (1 + power).
+            power = 1 / np.repeat(np.array(config.brightness), config.seeds) - 1
+        return np.asarray(noise ** power.reshape(-1, 1, 1, 1), np.float32)
     x = networks.check_images(images, net.value_range)
     if x.shape[1:] != input_shape:
         raise UserError(

@@ -67,7 +67,8 @@ def dl_tnd(
       UserError: images, labels, range or network are not as above, or the calibration
         is of another configuration; the message says what was found and what to do.
     """
-    calibration, reasons = calibration_for(config, calibration)
+    calibration, unknown = calibration_for(config, calibration)
+    reasons: list[str] = []
     value_range = networks.check_range(value_range)
     x = networks.check_images(images, value_range)
     x = x.astype(networks.float_of(variables))
@@ -97,6 +98,7 @@ def dl_tnd(
             f"{len(label_K)} candidate labels are too few to tell an outlier, which "
             f"takes {FEWEST}; compare mask_area with clean networks'"
         )
+    reasons += unknown
     score = float(found.label_scores.max())
     return Verdict(
         **conclude(score, found.label_scores, label_K, calibration, reasons, notes),

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 _FLOOR = 0.25  # of a size: below a part of one pixel, smaller says nothing
+_NATURAL = 0.15  # of log sizes: labels of any network differ by this
 _REAL_AREA = 0.5  # official: a mask below it counts as none
 _NEAR = 1.1  # official: areas up to this times the smallest are re-scored
 
@@ -18,10 +19,16 @@ def quantile(similarity_KxN: np.ndarray, q: float) -> np.ndarray:
 
 
 def outlier(size_K: np.ndarray) -> np.ndarray:
-    """How far each size is below the others: log of their median over it, ``[K]``.
+    """How far each size is below the others', in units of how they differ: ``[K]``.
 
-    A ratio is free of units, so that it compares networks and norms. The deviation by
-    the MAD that Neural Cleanse takes is not: over ten labels the MAD itself is noise.
+    The log of the others' median over the size, divided by a constant plus the spread
+    of those others that are below the median: where a network's labels differ much in
+    how easily they are reached, as in MLPs and with BatchNorm, the easiest of them is
+    far below the median without a Trojan. What lies above the median says nothing of
+    that. The constant keeps a few labels that agree by chance from deciding; without
+    the spread this is a plain log ratio, and Neural Cleanse's index divides by the MAD
+    of all. Free of units, so that it compares networks and norms.
+
     Labels of infinite size, which no perturbation reached, say nothing: they are left
     out of the medians and score -1.
     """
@@ -29,9 +36,15 @@ def outlier(size_K: np.ndarray) -> np.ndarray:
     logs = np.log(np.maximum(size_K[found], _FLOOR))
     scores_K = np.full(len(size_K), -1.0)
     if len(logs) > 1:
-        others = [np.median(np.delete(logs, k)) for k in range(len(logs))]
-        scores_K[found] = np.array(others) - logs
+        scores_K[found] = [_below(logs, k) for k in range(len(logs))]
     return scores_K
+
+
+def _below(logs_K: np.ndarray, k: int) -> float:
+    others = np.delete(logs_K, k)
+    depth = np.maximum(np.median(others) - others, 0)
+    natural = np.sqrt((depth[depth > 0] ** 2).mean()) if depth.any() else 0.0
+    return float((np.median(others) - logs_K[k]) / (_NATURAL + natural))
 
 
 def label_scores(
