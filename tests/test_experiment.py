@@ -610,6 +610,9 @@ def test_npz_from_the_command_line_then_moved_then_altered(tmp_path):
     assert "Traceback" not in err
     assert "Warning" not in err
     assert f"Report: {workdir / 'report.md'}. Detector: {workdir / 'detector'}" in out
+    findings = json.loads((workdir / "results.json").read_text())["findings"]
+    end = out[out.index("What was found, and whether to trust it:") :]
+    assert " ".join(f"- {line}." for line in findings) in " ".join(end.split())
     found = json.loads((workdir / "results.json").read_text())
     assert found["config"]["data"]["source"] == "npz"
     assert found["config"]["data"]["attacker"] == 400
