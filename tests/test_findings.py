@@ -80,7 +80,7 @@ def test_what_verdicts_come_to():
         "By the verdicts of it, of 6 benign targets 2 are called trojaned, 1 "
         "inconclusive, 3 not flagged; of 4 trojaned targets 1 is called trojaned, 2 "
         "inconclusive, 1 not flagged",
-        "The inconclusive verdicts' main reason, in 2 of 3: odd",
+        "The inconclusive verdicts' main reason, in 2 of 3, such as: odd",
     ]
     (line,) = findings.called("it", Called(2, 0, 0), Called(0, 0, 0), {})
     assert line.endswith("of 2 benign targets 0 are called trojaned, 0 inconclusive, "
@@ -168,11 +168,18 @@ def test_tallies():
         "reasons": {"a": 2, "b": 1},
     }  # fmt: skip
     assert reporting.tally_cell(found) == "25 / 50 / 25"
+    numbers = [
+        One(unsure, "rare"), One(unsure, "spread 0.02, not -1.5e-05"),
+        One(unsure, "spread 3, not 1"),
+    ]  # fmt: skip
+    assert list(reporting.tally(numbers)["reasons"].items()) == [
+        ("spread 0.02, not -1.5e-05", 2), ("rare", 1),
+    ]  # fmt: skip
     none = reporting.tally([])
     assert reporting.tally_cell(none) == ""
     lines = reporting.verdicts_found("it", none, [found, found])
     assert "of 8 trojaned targets 2 are called trojaned, 4 inconclusive" in lines[0]
-    assert lines[1].endswith("in 4 of 4: a")
+    assert lines[1].endswith("in 4 of 4, such as: a")
     assert reporting.limit_cell(np.inf) == "none"
     assert reporting.limit_cell(0.12345) == "0.123"
     assert reporting.plural("target-benign") == "benign targets"

@@ -110,7 +110,9 @@ def called(
     found = [text]
     if unsure and main:
         share = f"{reasons[main]} of {unsure}"
-        found.append(f"The inconclusive verdicts' main reason, in {share}: {main}")
+        found.append(
+            f"The inconclusive verdicts' main reason, in {share}, such as: {main}"
+        )
     return found
 
 

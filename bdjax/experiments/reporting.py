@@ -3,6 +3,7 @@
 import collections
 import importlib.metadata
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from bdjax.population import Population
 from bdjax.verdicts import Conclusion
 
 CALLED = (Conclusion.TROJANED, Conclusion.INCONCLUSIVE, Conclusion.NOT_FLAGGED)
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 PACKAGES = ("bdjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -122,16 +124,26 @@ class Concluded(Protocol):
 def tally(verdicts: Iterable[Concluded]) -> dict[str, Any]:
     """What verdicts come to: how many ``models``, how many of each conclusion.
 
-    And the ``reasons`` of the inconclusive, most frequent first.
+    And the ``reasons`` of the inconclusive, most frequent first; those that differ in
+    their numbers alone are one, with the numbers of the first.
     """
     every = [*verdicts]
     called = collections.Counter(each.conclusion for each in every)
-    reasons = collections.Counter(reason for each in every for reason in each.reasons)
+    reasons = ((reason, 1) for each in every for reason in each.reasons)
     return {
         "models": len(every),
         **{each.value: called[each] for each in Conclusion},
-        "reasons": dict(reasons.most_common()),
+        "reasons": _merged(reasons),
     }
+
+
+def _merged(reasons: Iterable[tuple[str, int]]) -> dict[str, int]:
+    counts: collections.Counter[str] = collections.Counter()
+    first: dict[str, str] = {}
+    for reason, count in reasons:
+        alike = first.setdefault(_NUMBER.sub("#", reason), reason)
+        counts[alike] += count
+    return dict(counts.most_common())
 
 
 def tally_cell(found: dict[str, Any]) -> str:
@@ -146,9 +158,8 @@ def verdicts_found(
 ) -> list[str]:
     """The findings on verdicts, of tallies: see :func:`findings.called`."""
     others = [*trojaned]
-    reasons: collections.Counter[str] = collections.Counter()
-    for each in (benign, *others):
-        reasons.update(each["reasons"])
+    both = (benign, *others)
+    reasons = _merged(item for each in both for item in each["reasons"].items())
     return findings.called(detector, _called([benign]), _called(others), reasons)
 
 
