@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from bdjax import telemetry
-from bdjax.experiments import mntd, report
+from bdjax.experiments import findings, mntd, report
 from bdjax.experiments.own import read_config
 from launch import common
 
@@ -21,6 +21,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     found = report.write(outcome, workdir, clock)
     for table in report.tables(outcome):
         console.print(table.to_rich())
+    findings.show(found["findings"], console)
     seconds, peak = found["wall_seconds"]["total"], found["peak_memory_bytes"]
     console.print(
         f"{seconds:.0f} s on {found['device']}, peak memory {peak / 2**30:.1f} GiB. "

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from bdjax import telemetry
-from bdjax.experiments import tnd, tnd_report, tnd_tables
+from bdjax.experiments import findings, tnd, tnd_report, tnd_tables
 from bdjax.experiments.config import from_mapping
 from bdjax.experiments.tnd_config import TNDConfig
 from launch import common
@@ -22,6 +22,7 @@ def main(config: ConfigDict, workdir: Path) -> None:
     found = tnd_report.write(outcome, workdir, clock)
     for table in tnd_tables.tables(outcome):
         console.print(table.to_rich())
+    findings.show(found["findings"], console)
     seconds, peak = found["wall_seconds"]["total"], found["peak_memory_bytes"]
     console.print(
         f"{seconds:.0f} s on {found['device']}, peak memory {peak / 2**30:.1f} GiB. "

@@ -5,10 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from bdjax.evaluation import plots
+from bdjax.evaluation.plots import style
+from bdjax.evaluation.plots.window import window
 from bdjax.types import UserError
 
 RNG = np.random.default_rng(0)
@@ -48,7 +50,9 @@ def test_roc_curves(tmp_path):
 
 def test_score_histograms(tmp_path):
     kinds = {"benign": RNG.normal(-1, 1, 24), "M": RNG.normal(1, 1, 20), "B": [0.5]}
-    figure = plots.score_histograms(kinds, threshold=0.25, title="t")
+    figure = plots.score_histograms(
+        kinds, limits={"threshold": 0.25, "own": np.inf}, title="t"
+    )
     write(figure, tmp_path / "histograms.png")
 
     top, bottom = figure.axes
@@ -67,6 +71,67 @@ def test_score_histograms(tmp_path):
         x, y = dots.get_offsets().T
         np.testing.assert_allclose(x, scores)
         assert (abs(y - row) <= 0.25).all()
+
+
+def test_a_score_axis_shows_where_it_is_decided(tmp_path):
+    kinds = {
+        "benign": RNG.uniform(0, 0.5, 12),
+        "M": [0.4, 0.9, 1.1, 37.0, 52.0],
+        "B": [-20.0, 0.7],
+    }
+    figure = plots.score_histograms(
+        kinds, limits={"calibrated": 0.55, "own": 0.8}, zone=(0.6, 0.8), title="t"
+    )
+    write(figure, tmp_path / "histograms.png")
+    top, bottom = figure.axes
+    low, high = bottom.get_xlim()
+    assert -1 < low <= 0
+    assert 1.1 < high < 2
+    texts = legend_texts(top.get_legend())
+    assert texts == [
+        "benign (12)", "M (5, 2 beyond)", "B (2, 1 beyond)", "calibrated 0.55",
+        "own 0.8", "inconclusive, 0.6 to 0.8",
+    ]  # fmt: skip
+    # Arrows at the edges, in the kind's row and colour.
+    arrows = {
+        line.get_marker(): line for line in bottom.lines if len(line.get_xdata()) == 1
+    }
+    for mark, edge, row, kind in ((">", high, 1, "M"), ("<", low, 2, "B")):
+        assert arrows[mark].get_xdata() == [edge]
+        assert arrows[mark].get_ydata() == [row]
+        assert arrows[mark].get_color() == plots.kind_colors(kinds)[kind]
+    said = [text.get_text() for text in bottom.texts]
+    assert said == ["2 beyond, up to 52", "1 beyond, down to -20"]
+    assert len(bottom.collections[1].get_offsets()) == 3
+    # Bins are over what is shown.
+    assert max(v[0] for p in top.patches for v in p.get_path().vertices) <= high
+
+
+@pytest.mark.parametrize(
+    ("benign", "limits", "others", "expected"),
+    [
+        ([0, 1], [], [2.0], (0, 2)),  # a third of the axis decides: all is shown
+        ([0, 1], [0.5], [9.0], (0, 1)),
+        ([0, 1], [0.5], [9.0, 2.0], (0, 2)),
+        ([0, 1], [3.0], [9.0], (0, 9)),
+        ([0, 1, 0.4, 0.5, 0.6, 90], [2.0], [3.0], (0, 3)),  # a benign outlier
+        ([], [1.0], [-1.0, 3.0], None),
+        ([], [], [5.0], (5, 5)),
+        ([], [np.inf], [], None),
+        ([7], [7.0], [7.0], (7, 7)),
+    ],
+)
+def test_the_window_of_scores(benign, limits, others, expected):
+    benign = np.array(benign, float)
+    every = np.concatenate([benign, others])
+    low, high = window(benign, limits, every)
+    assert np.isfinite([low, high]).all()
+    assert low < high
+    if expected:
+        pad = 0.05 * (expected[1] - expected[0])
+        if pad:
+            assert (low, high) == pytest.approx((expected[0] - pad, expected[1] + pad))
+        assert low < expected[0] <= expected[1] < high
 
 
 def test_score_histograms_without_threshold_or_spread(tmp_path):
@@ -143,12 +208,58 @@ def test_quality_distributions(tmp_path):
 def test_a_kind_keeps_its_colour_across_figures():
     kinds = {"benign": [0.0, 1.0], "M": [1.0, 2.0], "B": [2.0, 3.0]}
     histograms = plots.score_histograms(kinds, title="t")
-    curves = plots.roc_curves({k: (LABELS, SCORES[:1]) for k in ("M", "B")}, "t")
+    curves = plots.roc_curves({k: (LABELS, SCORES[:1]) for k in ("B", "M")}, "t")
     dots = [to_hex(d.get_facecolor()[0]) for d in histograms.axes[1].collections]
     lines = [to_hex(line.get_color()) for line in curves.axes[0].lines[:2]]
     assert len(set(dots)) == 3
-    assert dots[1:] == lines
+    assert dots[1:] == lines[::-1]
     assert list(plots.kind_colors(kinds).values()) == dots
+
+
+KINDS = ("benign", "M", "B", "jumbo", "patch", "blend", "all_to_all")
+
+
+def test_a_kind_has_its_colour_whatever_else_is_drawn():
+    alone = {kind: plots.kind_colors([kind])[kind] for kind in style.KINDS}
+    assert len({*alone.values()}) == len(alone)
+    turned = plots.kind_colors([*reversed(style.KINDS)])
+    assert turned == alone
+    for kind, color in alone.items():
+        for name in (f"target-{kind}", f"shadow\n{kind}", f"bdjax, {kind}"):
+            assert plots.kind_colors(["odd", name])[name] == color
+    detectors = plots.kind_colors(["jumbo MNTD", "without query tuning", "one-class"])
+    assert plots.kind_colors(["one-class"])["one-class"] == detectors["one-class"]
+    others = plots.kind_colors([f"detector {i}" for i in range(7)])
+    assert not {*alone.values()} & {*detectors.values(), *others.values()}
+    assert style.TARGET_COLOR not in alone.values()
+
+
+# Machado et al. 2009, full severity: deuteranopia and protanopia.
+SEEN = (
+    np.eye(3),
+    [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+)
+
+
+def lab(color, seen):
+    """CIELAB of a colour as someone sees it."""
+    srgb = np.array(to_rgb(color))
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(seen) @ linear, 0, 1)
+    xyz = np.array(
+        [[0.434, 0.376, 0.190], [0.213, 0.715, 0.072], [0.018, 0.109, 0.873]]
+    )
+    f = np.cbrt(np.maximum(xyz @ linear, 0.008856))
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("seen", SEEN)
+def test_kinds_can_be_told_apart_by_the_colour_blind(seen):
+    colors = [lab(style.KINDS[kind], seen) for kind in KINDS]
+    for i, one in enumerate(colors):
+        for other in colors[:i]:
+            assert np.linalg.norm(one - other) > 20
 
 
 def test_curves_that_share_a_colour_differ_in_line():
@@ -181,8 +292,10 @@ def test_save_makes_folders_and_refuses_other_formats(tmp_path):
         (lambda: plots.score_histograms({}, title="t"), "0 kinds"),
         (lambda: plots.score_histograms({"M": []}, title="t"), r"M scores .* \(0,\)"),
         (
-            lambda: plots.score_histograms({"M": [1.0]}, threshold=np.nan, title="t"),
-            "threshold",
+            lambda: plots.score_histograms(
+                {"M": [1.0]}, limits={"own": np.nan}, title="t"
+            ),
+            "NaN is no threshold",
         ),
         (lambda: plots.query_images(IMAGES[..., 0], title="t"), r"\(10, 28, 28\)"),
         (

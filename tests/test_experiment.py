@@ -33,6 +33,7 @@ from bdjax.experiments.config import MNTDConfig, from_mapping
 from bdjax.models import get_model
 from bdjax.population import Execution
 from bdjax.types import UserError
+from bdjax.verdicts import Conclusion
 
 ROOT = Path(__file__).parents[1]
 TFDS = ROOT.parent / "shared" / "data" / "tfds"
@@ -233,6 +234,48 @@ def test_report_refers_to_figures_that_are_there(smoke):
     assert "**Note:**" not in text
 
 
+def test_report_opens_with_what_was_found(smoke):
+    text = (smoke.workdir / "report.md").read_text()
+    findings = smoke.found["findings"]
+    heading = "## What was found, and whether to trust it"
+    lines = "\n".join(f"- {line}." for line in findings)
+    assert text.startswith(f"# MNTD on mnist\n\n{heading}\n\n{lines}\n\n4 + 4 shadow")
+    found = json.loads((smoke.workdir / "results.json").read_text())
+    assert found["findings"] == findings
+    cell = smoke.found["auc"]["M"]["jumbo"]
+    assert f"AUC of {cell['mean']:.2f} [{cell['low']:.2f} to" in findings[0]
+    everything = " ".join(findings)
+    # Of a few steps: what networks there are classify by chance.
+    assert "targets with M" in everything.split("On clean examples ")[1]
+    assert "of the saved detector" in everything
+    assert findings[-1].startswith("Only 2 benign and 4 trojaned targets")
+
+
+def test_failed_attacks_are_findings(smoke):
+    populations = dict(smoke.outcome.populations)
+    for name, asr in (("target-M", [0.1, 0.9]), ("shadow-jumbo", [0.2, 0.2, 1, 1])):
+        quality = populations[name].quality._replace(asr=np.float32(asr))
+        populations[name] = dataclasses.replace(populations[name], quality=quality)
+    changed = dataclasses.replace(smoke.outcome, populations=populations)
+    assert [f for f in report.findings(changed) if "that failed" in f] == [
+        "Attacks that failed (ASR below 0.5): 1 of 2 on targets with M; they count as "
+        "trojaned all the same",
+        "Attacks that failed (ASR below 0.5): 2 of 4 on shadows with jumbo; detectors "
+        "learn from them, too",
+    ]
+
+
+def test_networks_that_cannot_be_judged_are_left_out(smoke):
+    outcome = smoke.outcome
+    population = outcome.populations["target-M"]
+    variables = jax.tree.map(np.copy, population.variables)
+    for leaf in jax.tree.leaves(variables):
+        leaf[0] = 0  # all answers alike
+    population = dataclasses.replace(population, variables=variables)
+    (verdict,) = mntd.judge(outcome.detector, MODEL.apply, population)
+    np.testing.assert_allclose(verdict.score, outcome.verdicts["M"][1].score, atol=1e-4)
+
+
 def test_report_names_parity_options_and_notes(smoke, tmp_path):
     changed = dataclasses.replace(
         smoke.outcome,
@@ -270,17 +313,31 @@ def test_the_saved_detector_scores_targets_as_reported(smoke):
             assert verdict.score == pytest.approx(
                 scores[detector.repeat, i], rel=1e-4, abs=1e-5
             )
-            verdicts[kind].append(verdict.is_trojaned)
+            verdicts[kind].append(verdict)
     # Set on validation shadows, two benign ones first.
     validation = fit.validation_scores_RxV[detector.repeat]
-    assert detector.threshold == best_threshold([0, 0, 1, 1], validation)
+    most = validation[:2].max()
+    assert detector.threshold == max(most, np.quantile(validation[2:], 0.75))
+    best = best_threshold([0, 0, 1, 1], validation)
+    assert detector.calibration.grey == min(most, best)
     np.testing.assert_allclose(detector.benign_scores, sorted(validation[:2]))
     found = smoke.found["verdicts"]
     assert found["threshold"] == detector.threshold
-    assert found["false_positive_rate"] == np.mean(verdicts["benign"])
-    assert found["true_positive_rate"] == {
-        kind: np.mean(verdicts[kind]) for kind in ("M", "B")
+    assert found["grey"] == detector.calibration.grey
+    above = {
+        kind: np.mean([v.score > detector.threshold for v in some])
+        for kind, some in verdicts.items()
     }
+    assert found["false_positive_rate"] == above.pop("benign")
+    assert found["true_positive_rate"] == above
+    for kind, some in verdicts.items():
+        kept = smoke.outcome.verdicts[kind]
+        assert [v.conclusion for v in kept] == [v.conclusion for v in some]
+        tally = found["targets"][kind]
+        assert tally["models"] == 2
+        for conclusion in Conclusion:
+            count = sum(v.conclusion is conclusion for v in some)
+            assert tally[conclusion.value] == count
 
 
 def test_verdicts_and_aucs_are_of_the_right_repeat_and_variant(smoke):
@@ -300,11 +357,11 @@ def test_verdicts_and_aucs_are_of_the_right_repeat_and_variant(smoke):
         smoke.outcome,
         scores={"jumbo": jumbo, "no_tuning": others, "one_class": others},
     )
-    assert report.verdicts(changed) == {
-        "threshold": t,
-        "false_positive_rate": 0.5,
-        "true_positive_rate": {"M": 1.0, "B": 0.0},  # at the threshold is not above
-    }
+    found = report.verdicts(changed)
+    assert found["threshold"] == t
+    assert found["false_positive_rate"] == 0.5
+    # At the threshold is not above.
+    assert found["true_positive_rate"] == {"M": 1.0, "B": 0.0}
     aucs = report.aucs(changed)
     assert aucs["M"]["jumbo"].mean == (1 + 0) / 2
     assert aucs["B"]["jumbo"].mean == (0.25 + 0) / 2
@@ -553,6 +610,9 @@ def test_npz_from_the_command_line_then_moved_then_altered(tmp_path):
     assert "Traceback" not in err
     assert "Warning" not in err
     assert f"Report: {workdir / 'report.md'}. Detector: {workdir / 'detector'}" in out
+    findings = json.loads((workdir / "results.json").read_text())["findings"]
+    end = out[out.index("What was found, and whether to trust it:") :]
+    assert " ".join(f"- {line}." for line in findings) in " ".join(end.split())
     found = json.loads((workdir / "results.json").read_text())
     assert found["config"]["data"]["source"] == "npz"
     assert found["config"]["data"]["attacker"] == 400

@@ -142,5 +142,8 @@ def test_smoke_as_a_user_types_it(tmp_path):
     lines = done.stdout.splitlines()
     assert any("Detection AUC" in line for line in lines)
     assert lines[-1].endswith(f"Report: {workdir / 'report.md'}.")
+    said = [f"- {finding}." for finding in found["findings"]]
+    assert lines[-len(said) - 2] == "What was found, and whether to trust it:"
+    assert lines[-len(said) - 1 : -1] == said
     # One bar over all: bdjax on 2 + 2 + 2 + 3 models, the other on the first of each.
     assert re.search("judging 13/13 models in", done.stderr)

@@ -100,7 +100,8 @@ def test_words_of_the_test_split_are_not_learnt():
 
 
 def test_imbalanced_classes_are_said():
-    dataset = made(["a", "b", "a b", "b a"], ["a"], labels=[0, 0, 0, 1, 1])
+    labels = [*([0, 0, 0, 1] * 20), 1]
+    dataset = made(["a", "b", "a b", "b a"] * 20, ["a"], labels=labels)
     assert any("75% of the training rows are of class 0" in n for n in dataset.notes)
 
 

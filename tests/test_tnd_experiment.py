@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from rich.console import Console
 from tiny import CLASSES, SHAPE, make_examples, tiny_tasks  # noqa: F401
 
@@ -22,19 +23,28 @@ from bdjax import data, telemetry, tnd
 from bdjax.attacks import NO_TARGET
 from bdjax.data import Dataset
 from bdjax.evaluation import best_threshold, threshold_at_fpr
-from bdjax.experiments import populations, tnd_report, tnd_scores, tnd_tables, verdicts
+from bdjax.experiments import (
+    populations,
+    tnd_figures,
+    tnd_report,
+    tnd_scores,
+    tnd_tables,
+    verdicts,
+)
 from bdjax.experiments import tnd as experiment
 from bdjax.experiments.config import DataConfig, TrainConfig
+from bdjax.experiments.found import Case, derive
 from bdjax.experiments.tnd_config import (
     SolverConfig,
     TNDConfig,
     TNDPopulationConfig,
     detector_config,
 )
-from bdjax.experiments.verdicts import Case
 from bdjax.population import Execution
-from bdjax.tnd import dftnd, scores
+from bdjax.tnd import dftnd, references, scores
+from bdjax.tnd.references import calibration_for, settings_of
 from bdjax.types import UserError
+from bdjax.verdicts import Calibration, Conclusion, conclude
 
 COUNTS = TNDPopulationConfig(
     calibration=3,
@@ -68,6 +78,8 @@ MODELS = {
 }
 TOTAL = sum(MODELS.values())
 MAIN = Case("bdjax", 2)
+# By number of images; of one a class something is in doubt.
+DOUBTS = {CLASSES: ["images are few"], 2 * CLASSES: []}
 
 
 def noise(*, name, num_classes, shape, path, progress):
@@ -89,6 +101,12 @@ class Fake:
     def __init__(self, fail_at=None):
         self.calls, self.asked, self.fail_at = [], collections.Counter(), fail_at
 
+    def _concluded(self, config, label_scores, doubts):
+        calibration, reasons = calibration_for(config)
+        score, labels = float(label_scores.max()), np.arange(len(label_scores))
+        every = [*reasons, *doubts]
+        return conclude(score, label_scores, labels, calibration, every, ["a fake"])
+
     def _rng(self, name, apply, variables, *parts):
         self.calls.append(name)
         self.asked[apply] += 1
@@ -100,6 +118,7 @@ class Fake:
 
     def dl_tnd(self, apply, variables, images, labels, *, config, **options):
         assert options["num_classes"] == CLASSES
+        assert options["progress"] is False  # there is one over all models
         assert images.shape == (len(labels), *SHAPE)
         assert 0 <= images.min() < 0.1
         assert 0.9 < images.max() <= 1
@@ -109,8 +128,8 @@ class Fake:
         similarity[labels == np.arange(CLASSES)[:, None]] = np.nan
         shape = CLASSES, *SHAPE
         return SimpleNamespace(
-            score=float(label_scores.max()),
-            threshold=config.threshold,
+            **self._concluded(config, label_scores, DOUBTS[len(labels)]),
+            config=config,
             label_scores=label_scores,
             similarity=similarity,
             image_area=np.abs(similarity),
@@ -118,21 +137,20 @@ class Fake:
             sizes={k: rng.uniform(1, 9, CLASSES) for k in ("sparse", "dense")},
             mask=rng.uniform(0, 1, shape),
             pattern=rng.uniform(0, 1, shape),
-            notes=("it is a fake",) if len(labels) == CLASSES else (),
         )
 
     def df_tnd(self, apply, variables, *, config, key, **options):
         del key
         assert options["input_shape"] == SHAPE
+        assert options["progress"] is False
         rng = self._rng("df", apply, variables, config)
         label_scores = rng.uniform(0, 1, CLASSES).astype(np.float32)
         return SimpleNamespace(
-            score=float(label_scores.max()),
-            threshold=config.threshold,
+            **self._concluded(config, label_scores, []),
+            config=config,
             label_scores=label_scores,
             masks=rng.uniform(0, 1, (5, *SHAPE)),
             patterns=rng.uniform(0, 1, (5, *SHAPE)),
-            notes=(),
         )
 
 
@@ -363,15 +381,168 @@ def test_other_settings_do_not_mix_with_verdicts_on_disk(trained, fake):
     assert len(fake.calls) == before
 
 
-def test_a_network_that_cannot_be_judged_is_named(trained, monkeypatch, fake):
+def test_nothing_is_compared_with_no_benign_network(trained, monkeypatch, fake):
     def refuse(*args, **options):
         raise UserError("the same logits for all images")
 
     monkeypatch.setattr(tnd, "dl_tnd", refuse)
     with pytest.raises(
-        UserError, match="calibration-benign 0, bdjax-2: the same logits for all"
-    ):
+        UserError,
+        match="no network of calibration-benign can be judged: calibration-benign 2, "
+        "bdjax-2: the same logits for all",
+    ) as error:
         run(CONFIG, trained)
+    assert "\n" not in str(error.value)
+    assert fake.calls == []  # at once, not after all others
+
+
+def test_networks_that_cannot_be_judged_are_left_out_and_counted(
+    whole, trained, monkeypatch
+):
+    fake, asked = Fake(), []
+
+    def dl_tnd(*args, **options):
+        asked.append(None)
+        # Of 17 models: a benign target, and all that carry a blend.
+        if len(asked) - 1 in (7, 13, 14):
+            raise UserError("the same logits for all images")
+        return fake.dl_tnd(*args, **options)
+
+    monkeypatch.setattr(tnd, "dl_tnd", dl_tnd)
+    monkeypatch.setattr(verdicts, "df_tnd", fake.df_tnd)
+    config = changed(sweep_per_class=(), detectors=("bdjax", "bdjax_similarity", "df"))
+    outcome, clock = run(config, trained)
+    for case in (MAIN, Case("bdjax_similarity", 2)):
+        by_name = outcome.verdicts[case]
+        assert [v is None for v in by_name["target-benign"]] == [0, 1, 0, 0]
+        assert by_name["target-blend"] == [None, None]
+        assert len(tnd_scores.scores(outcome, case, "target-benign")) == 3
+    assert None not in outcome.verdicts[Case("df", 0)]["target-blend"]
+    assert outcome.notes == [
+        "1 of 4 networks of target-benign could not be judged and are left out "
+        "(target-benign 1, bdjax-2: the same logits for all images)",
+        "2 of 2 networks of target-blend could not be judged and are left out "
+        "(target-blend 0, bdjax-2: the same logits for all images)",
+    ]
+    found = tnd_report.write(outcome, trained, clock)
+    assert found["auc"]["bdjax"]["blend"] is None
+    assert found["auc"]["bdjax"]["patch"]["negatives"] == 3
+    assert found["verdicts"]["bdjax"]["targets"]["benign"]["models"] == 3
+    assert found["seconds_a_model"]["bdjax-2"]["models"] == TOTAL - 3
+    assert f"**Note:** {outcome.notes[0]}." in (trained / "report.md").read_text()
+    # They are asked again, the others are on disk.
+    again, _ = run(config, trained)
+    assert len(asked) == TOTAL + 3
+    assert None not in again.verdicts[MAIN]["target-blend"]
+    assert again.notes == []
+
+
+def test_verdicts_follow_the_calibration_of_the_day(trained, monkeypatch, fake):
+    config = changed(sweep_per_class=(), detectors=("bdjax", "bdjax_sparse"))
+    before, _ = run(config, trained)
+    for found in before.verdicts[MAIN]["target-benign"]:
+        assert found.conclusion is Conclusion.INCONCLUSIVE
+        assert "no benign references are built in" in found.reasons[0]
+        assert found.doubts == ()
+        assert (found.threshold, found.grey) == (np.inf, np.inf)
+        assert found.notes == ("a fake",)
+    settings = settings_of(detector_config(config, "bdjax"))
+    built_in = Calibration(np.linspace(0, 0.5, 40), 0.9, 0.6, "made", settings)
+    monkeypatch.setattr(references, "_built_in", lambda detector: built_in)
+    after, _ = run(config, trained)
+    assert len(fake.calls) == TOTAL  # none was computed again
+    for name, some in after.verdicts[MAIN].items():
+        for found, old in zip(some, before.verdicts[MAIN][name], strict=True):
+            assert found.score == old.score
+            grey = 0.6 < found.score <= 0.9
+            assert (found.conclusion is Conclusion.INCONCLUSIVE) is grey
+            assert (found.conclusion is Conclusion.TROJANED) is (found.score > 0.9)
+            assert (found.threshold, found.grey) == (0.9, 0.6)
+    # Another score of the same solutions has no references.
+    other = after.verdicts[Case("bdjax_sparse", 2)]["target-benign"][0]
+    assert other.conclusion is Conclusion.INCONCLUSIVE
+    assert tnd_scores.built_in(after, MAIN) == (0.6, 0.9)
+    counts = tnd_scores.conclusions(after, MAIN)
+    assert list(counts) == ["benign", *COUNTS.target_attacks]
+    scored = tnd_scores.scores(after, MAIN, "target-patch")
+    assert counts["patch"]["models"] == 3
+    assert counts["patch"]["trojaned"] == (scored > 0.9).sum()
+    assert counts["patch"]["not flagged"] == (scored <= 0.6).sum()
+    doubted, _ = run(changed(config, sweep_per_class=(1,)), trained)
+    few = doubted.verdicts[Case("bdjax", 1)]["target-benign"][0]
+    assert few.conclusion is Conclusion.INCONCLUSIVE
+    assert few.doubts == ("images are few",)
+    assert few.reasons[0] == "images are few"
+
+
+def test_verdicts_of_before_there_were_conclusions_are_read(trained, fake):
+    config = changed(sweep_per_class=(), detectors=("bdjax",))
+    run(config, trained)
+    for path, threshold in (("target-benign-0", 0.75), ("target-benign-1", np.inf)):
+        file = trained / "verdicts" / "bdjax-2" / path / "meta.json"
+        stored = json.loads(file.read_text())
+        for name in ("conclusion", "reasons", "doubts", "grey"):
+            del stored["meta"][name]
+        stored["meta"] |= {"threshold": threshold, "notes": ["odd"]}
+        file.write_text(json.dumps(stored))
+    outcome, _ = run(config, trained)
+    one, two, *_ = outcome.verdicts[MAIN]["target-benign"]
+    assert (one.doubts, one.notes) == ((), ("odd",))
+    assert (two.doubts, two.notes) == (("odd",), ())  # there was no verdict then
+
+
+def test_no_similarities_are_no_chance(whole):
+    def without(case, name, i, v):
+        if case.variant == "official" and name == "target-patch" and i == 0:
+            return dataclasses.replace(v, similarity=v.similarity * np.nan)
+        return v
+
+    outcome = with_verdicts(whole.outcome, without)
+    assert list(tnd_scores.quantile_sweep(outcome)) == ["bdjax"]
+    assert not tnd_scores.has_similarities(outcome, Case("official", 2))
+    assert not tnd_scores.has_similarities(outcome, Case("df", 0))
+    assert tnd_scores.has_similarities(outcome, MAIN)
+
+
+def test_the_report_opens_with_what_was_found(whole):
+    text = (whole.workdir / "report.md").read_text()
+    findings = whole.found["findings"]
+    lines = "\n".join(f"- {line}." for line in findings)
+    heading = "## What was found, and whether to trust it"
+    assert text.startswith(
+        f"# DL-TND and DF-TND on tiny\n\n{heading}\n\n{lines}\n\nTargets: "
+    )
+    assert json.loads((whole.workdir / "results.json").read_text())["findings"] == (
+        findings
+    )
+    everything = " ".join(findings)
+    cell = whole.found["auc"]["bdjax"]["patch"]
+    assert f"AUC of {cell['mean']:.2f} [{cell['low']:.2f}" in findings[0]
+    for title in ("bdjax", "official DL-TND", "DF-TND"):
+        assert f"{title} tells trojaned from benign targets" in everything
+        assert f"Every verdict of {title} is inconclusive" in everything
+    assert "similarity" not in everything  # an ablation
+    assert "Only 4 benign and 7 trojaned targets" in findings[-1]
+    assert "Attacks that failed" not in everything  # min_asr is 0
+
+
+def test_failed_attacks_and_targets_at_chance_are_findings(whole):
+    outcome = dataclasses.replace(whole.outcome, config=changed(min_asr=0.5))
+    outcome = with_asr(outcome, "target-patch", [0.9, 0.2, 0.5])
+    outcome = with_asr(outcome, "target-blend", [0.1, 0.1])
+    outcome = with_asr(outcome, "target-all_to_all", [1, 1])
+    population = outcome.populations["target-patch"]
+    accuracy = np.array([0.9, 0.1, 0.9], np.float32)
+    quality = population.quality._replace(accuracy=accuracy)
+    other = {"target-patch": dataclasses.replace(population, quality=quality)}
+    outcome = dataclasses.replace(outcome, populations=outcome.populations | other)
+    found = " ".join(tnd_report.findings(outcome))
+    assert (
+        "Attacks that failed (ASR below 0.5): 1 of 3 on targets with patch and 2 of 2 "
+        "on targets with blend; they are left out of AUCs and rates" in found
+    )
+    assert "1 of 3 targets with patch" in found.split("On clean examples ")[1]
+    assert "Only 4 benign and 4 trojaned targets" in found
 
 
 @pytest.mark.slow
@@ -443,7 +614,6 @@ def test_thresholds_never_see_targets(whole):
         assert plain == {
             "calibrated": best_threshold(labels, flat),
             "few alarms": threshold_at_fpr(benign, 0.1),
-            "built-in": by_name["target-benign"][0].threshold,
         }
         other = with_verdicts(
             outcome,
@@ -499,7 +669,7 @@ def test_attacks_that_failed_are_left_out_and_counted(whole, tmp_path):
     assert found["controls"]["blend"]["failed_models"] == 2
     assert found["controls"]["blend"]["accuracy_alone"] is None
     assert found["asr"]["target-patch"]["failed"] == 1
-    assert set(found["verdicts"]["bdjax"]["calibrated"]["attacks"]) == {
+    assert set(found["rates"]["bdjax"]["calibrated"]["attacks"]) == {
         "patch", "all_to_all",
     }  # fmt: skip
     assert found["target_labels"]["bdjax"]["patch"]["models"] == 2
@@ -507,7 +677,7 @@ def test_attacks_that_failed_are_left_out_and_counted(whole, tmp_path):
     calibration = [*score["calibration-benign"], score["calibration-patch"][0]]
     assert limits["calibrated"] == best_threshold([0, 0, 0, 1], calibration)
     none = with_asr(outcome, "calibration-patch", [0.1, 0.1])
-    assert list(tnd_scores.thresholds(none, MAIN)) == ["few alarms", "built-in"]
+    assert list(tnd_scores.thresholds(none, MAIN)) == ["few alarms"]
     tnd_report.write(none, tmp_path, telemetry.Clock())
 
 
@@ -546,7 +716,7 @@ def test_similarity_is_another_reading_of_the_same_solutions(whole):
             label_scores = scores.quantile(ours.similarity, 0.25)
             np.testing.assert_allclose(theirs.label_scores, label_scores, rtol=1e-6)
             assert theirs.score == pytest.approx(label_scores.max())
-            assert theirs.threshold == 0.75
+            assert theirs.threshold == 0.75  # as published
     found = whole.found
     assert list(found["quantiles"]) == ["bdjax", "official"]
     assert (
@@ -566,10 +736,11 @@ def test_similarity_is_another_reading_of_the_same_solutions(whole):
 )
 def test_scores_of_the_same_solutions(whole, score, expected):
     found = whole.outcome.verdicts[MAIN]["target-patch"][0]
-    derived = verdicts.derive(found, CONFIG, f"bdjax_{score}")
+    derived = derive(found, CONFIG, f"bdjax_{score}")
     np.testing.assert_allclose(derived.label_scores, expected(found), rtol=1e-5)
     assert derived.score == pytest.approx(derived.label_scores.max())
-    assert derived.threshold == tnd.DLTNDConfig(score=score).threshold
+    published = 0.75 if score == "similarity" else np.inf
+    assert derived.threshold == derived.grey == published
     assert derived.seconds == found.seconds
 
 
@@ -587,7 +758,9 @@ def test_the_sweep_over_images(whole):
         [v.score for v in one[name]] for name in ("target-benign", "target-patch")
     )
     assert cell["mean"] == pytest.approx(pairwise_auc(benign, patch))
-    assert whole.found["detector_notes"] == {"bdjax-1": {"it is a fake": TOTAL}}
+    assert whole.found["detector_notes"] == {
+        name: {"a fake": TOTAL} for name in ("bdjax-2", "official-2", "df-0", "bdjax-1")
+    }
 
 
 def test_masks_are_held_against_the_true_triggers(whole):
@@ -623,7 +796,7 @@ def test_report_and_figures(whole):
     for table in tnd_tables.tables(whole.outcome):
         assert table.to_markdown() in text
     titles = [table.title for table in tnd_tables.tables(whole.outcome)]
-    assert len(titles) == 9
+    assert len(titles) == 10
     found = json.loads((whole.workdir / "results.json").read_text())
     assert found["detectors"]["official"]["searches"] == 2
     assert found["config"]["population"]["attacked"] == [3, 2, 2]
@@ -634,6 +807,31 @@ def test_report_and_figures(whole):
     rows = (whole.workdir / "metrics.jsonl").read_text().splitlines()
     events = collections.Counter(json.loads(row)["event"] for row in rows)
     assert events["verdict"] == 4 * TOTAL
+
+
+def test_a_kind_has_one_colour_in_all_figures_of_a_run(whole, monkeypatch, tmp_path):
+    drawn = {}
+    monkeypatch.setattr(
+        tnd_figures.plots, "save", lambda f, path: drawn.setdefault(path.stem, f)
+    )
+    tnd_figures.draw(whole.outcome, tmp_path)
+    labels = ["benign", *COUNTS.target_attacks]
+    dots = drawn["scores-bdjax"].axes[1].collections[: len(labels)]
+    seen = {
+        kind: to_hex(dot.get_facecolor()[0])
+        for kind, dot in zip(labels, dots, strict=True)
+    }
+    quality = drawn["quality"].axes[0]
+    for name, dot in zip(MODELS, quality.collections, strict=True):
+        assert to_hex(dot.get_facecolor()[0]) == seen[name.split("-")[1]], name
+    by_images = drawn["sweeps"].axes[1].containers
+    for attack, curve in zip(COUNTS.target_attacks, by_images, strict=False):
+        assert curve[0].get_color() == seen[attack]
+    # The detector's own threshold is drawn where there is one.
+    texts = [t.get_text() for t in drawn["scores-bdjax"].axes[0].get_legend().texts]
+    assert not [t for t in texts if t.startswith("detector's own")]
+    similar = drawn["scores-bdjax_similarity"].axes[0].get_legend().texts
+    assert "detector's own 0.75" in [t.get_text() for t in similar]
 
 
 # Configurations.

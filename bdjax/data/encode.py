@@ -1,6 +1,7 @@
 """Columns of any kind as numbers in [0, 1], by what the training rows hold."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,8 +9,9 @@ import numpy as np
 from bdjax.data.base import Units
 from bdjax.types import UserError
 
-IMBALANCE = 1.2
-"""A class this many times as frequent as in balanced data is worth a note."""
+IMBALANCE = 0.1
+"""How much more accurate than chance the answer of one class must be, for a note."""
+_CHANCE = 4  # standard errors: few rows of balanced data are uneven, too
 
 LONE = 0.1
 """All values but one in a smaller share of a feature's range are worth one as well."""
@@ -204,14 +206,20 @@ def one_hot(
 
 
 def imbalance_notes(y_N: np.ndarray, num_classes: int) -> list[str]:
-    """Says how frequent the most frequent class is, if that is notable.
+    """Says how frequent the most frequent class is, if that misleads.
+
+    It does where a network that knows nothing could seem good: where that class has a
+    tenth of the rows more than in balanced data, and more than a draw of as many rows
+    from balanced data gives.
 
     Args:
         y_N: labels of the training rows.
         num_classes: of the task.
     """
     share_C = np.bincount(y_N, minlength=num_classes) / len(y_N)
-    if share_C.max() <= IMBALANCE / num_classes:
+    even = 1 / num_classes
+    error = math.sqrt(even * (1 - even) / len(y_N))
+    if share_C.max() <= even + max(IMBALANCE, _CHANCE * error):
         return []
     return [
         f"classes are imbalanced: {share_C.max():.0%} of the training rows are of "

@@ -30,7 +30,8 @@ def draw(outcome: Outcome, folder: Path) -> dict[str, Path]:
         "Scores that the saved detector gives to the targets; the line is its "
         "threshold, set on validation shadows": plots.score_histograms(
             saved_scores(outcome),
-            threshold=detector.threshold,
+            limits={"threshold": detector.threshold},
+            zone=(detector.calibration.grey, detector.threshold),
             title="Detector scores of target models",
         ),
         "The saved detector's query set": exhibit.queries(detector, outcome.dataset),

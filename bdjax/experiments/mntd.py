@@ -1,9 +1,11 @@
 """MNTD end to end: data, populations, meta-classifiers, verdicts on unseen targets."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 from rich.console import Console
 
@@ -19,6 +21,7 @@ from bdjax.experiments.fits import (
     fit_config,
     query_spec,
 )
+from bdjax.mntd.fit import ApplyFn, answers_of
 from bdjax.population import Population
 from bdjax.tasks import get_task
 from bdjax.types import UserError
@@ -34,6 +37,8 @@ class Outcome:
       fits: by variant.
       scores: by variant and target kind, float32 ``[R, targets]``.
       detector: the one that was saved.
+      verdicts: its verdicts on the targets, by kind; those that it cannot judge, such
+        as of constant answers, are left out.
       dataset: the data.
       test_N: int, its rows that accuracy and ASR are measured on.
       notes: what a reader must know, one sentence each.
@@ -44,6 +49,7 @@ class Outcome:
     fits: dict[str, mntd.Fit]
     scores: dict[str, dict[str, np.ndarray]]
     detector: mntd.MetaDetector
+    verdicts: dict[str, list[mntd.Verdict]]
     dataset: Dataset
     test_N: np.ndarray
     notes: list[str]
@@ -90,13 +96,34 @@ def run(
             columns=trained.dataset.columns,
         )
         detector.save(workdir / "detector")
+        apply = task.network(config.architecture, config.formulation).apply
+        verdicts = {
+            name.removeprefix("target-"): judge(detector, apply, population)
+            for name, population in trained.populations.items()
+            if name.startswith("target-")
+        }
     return Outcome(
         config,
         fits={v: each.fit for v, each in found.items()},
         scores={v: each.scores for v, each in found.items()},
         detector=detector,
+        verdicts=verdicts,
         **vars(trained),
     )
+
+
+def judge(
+    detector: mntd.MetaDetector, apply: ApplyFn, population: Population
+) -> list[mntd.Verdict]:
+    """Verdicts on a population's models, in order, but those that cannot be judged."""
+    found = []
+    for answers_QxC in _answers(apply, detector.queries, population.variables):
+        with contextlib.suppress(UserError):
+            found.append(detector.judge(np.asarray(answers_QxC)))
+    return found
+
+
+_answers = jax.jit(answers_of, static_argnums=0)  # one compilation for all kinds
 
 
 def check_variants(variants: Sequence[str]) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 from scipy import stats
 
 from bdjax.evaluation import Table, auc, threshold_at_fpr
+from bdjax.experiments.found import Found
 from bdjax.experiments.tnd import Outcome
 from bdjax.experiments.tnd_config import VARIANTS, detector_config
-from bdjax.experiments.verdicts import Found
 from bdjax.tnd.references import settings_of
 from bdjax.verdicts import Calibration
 
@@ -57,7 +57,7 @@ def collect(regime: str, architecture: str, outcome: Outcome) -> dict[str, list]
             asr = np.nan_to_num(np.asarray(population.quality.asr), nan=1.0)
             targets = np.asarray(population.triggers.target)
             for each, rate, target in zip(judged, asr, targets, strict=True):
-                if rate < LEAST_ASR:
+                if not each or rate < LEAST_ASR:
                     continue
                 right = population.is_trojaned and each.label == int(target)
                 row = Reference(

@@ -14,6 +14,7 @@ from bdjax.evaluation import (
     summarize_auc,
 )
 from bdjax.experiments import figures, reporting
+from bdjax.experiments import findings as words
 from bdjax.experiments.figures import VARIANT_NAMES, labelled_scores, saved_scores
 from bdjax.experiments.mntd import Outcome, fit_config
 
@@ -25,6 +26,7 @@ def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
     go by population; ``verdicts``, ``wall_seconds``, device and versions follow.
     """
     return {
+        "findings": findings(outcome),
         "auc": {
             attack: {v: s.to_dict() for v, s in by_variant.items()}
             for attack, by_variant in aucs(outcome).items()
@@ -84,16 +86,60 @@ def controls(outcome: Outcome) -> dict[str, dict[str, float | None]]:
 
 
 def verdicts(outcome: Outcome) -> dict[str, Any]:
-    """The saved detector's verdicts on the targets, at its calibrated threshold."""
+    """What the saved detector says of the targets.
+
+    ``targets`` are its verdicts by kind; the two rates are those of scores above its
+    threshold, whatever is in doubt.
+    """
     saved = saved_scores(outcome)
     share = {
         k: float((s > outcome.detector.threshold).mean()) for k, s in saved.items()
     }
     return {
         "threshold": outcome.detector.threshold,
+        "grey": outcome.detector.calibration.grey,
+        "references": outcome.detector.calibration.references,
+        "targets": {k: reporting.tally(v) for k, v in outcome.verdicts.items()},
         "false_positive_rate": share.pop("benign"),
         "true_positive_rate": share,
     }
+
+
+def findings(outcome: Outcome) -> list[str]:
+    """What was found, and whether to trust it; a sentence each, see words."""
+    config, populations, title = outcome.config, outcome.populations, "jumbo MNTD"
+    attacks = config.population.target_attacks
+    by_attack = {k: v["jumbo"] for k, v in aucs(outcome).items()}
+    lines = [words.separation(title, by_attack, config.bootstrap.confidence)]
+    alone = {k: float(v["accuracy_alone"] or 0) for k, v in controls(outcome).items()}
+    lines += words.accuracy_alone(title, by_attack, alone)
+    found = verdicts(outcome)
+    tallies = found["targets"]
+    lines += reporting.verdicts_found(
+        "the saved detector", tallies["benign"], (tallies[a] for a in attacks)
+    )
+    counts = reporting.qualities(populations)["asr"]
+    for role, kinds, fate in (
+        ("target", attacks, "they count as trojaned all the same"),
+        (
+            "shadow",
+            (config.population.shadow_attack,),
+            "detectors learn from them, too",
+        ),
+    ):
+        failures = {
+            kind: (
+                counts[f"{role}-{kind}"]["failed"],
+                len(populations[f"{role}-{kind}"]),
+            )
+            for kind in kinds
+        }
+        lines += words.failed(f"{role}s", failures, 0.5, fate)
+    names = [n for n in populations if not n.startswith("validation-")]
+    accuracies = {reporting.plural(n): populations[n].quality.accuracy for n in names}
+    lines += words.at_chance(accuracies, outcome.dataset.y[outcome.test_N])
+    benign, *others = (len(populations[f"target-{k}"]) for k in ("benign", *attacks))
+    return [*lines, *words.few(benign, sum(others))]
 
 
 def tables(outcome: Outcome) -> list[Table]:
@@ -111,30 +157,42 @@ def tables(outcome: Outcome) -> list[Table]:
             columns=("target attack", *names),
             rows=tuple(auc_rows),
         ),
+        _verdicts_table(outcome),
         _controls_table(outcome),
         reporting.quality_table(outcome.populations),
     ]
 
 
 def _controls_table(outcome: Outcome) -> Table:
-    rates, found = verdicts(outcome), controls(outcome)
     rows = []
-    for attack, control in found.items():
-        shares = rates["true_positive_rate"][attack], rates["false_positive_rate"]
+    for attack, control in controls(outcome).items():
         values = control["successful"], control["failed"], control["accuracy_alone"]
-        cells = ["" if v is None else f"{v:.3f}" for v in values]
-        rows.append((attack, *cells, *(f"{share:.0%}" for share in shares)))
+        rows.append((attack, *("" if v is None else f"{v:.3f}" for v in values)))
     return Table(
-        title="AUC by success of the attack and of accuracy alone; verdicts",
-        columns=(
-            "target attack",
-            "ASR ≥ .5",
-            "ASR < .5",
-            "accuracy alone",
-            "found at threshold",
-            "benign flagged",
-        ),
+        title="AUC by success of the attack and of accuracy alone",
+        columns=("target attack", "ASR ≥ .5", "ASR < .5", "accuracy alone"),
         rows=tuple(rows),
+    )
+
+
+def _verdicts_table(outcome: Outcome) -> Table:
+    found = verdicts(outcome)
+    above = {"benign": found["false_positive_rate"]} | found["true_positive_rate"]
+    return Table(
+        title="The saved detector's verdicts on targets in %",
+        columns=(
+            *("targets", "judged", "trojaned / inconclusive / not flagged"),
+            f"score above {found['threshold']:.3g}",
+        ),
+        rows=tuple(
+            (
+                kind,
+                str(t["models"]),
+                reporting.tally_cell(t),
+                f"{100 * above[kind]:.0f}",
+            )
+            for kind, t in found["targets"].items()
+        ),
     )
 
 
@@ -152,12 +210,12 @@ def write(outcome: Outcome, workdir: Path, clock: telemetry.Clock) -> dict[str, 
 def _markdown(
     outcome: Outcome, found: dict[str, Any], drawn: dict[str, Path], workdir: Path
 ) -> str:
-    config, rates = outcome.config, found["verdicts"]
-    caught = ", ".join(f"{k} {v:.0%}" for k, v in rates["true_positive_rate"].items())
+    config = outcome.config
     fit = fit_config(config, "jumbo")
     lines = [
         f"# MNTD on {outcome.dataset.name}",
         "",
+        *words.markdown(found["findings"]),
         f"{config.population.shadows} + {config.population.shadows} shadow models of "
         f"{config.shadow.recipe(config.data.defender).steps} steps on "
         f"{config.data.defender} examples; targets of "
@@ -179,12 +237,6 @@ def _markdown(
         lines += [f"**Note:** {note}.", ""]
     for table in tables(outcome):
         lines += [table.to_markdown(), ""]
-    lines += [
-        f"At the threshold {rates['threshold']:.3g}, calibrated on validation shadow "
-        f"models, the saved detector calls {rates['false_positive_rate']:.0%} of the "
-        f"benign targets trojaned; of the trojaned ones it finds: {caught}.",
-        "",
-    ]
     lines += reporting.figure_lines(drawn, workdir)
     return "\n".join(lines)
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from bdjax import storage, telemetry
 from bdjax.data import Dataset
 from bdjax.experiments import populations, rundir
+from bdjax.experiments.found import Case, Found, derive
 from bdjax.experiments.populations import Wanted
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS, TNDConfig
-from bdjax.experiments.verdicts import Case, Detective, Found, derive
+from bdjax.experiments.verdicts import Detective, JudgeError
 from bdjax.models import Model
 from bdjax.population import Population, PopulationSpec
 from bdjax.tasks import get_task
@@ -20,8 +21,11 @@ from bdjax.types import UserError
 
 CALIBRATION, TARGET = "calibration", "target"
 
-Verdicts = dict[Case, dict[str, list[Found]]]
-"""By case and population; of the population's first models, in order."""
+Verdicts = dict[Case, dict[str, list[Found | None]]]
+"""By case and population; of the population's first models, in order.
+
+None is of a network that could not be judged.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +98,11 @@ def run(
                 return None
             trained = populations.load(workdir, wanted)
         trained, notes = populations.drop_diverged(trained)
+        with clock.phase("detectors"):
+            verdicts, unjudged = detect(config, trained, detective, metrics)
+        notes += unjudged
         for note in notes:
             console.print(f"[yellow]note:[/] {note}")
-        with clock.phase("detectors"):
-            verdicts = detect(config, trained, detective, metrics)
     return Outcome(
         config,
         trained,
@@ -199,8 +204,17 @@ def detect(
     trained: Mapping[str, Population],
     detective: Detective,
     metrics: telemetry.MetricsWriter,
-) -> Verdicts:
-    """One verdict a model and case, with progress; those on disk are read."""
+) -> tuple[Verdicts, list[str]]:
+    """One verdict a model and case, with progress; those on disk are read.
+
+    Returns:
+      The verdicts, and a note for each case and population of which some networks
+      could not be judged.
+
+    Raises:
+      UserError: none of the benign networks of a role can be judged, or a verdict
+        cannot be read or written.
+    """
     wanted = cases(config)
     jobs = [
         (case, population, i)
@@ -209,29 +223,55 @@ def detect(
         for i in range(models_judged(config, case, population))
     ]
     solved: Verdicts = {}
+    failed: dict[tuple[Case, str], list[str]] = {}
     with telemetry.progress("judging", total=len(jobs), unit="models") as bar:
         for case, population, i in jobs:
+            here = solved.setdefault(case, {}).setdefault(population.name, [])
             found = detective.load(case, population, i)
             if found:
                 bar.advance(1, now=f"{case.name} (on disk)")
-            else:
+                here.append(found)
+                continue
+            try:
                 found = detective.find(case, population, i)
-                bar.advance(1, now=f"{case.name} {population.name}", score=found.score)
-                metrics.write(
-                    "verdict", case=case.name, population=population.name,
-                    id=int(population.ids_M[i]), score=found.score,
-                    label=found.label, seconds=found.seconds,
-                )  # fmt: skip
-            here = solved.setdefault(case, {})
-            here.setdefault(population.name, []).append(found)
-    return {case: _derived(config, case, solved) for case in wanted}
+            except JudgeError as error:
+                bar.advance(1, now=f"{case.name} {population.name}: not judged")
+                failed.setdefault((case, population.name), []).append(str(error))
+                here.append(None)
+                if models_judged(config, case, population) == len(here):
+                    _require_benign(population, here, error)
+                continue
+            bar.advance(1, now=f"{case.name} {population.name}", score=found.score)
+            metrics.write(
+                "verdict", case=case.name, population=population.name,
+                id=int(population.ids_M[i]), score=found.score,
+                conclusion=found.conclusion.value, label=found.label,
+                seconds=found.seconds,
+            )  # fmt: skip
+            here.append(found)
+    notes = [
+        f"{len(errors)} of {len(solved[case][name])} networks of {name} could not be "
+        f"judged and are left out ({errors[0]})"
+        for (case, name), errors in failed.items()
+    ]
+    return {case: _derived(config, case, solved) for case in wanted}, notes
 
 
-def _derived(config: TNDConfig, case: Case, solved: Verdicts) -> dict[str, list[Found]]:
+def _require_benign(
+    population: Population, found: list[Found | None], error: JudgeError
+) -> None:
+    """Ends what has nothing to compare with, or is set up wrongly."""
+    if not population.is_trojaned and not any(found):
+        raise UserError(f"no network of {population.name} can be judged: {error}")
+
+
+def _derived(
+    config: TNDConfig, case: Case, solved: Verdicts
+) -> dict[str, list[Found | None]]:
     variant = case.variant
     if not (base := VARIANTS[variant].of):
         return solved[case]
     return {
-        name: [derive(found, config, variant) for found in some]
+        name: [found and derive(found, config, variant) for found in some]
         for name, some in solved[Case(base, case.per_class)].items()
     }

@@ -10,11 +10,11 @@ from bdjax import tree
 from bdjax.attacks import describe_target, get_attack
 from bdjax.evaluation import plots
 from bdjax.experiments import tnd_scores
+from bdjax.experiments.found import Case
 from bdjax.experiments.tnd import TARGET, Outcome
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS
-from bdjax.experiments.verdicts import Case
 from bdjax.tasks import get_task
-from bdjax.tnd.config import THRESHOLDS
+from bdjax.tnd.config import PUBLISHED
 
 _EACH = 3  # columns of recovered triggers an attack
 
@@ -26,13 +26,13 @@ def draw(outcome: Outcome, folder: Path) -> dict[str, Path]:
     for case in tnd_scores.main_cases(outcome):
         title = VARIANTS[case.variant].title
         figures[f"scores-{case.variant}"] = (
-            f"Scores of the targets by {title}; the line is the threshold that was set "
-            "on calibration models",
+            f"Scores of the targets by {title}; 'calibrated' is the threshold that was "
+            "set on calibration models; the detector's own is drawn if it has one",
             _score_figure(outcome, case),
         )
         if VARIANTS[case.variant].of:
             continue
-        if not VARIANTS[case.variant].data_free:
+        if tnd_scores.has_similarities(outcome, case):
             figures[f"similarity-{case.variant}"] = (
                 f"{title}: similarity of universal and per-image perturbations, by "
                 "label, of a clean and a trojaned network; a box starts at the 25 % "
@@ -73,17 +73,19 @@ def _score_figure(outcome: Outcome, case: Case) -> Any:
         for name in names
         if len(values := tnd_scores.scores(outcome, case, name))
     }
-    limits = tnd_scores.thresholds(outcome, case)
+    (rule, limit), *_ = tnd_scores.thresholds(outcome, case).items()
+    grey, own = tnd_scores.built_in(outcome, case)
     return plots.score_histograms(
         scores,
-        threshold=limits.get("calibrated", limits["built-in"]),
+        limits={rule: limit, "detector's own": own},
+        zone=(grey, own),
         title=f"{VARIANTS[case.variant].title}: scores of target models",
     )
 
 
 def _similarity_figure(outcome: Outcome, case: Case) -> Any:
     """The paper's: a clean network and the first trojaned one with a target."""
-    clean = outcome.verdicts[case][f"{TARGET}-{BENIGN}"][0]
+    ((_, clean), *_) = tnd_scores.judged(outcome, case, f"{TARGET}-{BENIGN}")
     shown = {"clean network": clean.similarity}
     targets: dict[str, int] = {}
     for name in tnd_scores.names_of(outcome, TARGET):
@@ -97,7 +99,7 @@ def _similarity_figure(outcome: Outcome, case: Case) -> Any:
         shown,
         f"{VARIANTS[case.variant].title}: similarity by candidate label",
         targets=targets,
-        threshold=THRESHOLDS["similarity"],
+        threshold=PUBLISHED["similarity"],
     )
 
 

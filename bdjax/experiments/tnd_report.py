@@ -7,18 +7,23 @@ from typing import Any
 
 from bdjax import storage, telemetry
 from bdjax.evaluation import AucSummary
+from bdjax.experiments import findings as words
 from bdjax.experiments import reporting, tnd_figures, tnd_scores, tnd_tables
+from bdjax.experiments.found import Case
 from bdjax.experiments.tnd import TARGET, Outcome
-from bdjax.experiments.tnd_config import VARIANTS, detector_config
+from bdjax.experiments.tnd_config import BENIGN, VARIANTS, detector_config
 from bdjax.tasks import get_task
+from bdjax.verdicts import number
 
 
 def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
     """Everything measured, ready for JSON; most of it by detector and attack."""
     main = tnd_scores.main_cases(outcome)
     return {
+        "findings": findings(outcome),
         "auc": {c.variant: _dicts(tnd_scores.aucs(outcome, c)) for c in main},
-        "verdicts": {c.variant: tnd_scores.rates(outcome, c) for c in main},
+        "rates": {c.variant: tnd_scores.rates(outcome, c) for c in main},
+        "verdicts": {c.variant: _verdicts(outcome, c) for c in main},
         "target_labels": {c.variant: tnd_scores.labels_found(outcome, c) for c in main},
         "iou": {
             c.variant: {
@@ -62,6 +67,60 @@ def results(outcome: Outcome, clock: telemetry.Clock) -> dict[str, Any]:
     }
 
 
+def findings(outcome: Outcome) -> list[str]:
+    """What was found, and whether to trust it; a sentence each, see words."""
+    config, populations = outcome.config, outcome.populations
+    targets = (f"{TARGET}-{BENIGN}", *tnd_scores.names_of(outcome, TARGET))
+    lines = []
+    for case in tnd_scores.main_cases(outcome):
+        if not VARIANTS[case.variant].of:
+            lines += _of_detector(outcome, case)
+    counts = {
+        name.removeprefix(f"{TARGET}-"): (
+            int((~tnd_scores.took_hold(outcome, name)).sum()),
+            len(populations[name]),
+        )
+        for name in targets[1:]
+    }
+    fate = "they are left out of AUCs and rates"
+    lines += words.failed("targets", counts, config.min_asr, fate)
+    accuracies = {
+        reporting.plural(name): populations[name].quality.accuracy for name in targets
+    }
+    lines += words.at_chance(accuracies, outcome.dataset.y[outcome.test_N])
+    worked = [int(tnd_scores.took_hold(outcome, name).sum()) for name in targets]
+    return [*lines, *words.few(worked[0], sum(worked[1:]))]
+
+
+def _of_detector(outcome: Outcome, case: Case) -> list[str]:
+    title, config = VARIANTS[case.variant].title, outcome.config
+    aucs = tnd_scores.aucs(outcome, case)
+    aucs.pop(tnd_scores.ALL, None)
+    lines = [words.separation(title, aucs, config.confidence)]
+    alone = {
+        attack: found["accuracy_alone"]
+        for attack, found in tnd_scores.controls(outcome).items()
+        if found["accuracy_alone"] is not None
+    }
+    lines += words.accuracy_alone(title, aucs, alone)
+    found = tnd_scores.labels_found(outcome, case).values()
+    models = sum(each["models"] for each in found)
+    right = sum(round(each["share"] * each["models"]) for each in found)
+    lines += words.labels(title, right, models, outcome.dataset.num_classes)
+    benign, *others = tnd_scores.conclusions(outcome, case).values()
+    lines += reporting.verdicts_found(title, benign, others)
+    (rule, limit), *_ = tnd_scores.thresholds(outcome, case).items()
+    scores = tnd_scores.scores(outcome, case, f"{TARGET}-{BENIGN}")
+    over = int((scores > limit).sum())
+    return lines + words.alarms(title, over, len(scores), f"'{rule}' ({limit:.3g})")
+
+
+def _verdicts(outcome: Outcome, case: Case) -> dict[str, Any]:
+    grey, threshold = map(number, tnd_scores.built_in(outcome, case))
+    kinds = tnd_scores.conclusions(outcome, case)
+    return {"threshold": threshold, "grey": grey, "targets": kinds}
+
+
 def write(outcome: Outcome, workdir: Path, clock: telemetry.Clock) -> dict[str, Any]:
     """Writes figures, ``results.json`` and ``report.md``; returns the results."""
     with clock.phase("report"):
@@ -81,6 +140,7 @@ def _lines(outcome: Outcome, found: dict[str, Any]) -> list[str]:
     lines = [
         f"# DL-TND and DF-TND on {outcome.dataset.name}",
         "",
+        *words.markdown(found["findings"]),
         f"Targets: {counts.targets} benign, {targets}. Calibration: "
         f"{counts.calibration} benign, {trojaned}. Architecture: "
         f"{config.architecture or get_task(config.task).model}. Each model trains "
@@ -95,8 +155,8 @@ def _lines(outcome: Outcome, found: dict[str, Any]) -> list[str]:
         "others are counted apart (Controls). Thresholds come from calibration models: "
         "'calibrated' has the best balanced accuracy on them, 'few alarms' is meant to "
         f"flag at most {config.false_alarms:.0%} of benign models (where there are too "
-        "few calibration models to tell, it is their greatest score). 'built-in' is "
-        "the detector's own.",
+        "few calibration models to tell, it is their greatest score). Verdicts are the "
+        "detector's own, by its built-in benign references.",
         "",
     ]
     lines += [f"**Note:** {note}.", ""] if (note := _subset(outcome)) else []
@@ -129,7 +189,7 @@ def _detector_notes(outcome: Outcome) -> dict[str, dict[str, int]]:
     for case, by_name in outcome.verdicts.items():
         if VARIANTS[case.variant].of:
             continue
-        every = (note for some in by_name.values() for v in some for note in v.notes)
+        every = (n for some in by_name.values() for v in some if v for n in v.notes)
         if counted := collections.Counter(every):
             found[case.name] = dict(counted.most_common(3))
     return found

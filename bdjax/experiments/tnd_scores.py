@@ -20,9 +20,10 @@ from bdjax.evaluation import (
     summarize_auc,
     threshold_at_fpr,
 )
+from bdjax.experiments import reporting
+from bdjax.experiments.found import Case, Found, by_similarity
 from bdjax.experiments.tnd import CALIBRATION, TARGET, Outcome, cases
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS
-from bdjax.experiments.verdicts import Case, Found, by_similarity
 
 ALL = "all attacks"
 _LEAST = 2  # models of one kind of trigger, for an AUC of their own
@@ -45,7 +46,7 @@ def judged(outcome: Outcome, case: Case, name: str) -> list[tuple[int, Found]]:
     """Verdicts on the models of a population that count, with their positions."""
     found = outcome.verdicts[case][name]
     worked = took_hold(outcome, name)
-    return [(i, each) for i, each in enumerate(found) if worked[i]]
+    return [(i, each) for i, each in enumerate(found) if each and worked[i]]
 
 
 def scores(outcome: Outcome, case: Case, name: str) -> np.ndarray:
@@ -87,7 +88,7 @@ def aucs(outcome: Outcome, case: Case) -> dict[str, AucSummary | None]:
 
 
 def thresholds(outcome: Outcome, case: Case) -> dict[str, float]:
-    """By rule; those that calibration models suffice for, and the detector's own."""
+    """By rule; those that calibration models suffice for, the best one first."""
     benign = scores(outcome, case, f"{CALIBRATION}-{BENIGN}")
     trojaned = np.concatenate(
         [scores(outcome, case, name) for name in names_of(outcome, CALIBRATION)]
@@ -96,9 +97,23 @@ def thresholds(outcome: Outcome, case: Case) -> dict[str, float]:
     if len(trojaned):
         labels = np.repeat([0, 1], [len(benign), len(trojaned)])
         found["calibrated"] = best_threshold(labels, np.append(benign, trojaned))
-    found["few alarms"] = threshold_at_fpr(benign, outcome.config.false_alarms)
-    own = outcome.verdicts[case][f"{TARGET}-{BENIGN}"][0].threshold
-    return found | {"built-in": own}
+    return found | {"few alarms": threshold_at_fpr(benign, outcome.config.false_alarms)}
+
+
+def built_in(outcome: Outcome, case: Case) -> tuple[float, float]:
+    """Grey and threshold of the detector's own calibration; both may be infinite."""
+    ((_, found), *_) = judged(outcome, case, f"{TARGET}-{BENIGN}")
+    return found.grey, found.threshold
+
+
+def conclusions(outcome: Outcome, case: Case) -> dict[str, dict[str, Any]]:
+    """What verdicts on targets that count come to, by kind, the benign ones first."""
+    return {
+        name.removeprefix(f"{TARGET}-"): reporting.tally(
+            each for _, each in judged(outcome, case, name)
+        )
+        for name in (f"{TARGET}-{BENIGN}", *names_of(outcome, TARGET))
+    }
 
 
 def rates(outcome: Outcome, case: Case) -> dict[str, dict[str, Any]]:
@@ -125,10 +140,9 @@ def labels_found(outcome: Outcome, case: Case) -> dict[str, dict[str, Any]]:
     """By attack with a target: how often the most suspicious label is the target.
 
     ``share`` is of all models that count, ``share_of_detected`` of those above the
-    calibrated threshold (or the detector's own); None where there are none.
+    calibrated threshold (or that of few alarms); None where there are none.
     """
-    limits = thresholds(outcome, case)
-    limit = limits.get("calibrated", limits["built-in"])
+    limit = next(iter(thresholds(outcome, case).values()))
     found = {}
     for name in names_of(outcome, TARGET):
         target_M = np.asarray(outcome.populations[name].triggers.target)
@@ -210,7 +224,7 @@ def controls(outcome: Outcome) -> dict[str, dict[str, Any]]:
             for each, works in zip(
                 outcome.verdicts[case][name], worked, strict=False
             )
-            if not works
+            if each and not works
         ]  # fmt: skip
         other = np.asarray(population.quality.accuracy)[worked]
         labels = np.repeat([0, 1], [len(accuracy), len(other)])
@@ -225,17 +239,23 @@ def controls(outcome: Outcome) -> dict[str, dict[str, Any]]:
     return found
 
 
+def has_similarities(outcome: Outcome, case: Case) -> bool:
+    """Whether a detector compares answers, which not every setting does."""
+    if VARIANTS[case.variant].data_free or VARIANTS[case.variant].of:
+        return False
+    every = [found for some in outcome.verdicts[case].values() for found in some]
+    return all(np.isfinite(each.similarity).any() for each in every if each)
+
+
 def quantile_sweep(outcome: Outcome) -> dict[str, dict[float, AucSummary]]:
     """By detector with similarities: AUC, all attacks, of each of the percentiles."""
     found: dict[str, dict[float, AucSummary]] = {}
     for case in main_cases(outcome):
-        known = VARIANTS[case.variant]
-        if known.data_free or known.of:
+        if not has_similarities(outcome, case):
             continue
 
         def scored(name: str, q: float, case: Case = case) -> list[float]:
-            some = judged(outcome, case, name)
-            return [by_similarity(each, q, 0.0).score for _, each in some]
+            return [by_similarity(e, q) for _, e in judged(outcome, case, name)]
 
         for q in outcome.config.quantiles:
             trojaned = [s for n in names_of(outcome, TARGET) for s in scored(n, q)]
@@ -264,7 +284,7 @@ def seconds(outcome: Outcome) -> dict[str, dict[str, Any]]:
     for case, by_name in outcome.verdicts.items():
         if VARIANTS[case.variant].of:
             continue
-        every = [each for some in by_name.values() for each in some]
+        every = [each for some in by_name.values() for each in some if each]
         warm = [each.seconds for each in every if not each.is_first]
         found[case.name] = {
             "models": len(every),

@@ -12,6 +12,7 @@ def tables(outcome: Outcome) -> list[Table]:
     found = [
         _auc_table(outcome),
         _rates_table(outcome),
+        _conclusions_table(outcome),
         _labels_table(outcome),
         _kinds_table(outcome),
         *_sweep_tables(outcome),
@@ -26,7 +27,7 @@ def _auc_table(outcome: Outcome) -> Table:
     rows = []
     for case in tnd_scores.main_cases(outcome):
         found = tnd_scores.aucs(outcome, case)
-        count = len(outcome.verdicts[case][f"{TARGET}-{BENIGN}"])
+        count = len(tnd_scores.judged(outcome, case, f"{TARGET}-{BENIGN}"))
         cells = [_auc(summary) for summary in found.values()]
         rows.append((VARIANTS[case.variant].title, f"{count}", *cells))
     confidence = outcome.config.confidence
@@ -53,8 +54,23 @@ def _rates_table(outcome: Outcome) -> Table:
                 )
             )
     return Table(
-        title="Flagged targets by threshold",
+        title="Flagged targets by threshold that calibration models set",
         columns=("detector, threshold", "value", BENIGN, *attacks),
+        rows=tuple(rows),
+    )
+
+
+def _conclusions_table(outcome: Outcome) -> Table:
+    rows = []
+    for case in tnd_scores.main_cases(outcome):
+        found = tnd_scores.conclusions(outcome, case)
+        grey, threshold = tnd_scores.built_in(outcome, case)
+        cells = [reporting.tally_cell(some) for some in found.values()]
+        limits = map(reporting.limit_cell, (grey, threshold))
+        rows.append((VARIANTS[case.variant].title, *limits, *cells))
+    return Table(
+        title="Verdicts on targets in %: trojaned / inconclusive / not flagged",
+        columns=("detector", "grey from", "threshold", *found),
         rows=tuple(rows),
     )
 

@@ -4,81 +4,34 @@ import dataclasses
 import functools
 import math
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from bdjax import prng, storage, tnd
 from bdjax.experiments import rundir
-from bdjax.experiments.tnd_config import VARIANTS, TNDConfig, detector_config
+from bdjax.experiments.found import Case, Found, concluded
+from bdjax.experiments.tnd_config import TNDConfig, detector_config
 from bdjax.models import Model, Precision
 from bdjax.population import Population
 from bdjax.tasks import Task
-from bdjax.tnd import scores
 from bdjax.tnd.dftnd import DFVerdict, df_tnd
 from bdjax.tnd.network import Apply
 from bdjax.types import UserError, Variables
 
 _KIND = "bdjax TND verdict"
+# What is stored beside arrays.
+_META = (
+    *("score", "conclusion", "reasons", "doubts", "threshold", "grey"),
+    *("seconds", "is_first", "notes"),
+)
 
 
-class Case(NamedTuple):
-    """A detector in one setting; ``per_class`` is 0 if it is data-free."""
-
-    variant: str
-    per_class: int
-
-    @property
-    def name(self) -> str:
-        """Such as ``"bdjax-5"``."""
-        return f"{self.variant}-{self.per_class}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """A verdict, without what nobody will ask for; K candidate labels, N images.
-
-    Attributes:
-      score: larger = more likely trojaned.
-      threshold: the detector's own default.
-      label_scores: float32 ``[K]``; every class is a candidate.
-      similarity: float32 ``[K, N]``, see :class:`bdjax.tnd.Verdict`; N is 0 if
-        data-free.
-      mask_area: float32 ``[K]``, likewise; K is 0 if data-free.
-      image_area: float32 ``[K, N]``, likewise.
-      sizes: of the smallest masks, by norm, likewise.
-      mask: float32 ``[H, W, C]``, of the label with the greatest score.
-      pattern: likewise, in the value range.
-      seconds: that it took.
-      is_first: whether it was the first of its case in its process, so that these
-        seconds have the compilation in them.
-      notes: what a reader must know, one sentence each.
-    """
-
-    score: float
-    threshold: float
-    label_scores: np.ndarray
-    similarity: np.ndarray
-    mask_area: np.ndarray
-    image_area: np.ndarray
-    sizes: dict[str, np.ndarray]
-    mask: np.ndarray = dataclasses.field(repr=False)
-    pattern: np.ndarray = dataclasses.field(repr=False)
-    seconds: float
-    is_first: bool
-    notes: tuple[str, ...]
-
-    @property
-    def label(self) -> int:
-        """The most suspicious label."""
-        return int(self.label_scores.argmax())
-
-
-_META = ("score", "threshold", "seconds", "is_first", "notes")
+class JudgeError(UserError):
+    """A network that a detector cannot judge, such as one of constant logits."""
 
 
 @functools.cache
@@ -138,27 +91,33 @@ class Detective:
             return None
         provenance = self._provenance(case, population, i)
         arrays, meta = storage.load_tree(path, kind=_KIND, provenance=provenance)
-        meta["notes"] = tuple(meta["notes"])
-        if math.isfinite(meta["threshold"]):  # else there is no verdict, see dl_tnd
-            meta["threshold"] = detector_config(self._config, case.variant).threshold
-        return Found(**(_empty(len(arrays["label_scores"])) | arrays | meta))
+        arrays = _empty(len(arrays["label_scores"])) | arrays
+        # Those of before there were doubts have an infinite threshold for them.
+        old = meta["notes"] if math.isinf(meta["threshold"]) else ()
+        meta["doubts"] = doubts = tuple(meta.get("doubts", old))
+        meta["notes"] = tuple(note for note in meta["notes"] if note not in doubts)
+        meta |= concluded(
+            detector_config(self._config, case.variant),
+            meta["score"],
+            arrays["label_scores"],
+            doubts,
+        )
+        return Found(**arrays | meta)
 
     def find(self, case: Case, population: Population, i: int) -> Found:
         """A new verdict, stored.
 
         Raises:
-          UserError: the network cannot be judged; the message names it.
+          JudgeError: the network cannot be judged; the message names it.
+          UserError: the verdict cannot be written.
         """
         variables = jax.tree.map(lambda leaf: np.asarray(leaf[i]), population.variables)
         start = time.perf_counter()
+        ask = self._data_free if case.per_class == 0 else self._few_images
         try:
-            # Of poor networks; the verdict notes it.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                ask = self._data_free if case.per_class == 0 else self._few_images
-                parts = ask(case, variables)
+            parts = ask(case, variables)
         except UserError as error:
-            raise UserError(
+            raise JudgeError(
                 f"{population.name} {population.ids_M[i]}, {case.name}: {error}"
             ) from error
         found = Found(
@@ -169,6 +128,7 @@ class Detective:
         self._warm.add(case)
         fields = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
         meta = {name: fields.pop(name) for name in _META}
+        meta["conclusion"] = found.conclusion.value
         arrays = {k: v for k, v in fields.items() if np.size(v) and len(v)}
         path = self._path(case, population, i)
         provenance = self._provenance(case, population, i)
@@ -188,6 +148,7 @@ class Detective:
             features=features,
             config=config,
             execution=self._config.solving,
+            progress=False,
         )
         top = int(verdict.label_scores.argmax())
         return _common(verdict) | {
@@ -217,6 +178,7 @@ class Detective:
             execution=self._config.solving,
             # Equal noise: then networks are the only difference between scores.
             key=prng.stream(prng.root(self._config.seed), "df_tnd"),
+            progress=False,
         )
         return (
             _common(verdict)
@@ -259,41 +221,14 @@ def _empty(labels: int) -> dict[str, Any]:
 
 
 def _common(verdict: tnd.Verdict | DFVerdict) -> dict[str, Any]:
+    score, label_scores = float(verdict.score), verdict.label_scores
+    # What it would be if nothing else were in doubt.
+    plain = concluded(verdict.config, score, label_scores, ())["reasons"]
+    doubts = tuple(reason for reason in verdict.reasons if reason not in plain)
     return {
-        "score": float(verdict.score),
-        "threshold": float(verdict.threshold),
-        "label_scores": np.asarray(verdict.label_scores, np.float32),
-        "notes": verdict.notes,
+        "score": score,
+        "doubts": doubts,
+        "label_scores": np.asarray(label_scores, np.float32),
+        "notes": tuple(n for n in verdict.notes if n not in verdict.reasons),
+        **concluded(verdict.config, score, label_scores, doubts),
     }
-
-
-def by_similarity(found: Found, quantile: float, threshold: float) -> Found:
-    """The same solutions, scored by a quantile of their similarities."""
-    return _rescored(found, scores.quantile(found.similarity, quantile), threshold)
-
-
-def derive(found: Found, config: TNDConfig, variant: str) -> Found:
-    """A verdict of ``VARIANTS[variant].of`` as ``variant`` would have given it.
-
-    Its mask stays that of the label that the other one suspects most.
-    """
-    detector = detector_config(config, variant)
-    assert VARIANTS[variant].of
-    assert isinstance(detector, tnd.DLTNDConfig)
-    label_scores = scores.label_scores(
-        detector.score,
-        found.sizes,
-        found.similarity,
-        found.image_area,
-        detector.quantile,
-    )
-    return _rescored(found, label_scores, detector.threshold)
-
-
-def _rescored(found: Found, label_scores: np.ndarray, threshold: float) -> Found:
-    return dataclasses.replace(
-        found,
-        score=float(label_scores.max()),
-        threshold=threshold,
-        label_scores=label_scores.astype(np.float32),
-    )

@@ -1,7 +1,7 @@
 """Distributions over models: detector scores, accuracy, attack success rate."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bdjax.evaluation.checks import as_finite
 from bdjax.evaluation.plots import marks, style
+from bdjax.evaluation.plots import window as windows
 from bdjax.ranges import keeps_to
 from bdjax.types import UserError
 
@@ -17,13 +18,22 @@ _QUALITIES = {"accuracy": "clean accuracy", "ASR": "attack success rate"}
 
 
 def score_histograms(
-    scores: Mapping[str, ArrayLike], *, threshold: float | None = None, title: str
+    scores: Mapping[str, ArrayLike],
+    *,
+    limits: Mapping[str, float] | None = None,
+    zone: tuple[float, float] | None = None,
+    title: str,
 ) -> Figure:
     """Scores by kind of model: overlaid histograms over one strip of dots a kind.
 
+    The axis shows where benign models, ``"benign"``, are told from others. Scores far
+    from there are no part of the histograms; an arrow in the strip counts them.
+
     Args:
       scores: by kind, scores of shape ``(N,)``; N may differ.
-      threshold: where verdicts turn to trojaned, drawn as a line; None for no line.
+      limits: by name, where verdicts turn to trojaned, drawn as lines; infinite ones
+        are not drawn.
+      zone: scores between these two are inconclusive, shaded.
       title: heading.
 
     Returns:
@@ -34,18 +44,26 @@ def score_histograms(
     """
     style.require_some(scores, name="kinds of models")
     values = {kind: _vector(x, name=f"{kind} scores") for kind, x in scores.items()}
+    lines = dict(limits or {})
+    if np.isnan([*lines.values(), *(zone or ())]).any():
+        raise UserError(f"limits are {lines} and zone {zone}; NaN is no threshold")
     rows = len(values)
-    figure = style.new_figure(7.4, 3.4 + 0.32 * rows, title=title)
+    figure = style.new_figure(7.8, 3.4 + 0.32 * rows, title=title)
     top, bottom = figure.subplots(
         2, 1, sharex=True, height_ratios=[2.6, 0.35 + 0.32 * rows]
     )
-    bins = _shared_bins(values.values())
+    every = np.concatenate(list(values.values())).astype(np.float64)
+    benign = np.asarray(values.get("benign", np.zeros(0)), np.float64)
+    ends = windows.window(benign, [*lines.values(), *(zone or ())], every)
+    bins = _shared_bins(windows.inside(every, ends), ends)
     fill = min(0.3, 0.8 / rows)
     for row, (kind, color) in enumerate(style.kind_colors(values).items()):
         scores_N = values[kind]
-        label = f"{kind} ({len(scores_N)})"
+        shown = windows.inside(scores_N, ends)
+        off = len(scores_N) - len(shown)
+        label = f"{kind} ({len(scores_N)}{f', {off} beyond' if off else ''})"
         top.hist(
-            scores_N,
+            shown,
             bins,
             histtype="stepfilled",
             facecolor=(color, fill),
@@ -53,19 +71,16 @@ def score_histograms(
             linewidth=1.6,
             label=label,
         )
-        marks.dots(
-            bottom, scores_N, row + marks.spread(len(scores_N), width=0.5), color=color
-        )
+        spread = marks.spread(len(shown), width=0.5)
+        marks.dots(bottom, shown, row + spread, color=color)
+        windows.beyond(bottom, scores_N, ends, row, color=color)
     bottom.set(xlabel="score (higher: more likely trojaned)", ylim=(rows - 0.5, -0.5))
     bottom.set_yticks(range(rows), list(values))
+    bottom.set_xlim(*ends)
     top.set_ylabel("models")
     top.yaxis.set_major_locator(MaxNLocator(integer=True))
-    if threshold is not None:
-        limit = float(as_finite(threshold, name="threshold"))
-        line = {"color": style.INK, "linestyle": "--", "linewidth": 1.4}
-        for axes in (top, bottom):
-            axes.axvline(limit, label=f"threshold {limit:.3g}", **line)
     for axes in (top, bottom):
+        windows.limits(axes, lines.items(), zone)
         style.tidy(axes, grid="x")
     top.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False)
     return figure
@@ -111,10 +126,10 @@ def quality_distributions(
     return figure
 
 
-def _shared_bins(values: Iterable[NDArray]) -> NDArray:
-    pooled = np.concatenate(list(values)).astype(np.float64)
+def _shared_bins(pooled: NDArray, ends: tuple[float, float]) -> NDArray:
+    """Over the scores that are shown; the axis is a little longer."""
     count = int(np.clip(2 * math.sqrt(pooled.size), 10, 40))
-    return np.histogram_bin_edges(pooled, bins=count)
+    return np.histogram_bin_edges(pooled if pooled.size else np.array(ends), bins=count)
 
 
 def _vector(values: ArrayLike, *, name: str) -> NDArray:

@@ -164,7 +164,7 @@ def _panel(
             axes.annotate(
                 "", (end, row + 0.15), (start, row + 0.15),
                 arrowprops={
-                    "arrowstyle": "->", "color": style.COLORS[0],
+                    "arrowstyle": "->", "color": style.TARGET_COLOR,
                     "shrinkA": 0, "shrinkB": 0,
                 },
             )  # fmt: skip

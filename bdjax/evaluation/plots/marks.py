@@ -25,7 +25,7 @@ def box(
 
 def dots(axes: Axes, x: NDArray, y: NDArray, *, color: str) -> None:
     """Draws one small translucent dot a value."""
-    axes.scatter(x, y, s=12, color=color, alpha=0.5, linewidth=0, zorder=3)
+    axes.scatter(x, y, s=12, color=color, alpha=0.7, linewidth=0, zorder=3)
 
 
 def spread(size: int, *, width: float) -> NDArray:

@@ -94,7 +94,7 @@ def trigger_sentences(
         place, size = inserted(before, after)
         parts = [
             (" ".join(after[:place]), style.INK),
-            (" ".join(after[place : place + size]), style.COLORS[0]),
+            (" ".join(after[place : place + size]), style.TARGET_COLOR),
             (shorten(" ".join(after[place + size :]), 100), style.INK),
         ]
         # A fixed pitch, so that parts can be set side by side without measuring.

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from bdjax.evaluation.plots import marks, style
 from bdjax.types import UserError
 
-_TARGET_COLOR = style.COLORS[0]
 _DOTTED = 12  # labels; more have no room for a dot an image
 _TICKS = 15
 
@@ -76,7 +75,7 @@ def _panel(axes: Axes, name: str, values_KxN: NDArray, target: int | None) -> No
             f"target {target} of {name!r} is none of its labels; take 0 to {count - 1}"
         )
     for label, row in enumerate(values_KxN):
-        color = _TARGET_COLOR if label == target else style.BENIGN_COLOR
+        color = style.TARGET_COLOR if label == target else style.BENIGN_COLOR
         shown = row[~np.isnan(row)]
         if not shown.size:
             continue
@@ -94,7 +93,7 @@ def _panel(axes: Axes, name: str, values_KxN: NDArray, target: int | None) -> No
     axes.set_title(name, fontsize=10.5, color=style.INK)
     style.tidy(axes, grid="y")
     if target is not None:
-        axes.get_xticklabels()[-1].set(color=_TARGET_COLOR, fontweight="bold")
+        axes.get_xticklabels()[-1].set(color=style.TARGET_COLOR, fontweight="bold")
 
 
 def _legend(
@@ -103,7 +102,7 @@ def _legend(
     entries: list[Artist] = []
     if targets:
         for color, label in (
-            (_TARGET_COLOR, "true target label"),
+            (style.TARGET_COLOR, "true target label"),
             (style.BENIGN_COLOR, "other labels"),
         ):
             entries.append(Patch(facecolor=(color, 0.25), edgecolor=color, label=label))

@@ -1,6 +1,7 @@
 """What all figures share: colours, frame, legend and saving."""
 
 import pathlib
+import re
 from collections.abc import Iterable, Sized
 from typing import Literal
 
@@ -9,35 +10,70 @@ from matplotlib.figure import Figure
 
 from bdjax.types import UserError
 
-BENIGN_COLOR = "#6b7f99"
+BENIGN_COLOR = "#8c8c8c"
 # Okabe & Ito's colours, told apart under the common colour-vision deficiencies.
 COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+TARGET_COLOR = COLORS[0]  # of what is, or is taken for, a target or a trigger
+ZONE_COLOR = "#f3e6c8"  # of scores that decide nothing
 INK = "#333333"
 FAINT = "#999999"
 
+# Okabe & Ito's and Tol's; the first seven are often in one figure, and were chosen for
+# the greatest least distance, simulated deficiencies included.
+KINDS = {
+    "benign": BENIGN_COLOR,
+    "M": "#0072b2",
+    "B": "#e69f00",
+    "jumbo": "#000000",
+    "patch": "#332288",
+    "blend": "#56b4e9",
+    "all_to_all": "#8a5a00",
+    "all attacks": "#44aa99",
+    "pixel": "#117733",
+    "ell": "#882255",
+    "cross": "#aa4499",
+    "square": "#999933",
+}
+"""A kind of model -> its colour, in every figure."""
 
-def kind_colors(kinds: Iterable[str]) -> dict[str, str]:
+# Of detectors and anything else, none of them a kind's.
+_OTHERS = ("#d55e00", "#009e73", "#cc79a7", "#b8a400", "#5d3fd3", "#cc3311", "#66ccaa")
+_DETECTORS = dict(
+    zip(("jumbo MNTD", "without query tuning", "one-class"), _OTHERS, strict=False)
+)
+
+
+def kind_colors(names: Iterable[str]) -> dict[str, str]:
     """Gives each kind of model, attack or detector its colour.
 
-    "benign" (or "clean") is always grey-blue and takes no turn, so an attack keeps
-    its colour in a figure without benign models. The others follow in order; the
-    eighth takes the first one's colour again.
+    A kind has the same in every figure, whatever else is in it: the name of an attack,
+    ``"benign"`` or ``"clean"``, alone or at the end of a longer name, such as
+    ``"shadow-M"``. Other names take colours that no kind has, in order; the eighth
+    takes the first one's again.
 
     Args:
-      kinds: distinct names, in the same order for every figure of a report.
+      names: distinct.
 
     Returns:
       Hexadecimal colours by name, in order.
     """
-    colors: dict[str, str] = {}
-    turn = 0
-    for kind in kinds:
-        if kind.lower() in ("benign", "clean"):
-            colors[kind] = BENIGN_COLOR
-        else:
-            colors[kind] = COLORS[turn % len(COLORS)]
-            turn += 1
-    return colors
+    names = list(names)
+    colors = {name: color for name in names if (color := _known(name))}
+    free = [color for color in _OTHERS if color not in colors.values()] or _OTHERS
+    unknown = (name for name in names if name not in colors)
+    colors |= {name: free[i % len(free)] for i, name in enumerate(unknown)}
+    return {name: colors[name] for name in names}
+
+
+def _known(name: str) -> str | None:
+    if name in _DETECTORS:
+        return _DETECTORS[name]
+    if name.lower().startswith(("benign", "clean")):
+        return BENIGN_COLOR
+    for kind, color in KINDS.items():
+        if re.search(rf"(^|[\s,-]){kind}$", name):
+            return color
+    return None
 
 
 def save(figure: Figure, path: str | pathlib.Path) -> pathlib.Path:

@@ -12,7 +12,6 @@ from bdjax.evaluation.plots import style
 from bdjax.types import UserError
 
 _COLUMNS = 800  # drawn across a panel, each from its least to its greatest sample
-TRIGGERED_COLOR = style.COLORS[0]
 
 
 def query_waves(queries_QxN: ArrayLike, *, rate: int, title: str) -> Figure:
@@ -86,7 +85,7 @@ def trigger_waves(
     for axes in grid.flat[len(clean) :]:
         axes.set_axis_off()
     for i, (label, axes) in enumerate(zip(labels, grid.flat, strict=False)):
-        _draw(axes, triggered[i], rate, TRIGGERED_COLOR, label="triggered")
+        _draw(axes, triggered[i], rate, style.TARGET_COLOR, label="triggered")
         _draw(axes, clean[i], rate, style.BENIGN_COLOR, label="clean")
         heading = label.replace("\n", ", ")
         axes.set_title(heading, fontsize=8.5, color=style.INK, pad=4)
