@@ -10,7 +10,7 @@ from test_evaluation_plots import legend_texts, write
 
 from bdjax import verdicts
 from bdjax.evaluation.plots import style
-from bdjax.evaluation.plots.verdict import draw, figure
+from bdjax.evaluation.plots.verdict import figure
 from bdjax.types import UserError
 from bdjax.verdicts import Calibration, by_threshold, conclude
 
@@ -150,4 +150,4 @@ def test_any_verdict_plots_itself(tmp_path):
     path = judged(0.2).plot(tmp_path / "sub" / "a.png")
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match=r"name it \*.png"):
-        draw(judged(0.2), tmp_path / "a.pdf")
+        style.save(figure(judged(0.2)), tmp_path / "a.pdf")

@@ -57,9 +57,9 @@ class Calibration:
         ``(1 + #{references that score no less}) / (references + 1)``: if the network
         is benign and alike to the references, it is at most p with a probability of
         at most p (Vovk et al. 2005). No less than ``1 / (references + 1)``; NaN
-        without references.
+        without references or of NaN.
         """
-        if not self.references:
+        if not self.references or math.isnan(score):
             return math.nan
         no_less = np.count_nonzero(self.benign_scores >= score)
         return (1 + no_less) / (self.references + 1)

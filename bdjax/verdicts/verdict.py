@@ -138,15 +138,25 @@ class Verdict:
         """:meth:`to_dict` as a JSON object."""
         return json.dumps(self.to_dict(), indent=1)
 
-    def plot(self, path: str | Path) -> Path:
+    def plot(self, path: str | Path | None = None) -> Any:
         """Draws where the score lies among the benign references, and label scores.
 
         Args:
-          path: of the PNG that is written.
-        """
-        from bdjax.evaluation.plots import verdict as plots  # matplotlib is slow
+          path: of a PNG to write; None writes none.
 
-        return plots.draw(self, Path(path))
+        Returns:
+          The matplotlib figure, which a notebook shows.
+
+        Raises:
+          UserError: the path does not end in ``.png``, or cannot be written.
+        """
+        from bdjax.evaluation.plots import style  # matplotlib is slow to import
+        from bdjax.evaluation.plots import verdict as drawn
+
+        figure = drawn.figure(self)
+        if path is not None:
+            style.save(figure, Path(path))
+        return figure
 
 
 def conclude(

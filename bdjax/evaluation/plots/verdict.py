@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,6 @@ Judged = Any
 Some also have ``label_scores`` ``[K]``, and ``labels`` ``[K]`` with them; DL-TND's
 further have ``mask`` and ``pattern`` ``[K, H, W, C]``.
 """
-
-
-def draw(verdict: Judged, path: Path) -> Path:
-    """Draws a verdict, see :func:`figure`, and writes it as PNG.
-
-    Raises:
-      UserError: the path does not end in ``.png``.
-    """
-    return style.save(figure(verdict), path)
 
 
 def figure(verdict: Judged) -> Figure:
