@@ -21,7 +21,8 @@ from bdjax.tnd.references import settings_of
 from bdjax.verdicts import Calibration
 
 GREY = 0.05  # share of benign references that reach the grey zone
-ALARMS = 0.01  # of benign networks of a new architecture, for the threshold
+ALARMS_OF_NEW = 0.01  # of benign networks of a new architecture, for the threshold
+ALARMS_OF_SAME = 0.005  # of benign networks like the references, likewise
 LEAST_ASR = 0.8  # of a trojaned reference
 
 
@@ -71,11 +72,12 @@ def thresholds(references: Iterable[Reference]) -> tuple[float, float]:
     """Where the grey zone begins, and the threshold above it.
 
     The grey zone begins at the conformal threshold of all benign references. The
-    threshold looks at architectures: benign scores are taken for a normal effect of
-    the architecture plus a normal spread within it, whose variances are estimated from
-    the references, and it lies where a network of an architecture *to come* scores with
-    a probability of at most :data:`ALARMS` (Student's t, as few architectures as there
-    are), or at the greatest benign score, whichever is more.
+    threshold is the greatest of three: the greatest benign score; where a network of an
+    architecture *to come* scores with a probability of :data:`ALARMS_OF_NEW`, if benign
+    scores are a normal effect of the architecture plus a normal spread within it
+    (Student's t, as few architectures as there are); and where one of the same kinds
+    scores with a probability of :data:`ALARMS_OF_SAME`, if the scores beyond the grey
+    zone's begin fall off exponentially (peaks over a threshold).
     """
     groups: dict[str, list[float]] = {}
     for each in references:
@@ -85,11 +87,13 @@ def thresholds(references: Iterable[Reference]) -> tuple[float, float]:
     means = np.array([np.mean(some) for some in groups.values()])
     within = float(np.mean([np.var(some, ddof=1) for some in groups.values()]))
     between = float(np.var(means, ddof=1))  # the architectures' means spread in it, too
-    free = len(means) - 1
     spread = math.sqrt(between * (1 + 1 / len(means)) + within)
-    bound = float(means.mean() + stats.t.ppf(1 - ALARMS, free) * spread)
-    threshold = max(bound, float(scores.max()))
-    return min(threshold_at_fpr(scores, GREY), threshold), threshold
+    new = means.mean() + stats.t.ppf(1 - ALARMS_OF_NEW, len(means) - 1) * spread
+    grey = threshold_at_fpr(scores, GREY)
+    beyond = scores[scores > grey] - grey
+    decay = float(beyond.mean()) if len(beyond) else 0.0
+    same = grey + decay * math.log(GREY / ALARMS_OF_SAME)
+    return grey, max(float(new), same, float(scores.max()))
 
 
 class Shares(NamedTuple):
