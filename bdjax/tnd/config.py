@@ -47,8 +47,9 @@ class DLTNDConfig:
       pixel_scale: the value range is mapped to [0, this] in the solver.
       representation: what is compared by cosine: ``"logits"`` or ``"features"``.
       score: a label's score. Of ours: ``"size"``, how far its smallest perturbation
-        is below the other labels', sparse or dense, whichever says more; ``"sparse"``
-        and ``"dense"`` alone; ``"images"``, the same of the per-image masks' median.
+        is below the other labels', sparse or dense, whichever says more, times how
+        alike the images are in that, see :mod:`bdjax.tnd.scores`; ``"sparse"`` and
+        ``"dense"`` alone; ``"images"``, the same of the per-image masks' median.
         Of all: ``"similarity"``, the quantile of the similarities at the smallest
         successful mask. Of the other two: ``"official"``, the quantile after the
         published re-scoring.

@@ -23,15 +23,13 @@ _IDLE = {
     "threshold", "missing", "min_accuracy", "image_iterations", "image_learning_rate",
     "representation", "quantile",
 }  # fmt: skip
-_USED_BY = {"images": {"image_iterations", "image_learning_rate"}}
-_SIMILAR = {
-    "image_iterations", "image_learning_rate", "representation", "quantile",
-}  # fmt: skip
+_IMAGES = {"image_iterations", "image_learning_rate"}
+_SIMILAR = _IMAGES | {"representation", "quantile"}
 
 
 def settings_of(config: DLTNDConfig | DFTNDConfig) -> dict[str, Any]:
     """What scores depend on, and so what a calibration holds for; JSON."""
-    used = _USED_BY.get(config.score, set())
+    used = _IMAGES if config.score in ("size", "images") else set()
     if config.score in PUBLISHED:
         used = _SIMILAR
     fields = dataclasses.asdict(config)

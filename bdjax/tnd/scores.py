@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 _FLOOR = 0.25  # of a size: below a part of one pixel, smaller says nothing
+_ALIKE = 0.55  # of log sizes: images differ by as much under a trigger
 _NATURAL = 0.15  # of log sizes: labels of any network differ by this
 _REAL_AREA = 0.5  # official: a mask below it counts as none
 _NEAR = 1.1  # official: areas up to this times the smallest are re-scored
@@ -47,6 +48,22 @@ def _below(logs_K: np.ndarray, k: int) -> float:
     return float((np.median(others) - logs_K[k]) / (_NATURAL + natural))
 
 
+def agreement(image_area_KxN: np.ndarray) -> np.ndarray:
+    """How alike images are in what it takes to send them to a label, in (0, 1]: ``[K]``.
+
+    DL-TND's insight, as a factor: a trigger works on any image alike, where a label
+    that is easy by nature, such as the 8 of a network that averages over places, is
+    near for some images and far for others. 1 up to a spread of the log sizes of the
+    per-image masks of :data:`_ALIKE`, then its square over the spread's.
+    """
+    logs = np.log(np.maximum(image_area_KxN, _FLOOR))
+    logs = np.where(np.isfinite(logs), logs, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a label of NaN only
+        spread_K = np.nan_to_num(np.nanstd(logs, axis=1))
+    return np.minimum(1.0, _ALIKE / np.maximum(spread_K, _ALIKE)) ** 2
+
+
 def label_scores(
     score: str,
     sizes: dict[str, np.ndarray],
@@ -62,7 +79,8 @@ def label_scores(
             warnings.simplefilter("ignore", RuntimeWarning)
             return outlier(np.nanmedian(image_area_KxN, axis=1))
     if score == "size":
-        return np.maximum(*(outlier(sizes[name]) for name in ("sparse", "dense")))
+        far_K = np.maximum(*(outlier(sizes[name]) for name in ("sparse", "dense")))
+        return far_K * agreement(image_area_KxN)
     return outlier(sizes[score])
 
 
