@@ -1,6 +1,7 @@
 """A fitted meta-classifier as a user meets it: one callable in, one verdict out."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -37,7 +38,9 @@ class Verdict(verdicts.Verdict):
 
     @property
     def percentile(self) -> float:
-        """Share, in percent, of the benign references that score no more."""
+        """Share, in percent, of the benign references that score no more; or NaN."""
+        if not self.references:
+            return math.nan
         return 100 * float(np.mean(self.calibration.benign_scores <= self.score))
 
     def to_dict(self) -> dict[str, Any]:
@@ -240,13 +243,13 @@ class MetaDetector:
 
     def _examine(self, model: Callable[[Any], ArrayLike]) -> tuple[Answers, list[str]]:
         """A network's answers, and why it would not give them again."""
-        asked = self.asked
-        answers = self._check(self._ask(model, asked))
+        answers = self._check(self._ask(model, self.asked))
 
         def again(some: Any) -> np.ndarray:
             return self._check(self._ask(model, some), repeats=True).logits
 
-        return answers, preconditions.steady(again, asked, answers.logits)
+        # Not what was asked first: networks may write on their inputs.
+        return answers, preconditions.steady(again, self.asked, answers.logits)
 
     def _ask(self, model: Callable[[Any], ArrayLike], asked: Any) -> ArrayLike:
         if not self.vectors:
@@ -277,9 +280,10 @@ class MetaDetector:
         arrays = {
             "queries": self.queries,
             "classifier": self.meta.classifier,
-            "benign_scores": self.benign_scores,
             "covered": np.asarray(self.coverage.answers, np.float32),
         }
+        if self.calibration.references:  # no empty arrays in a file
+            arrays["benign_scores"] = self.benign_scores
         if self.units is not None:
             arrays |= dict(zip(("offset", "scale"), self.units, strict=True))
         meta: dict[str, Any] = {
@@ -312,7 +316,10 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
             meta=Meta(arrays["queries"], arrays["classifier"]),
             config=FitConfig(**meta["config"]),
             calibration=Calibration(
-                arrays["benign_scores"], meta["threshold"], meta["grey"], meta["source"]
+                arrays.get("benign_scores", np.zeros(0)),
+                meta["threshold"],
+                meta["grey"],
+                meta["source"],
             ),
             coverage=Coverage(np.asarray(arrays["covered"], np.float64)),
             num_classes=meta["num_classes"],
