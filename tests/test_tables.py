@@ -48,11 +48,16 @@ def test_numbers_are_scaled_by_the_training_rows_and_levels_one_hot(tmp_path):
         [[20, 1, 0, 0, 0], [40, 0, 0, 1, 10], [30, 1, 0, 0, 5]],
     )
     assert column_ranges(SCHEMA) == ((0, 1), (1, 4), (4, 5))
-    level, clipped, balance = sorted(table.notes, key=len)
-    assert "1 of 4 values of 'age' lie beyond" in level + clipped + balance
+    level, clipped = sorted(table.notes)
+    assert "1 of 4 values of 'age' lie beyond" in level + clipped
     # The schema knows "b", but no training row has it.
-    assert "1 of 4 rows have a level of 'job'" in level + clipped + balance
-    assert "67% of the training rows are of class 0" in level + clipped + balance
+    assert "1 of 4 rows have a level of 'job'" in level + clipped
+
+
+def test_imbalance_of_the_training_rows_is_said(tmp_path):
+    header, *rows = GOOD.splitlines()
+    table = load(tmp_path, "\n".join([header, *(40 * rows)]))
+    assert any("67% of the training rows are of class 0" in n for n in table.notes)
 
 
 def test_the_order_of_columns_and_compression_do_not_matter(tmp_path):
@@ -184,8 +189,36 @@ def test_min_max_of_series_has_one_scale_a_channel():
 
 
 def test_balanced_classes_need_no_note():
-    assert imbalance_notes(np.array([0, 1, 2, 2]), 3)
+    assert imbalance_notes(np.array(30 * [0, 1, 2, 2]), 3)
     assert not imbalance_notes(np.array([0, 1, 0, 1, 1, 0]), 2)
+    # What is no chance, but hardly matters.
+    assert not imbalance_notes(np.repeat([0, 1], [40_000, 50_000]), 2)
+    assert imbalance_notes(np.repeat([0, 1], [30_000, 50_000]), 2)
+    # One class only, or nearly.
+    assert imbalance_notes(np.zeros(20, int), 2)
+    assert imbalance_notes(np.repeat([0, 3], [12, 1]), 10)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 100])
+@pytest.mark.parametrize("rows", [4, 30, 200, 1000])
+def test_classes_that_are_as_chance_has_them_need_no_note(rows, classes):
+    rng = np.random.default_rng(0)
+    noted = [
+        bool(imbalance_notes(rng.integers(0, classes, rows), classes))
+        for _ in range(400)
+    ]
+    assert np.mean(noted) <= 0.02
+    # A class three times as frequent as each of the others is told in most draws.
+    if rows >= 20 * classes:
+        odds = np.ones(classes)
+        odds[0] = 3
+        noted = [
+            bool(
+                imbalance_notes(rng.choice(classes, rows, p=odds / odds.sum()), classes)
+            )
+            for _ in range(50)
+        ]
+        assert np.mean(noted) > 0.9
 
 
 def test_breast_cancer_is_scikit_learns():

@@ -100,7 +100,8 @@ def test_words_of_the_test_split_are_not_learnt():
 
 
 def test_imbalanced_classes_are_said():
-    dataset = made(["a", "b", "a b", "b a"], ["a"], labels=[0, 0, 0, 1, 1])
+    train, labels = 10 * ["a", "b", "a b", "b a"], 10 * [0, 0, 0, 1]
+    dataset = made(train, ["a"], labels=[*labels, 1])
     assert any("75% of the training rows are of class 0" in n for n in dataset.notes)
 
 

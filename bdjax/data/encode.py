@@ -4,12 +4,16 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special
 
 from bdjax.data.base import Units
 from bdjax.types import UserError
 
 IMBALANCE = 1.2
-"""A class this many times as frequent as in balanced data is worth a note."""
+"""A class this many times as frequent as in balanced data is worth a note,"""
+
+CHANCE = 0.01
+"""if labels drawn uniformly have so frequent a one in a smaller share of draws."""
 
 LONE = 0.1
 """All values but one in a smaller share of a feature's range are worth one as well."""
@@ -206,12 +210,19 @@ def one_hot(
 def imbalance_notes(y_N: np.ndarray, num_classes: int) -> list[str]:
     """Says how frequent the most frequent class is, if that is notable.
 
+    That is, if it matters and is not what a few rows of balanced classes look like.
+
     Args:
         y_N: labels of the training rows.
         num_classes: of the task.
     """
-    share_C = np.bincount(y_N, minlength=num_classes) / len(y_N)
-    if share_C.max() <= IMBALANCE / num_classes:
+    count_C = np.bincount(y_N, minlength=num_classes)
+    share_C = count_C / len(y_N)
+    # Binomial, times the number of classes, any of which might be the one.
+    chance = num_classes * special.bdtrc(
+        float(count_C.max() - 1), len(y_N), 1 / num_classes
+    )
+    if share_C.max() <= IMBALANCE / num_classes or chance > CHANCE:
         return []
     return [
         f"classes are imbalanced: {share_C.max():.0%} of the training rows are of "
