@@ -4,6 +4,7 @@ The networks are linear, on inputs of three by two pixels.
 """
 
 import dataclasses
+import functools
 import json
 import shutil
 
@@ -485,6 +486,99 @@ def test_a_network_unlike_all_shadows_is_inconclusive(detector):
     verdict = detector.score(lambda x: 100 * stranger(x))
     assert verdict.is_trojaned is None
     assert "those of the shadow models by" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize("huge", [1e30, 3e38])
+def test_huge_logits_are_inconclusive_without_a_warning(detector, huge):
+    centre = stranger(detector.queries).mean(0)
+    # Of any scale, and so of infinite scores.
+    reading = dataclasses.replace(detector.config, answers="logits")
+    for asked in (detector, dataclasses.replace(detector, config=reading)):
+        verdict = asked.score(
+            lambda x: np.float32(huge) * np.sign(stranger(x) - centre, dtype=np.float32)
+        )
+        assert verdict.is_trojaned is None
+        assert "the logits spread by" in verdict.reasons[0]
+        assert "NaN" not in verdict.to_json()
+        assert "Infinity" not in verdict.to_json()
+    pair = np.float32([[3e38, -3e38], [-3e38, 3e38]])
+    assert check_answers(pair, (2, 2), "x").reasons == ()
+    with pytest.raises(UserError, match="2 of the model's 2 logits are NaN or inf"):
+        check_answers(pair, (2, 1), "x")  # whose difference is beyond float32
+
+
+def own(count, seed, scale=20.0):
+    """Networks of somebody's own: of one make, and unlike all shadows."""
+    base = np.random.default_rng(9).normal(size=STRANGER["w"].shape)
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        w = scale * (base + 0.3 * rng.normal(size=base.shape))
+        yield functools.partial(linear, {"w": w.astype(np.float32), "b": 0})
+
+
+class TestCalibrate:
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def calibrated(cls, detector):
+        return detector.calibrate(list(own(19, 0)), source="nineteen of ours")
+
+    def test_networks_like_ones_own_are_judged(self, detector, calibrated, tmp_path):
+        calibrated.save(tmp_path / "d")
+        loaded = mntd.load(tmp_path / "d")
+        for asked in (calibrated, loaded):
+            assert asked.calibration.source == "nineteen of ours"
+            assert asked.calibration.grey == asked.threshold
+            judged = 0
+            for network in own(20, 1):
+                assert detector.score(network).is_trojaned is None
+                verdict = asked.score(network)
+                assert verdict.references == 19
+                judged += verdict.is_trojaned is not None
+            assert judged >= 14
+        assert loaded.coverage.added == 19
+
+    def test_the_threshold_is_of_ones_own_networks(self, calibrated):
+        verdicts = [calibrated.score(network) for network in own(19, 0)]
+        assert [v.is_trojaned for v in verdicts] == [False] * 19
+        scores = [v.score for v in verdicts]
+        np.testing.assert_allclose(calibrated.benign_scores, sorted(scores), atol=1e-4)
+        assert calibrated.threshold == pytest.approx(max(scores), abs=1e-4)
+        assert min(v.p_value for v in verdicts) == pytest.approx(2 / 20)
+
+    def test_shadows_are_still_covered(self, calibrated):
+        models = networks(1, 9)
+        for v in range(9):
+            shadow = {k: a[v] for k, a in models.items()}
+            assert calibrated.score(functools.partial(linear, shadow)).reasons == ()
+
+    def test_the_detector_itself_stays_as_it_was(self, detector, calibrated):
+        assert detector.calibration.references == 5
+        assert detector.coverage.answers.shape[0] == 9
+        assert calibrated.meta is detector.meta
+
+    def test_too_few(self, detector):
+        with pytest.raises(UserError, match="12 benign networks can state no"):
+            detector.calibrate(list(own(12, 0)))
+        found = detector.calibrate(list(own(12, 0)), false_alarms=0.1)
+        assert found.calibration.source == "12 benign networks"
+        with pytest.raises(UserError, match="0 benign networks can state no"):
+            detector.calibrate([])
+
+    def test_what_is_no_reference_is_named(self, detector):
+        networks = list(own(19, 0))
+        rng = np.random.default_rng(0)
+        networks[3] = lambda x: rng.normal(size=(len(x), CLASSES))
+        with pytest.raises(UserError, match="network 3 is no reference: the same inp"):
+            detector.calibrate(networks)
+        networks[3] = lambda x: np.maximum(softmax(stranger(x)) - 0.1, 0)
+        with pytest.raises(UserError, match=r"network 3 is no .* rounded to 0"):
+            detector.calibrate(networks)
+        networks[3] = lambda x: stranger(x)[:, :2]
+        with pytest.raises(UserError, match=r"network 3 .*shape \(4, 2\)"):
+            detector.calibrate(networks)
+        networks[3] = "resnet"
+        with pytest.raises(UserError, match=r"network 3 .*is a str"):
+            detector.calibrate(networks)
 
 
 def test_what_a_network_raises_is_not_hidden(detector):

@@ -221,8 +221,8 @@ def test_in_words_it_fits_a_screen(verdict):
 def test_words():
     assert str(judged(3.0, label_scores=np.array([0, 3.0]))).splitlines() == [
         "detector: TROJANED, toward label 1",
-        "score 3 (threshold 2, inconclusive from 1 on), p = 0.5 among 5 benign networks;"
-        " networks",
+        "score 3 (threshold 2, inconclusive from 1 on), p = 0.5 among 5 benign "
+        "networks; networks",
         "of a test",
     ]
     clear = str(judged(0.5, grey=2.0, notes=["By the way."]))

@@ -177,11 +177,6 @@ class MetaDetector:
           UserError: the answers have the wrong shape or type, are not finite or do not
             depend on the input; or, of text, the model fails.
         """
-        if not callable(model):
-            raise UserError(
-                f"model is a {type(model).__name__}; give a function that maps "
-                "queries to logits"
-            )
         return self._judge(*self._examine(model))
 
     def judge(self, answers_QxC: ArrayLike) -> Verdict:
@@ -224,7 +219,12 @@ class MetaDetector:
         """
         logits = []
         for i, model in enumerate(benign):
-            read, unsteady = self._examine(model)
+            try:
+                read, unsteady = self._examine(model)
+            except UserError as error:
+                raise UserError(
+                    f"benign network {i} is no reference: {error}"
+                ) from error
             if reasons := [*unsteady, *read.reasons]:
                 raise UserError(f"benign network {i} is no reference: {reasons[0]}")
             logits.append(read.logits)
@@ -243,6 +243,11 @@ class MetaDetector:
 
     def _examine(self, model: Callable[[Any], ArrayLike]) -> tuple[Answers, list[str]]:
         """A network's answers, and why it would not give them again."""
+        if not callable(model):
+            raise UserError(
+                f"model is a {type(model).__name__}; give a function that maps "
+                "queries to logits"
+            )
         answers = self._check(self._ask(model, self.asked))
 
         def again(some: Any) -> np.ndarray:
@@ -292,6 +297,7 @@ class MetaDetector:
             "threshold": self.threshold,
             "grey": self.calibration.grey,
             "source": self.calibration.source,
+            "added": self.coverage.added,
             "num_classes": self.num_classes,
             "value_range": list(self.value_range),
             "validation_auc": self.validation_auc,
@@ -321,7 +327,9 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
                 meta["grey"],
                 meta["source"],
             ),
-            coverage=Coverage(np.asarray(arrays["covered"], np.float64)),
+            coverage=Coverage(
+                np.asarray(arrays["covered"], np.float64), meta.get("added", 0)
+            ),
             num_classes=meta["num_classes"],
             value_range=tuple(meta["value_range"]),
             validation_auc=meta["validation_auc"],
