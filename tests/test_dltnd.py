@@ -248,6 +248,19 @@ class TestExecution:
             found[True].mask_area, found[False].mask_area, rtol=0.1
         )
 
+    @pytest.mark.parametrize("progress", [None, False, True])
+    def test_progress_is_shown_on_demand(self, progress, capsys):
+        x, y = images()
+        tnd.dl_tnd(
+            apply, network(trojaned=True), x, y, num_classes=CLASSES,
+            value_range=(0, 1), execution=tnd.Execution(devices=1),
+            config=tnd.DLTNDConfig(iterations=2, image_iterations=2),
+            progress=progress,
+        )  # fmt: skip
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("DL-TND 4/4 iterations") is (progress is True)
+
     def test_compiles_once_for_networks_of_an_architecture(self):
         x, y = images()
         traces = []
