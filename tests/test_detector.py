@@ -517,7 +517,7 @@ def own(count, seed, scale=20.0):
 
 
 class TestCalibrate:
-    @pytest.fixture(scope="class", autouse=True)
+    @pytest.fixture(scope="class")
     @classmethod
     def calibrated(cls, detector):
         return detector.calibrate(list(own(19, 0)), source="nineteen of ours")
