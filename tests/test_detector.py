@@ -4,6 +4,7 @@ The networks are linear, on inputs of three by two pixels.
 """
 
 import dataclasses
+import functools
 import json
 import shutil
 
@@ -15,10 +16,12 @@ import pytest
 from bdjax import mntd, storage
 from bdjax.evaluation import best_threshold
 from bdjax.mntd import FitConfig, QuerySpec
-from bdjax.mntd.answers import check_answers, doubts
+from bdjax.mntd.answers import check_answers
 from bdjax.mntd.classifier import Meta
+from bdjax.mntd.coverage import covering
 from bdjax.mntd.steps import classifier_of
 from bdjax.types import UserError
+from bdjax.verdicts import Calibration, Conclusion, by_threshold
 
 SHAPE, CLASSES, QUERIES = (3, 2, 1), 3, 4
 SPEC = QuerySpec(SHAPE, (0.0, 1.0), mean=0.4, std=0.5)
@@ -52,11 +55,14 @@ def make(**change):
         linear, networks(0, 14), LABELS, networks(1, 9), VALIDATION_LABELS,
         spec=SPEC, config=config, key=jax.random.key(6),
     )  # fmt: skip
-    detector = mntd.from_fit(
-        found, VALIDATION_LABELS,
+    return found, detector_of(found, config)
+
+
+def detector_of(found, config=CONFIG):
+    return mntd.from_fit(
+        found, linear, networks(1, 9), VALIDATION_LABELS,
         task="mnist", num_classes=CLASSES, spec=SPEC, config=config,
     )  # fmt: skip
-    return found, detector
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +77,16 @@ def detector(fitted):
 
 def stranger(x):
     return linear(STRANGER, x)
+
+
+@pytest.fixture(scope="module")
+def knowing(detector):
+    """The detector, with a single threshold, to which the stranger is familiar."""
+    return dataclasses.replace(
+        detector,
+        calibration=by_threshold(detector.threshold, "a test"),
+        coverage=detector.coverage.extended(stranger(detector.queries)[None]),
+    )
 
 
 def test_the_best_repeat_by_validation_becomes_the_detector(fitted):
@@ -88,27 +104,34 @@ def test_the_best_repeat_by_validation_becomes_the_detector(fitted):
 def test_of_equal_repeats_the_first_becomes_the_detector(fitted):
     found, _ = fitted
     equal = found._replace(validation_auc_RxE=np.full((4, 3), 0.5))
-    chosen = mntd.from_fit(
-        equal, VALIDATION_LABELS,
-        task="mnist", num_classes=CLASSES, spec=SPEC, config=CONFIG,
-    )  # fmt: skip
-    assert chosen.repeat == 0
+    assert detector_of(equal).repeat == 0
 
 
-def test_threshold_and_percentile_come_from_validation_scores(fitted):
+def test_calibration_and_coverage_come_from_validation_shadows(fitted):
     found, detector = fitted
     scores = found.validation_scores_RxV[detector.repeat]
-    assert detector.threshold == best_threshold(VALIDATION_LABELS, scores)
-    benign = scores[VALIDATION_LABELS == 0]
+    benign, trojaned = (scores[label == VALIDATION_LABELS] for label in (0, 1))
     assert detector.benign_scores.tolist() == sorted(benign.tolist())
+    # From where no benign one scores and at most a quarter of the trojaned; up to
+    # where they are parted best.
+    assert detector.threshold >= benign.max()
+    assert detector.threshold >= np.quantile(trojaned, 0.75)
+    assert detector.threshold in (benign.max(), np.quantile(trojaned, 0.75))
+    least = min(benign.max(), best_threshold(VALIDATION_LABELS, scores))
+    assert detector.calibration.grey == least
+    assert detector.calibration.source.startswith("5 benign validation shadow models")
+    assert detector.coverage.answers.shape == (9, QUERIES, CLASSES)
     verdict = detector.score(stranger)
-    assert verdict.threshold == detector.threshold
+    assert verdict.calibration == detector.calibration
     # What was calibrated on, put to the detector as a stranger, scores as it did.
     models = networks(1, 9)
     for v in range(9):
-        again = detector.score(lambda x, v=v: x.reshape(QUERIES, -1) @ models["w"][v]
-                               + models["b"][v])  # fmt: skip
+        again = detector.score(
+            lambda x, v=v: linear({k: a[v] for k, a in models.items()}, x)
+        )
         assert again.score == pytest.approx(scores[v], abs=1e-4)
+        # And of what the detector knows, nothing but the grey zone is in doubt.
+        assert [r for r in again.reasons if "grey zone" not in r] == []
 
 
 def test_percentile_counts_benign_scores_up_to_this_one(detector):
@@ -120,20 +143,29 @@ def test_percentile_counts_benign_scores_up_to_this_one(detector):
         ((-4, -3, -2, -1), 100),
     ]:
         benign = score + np.array(offsets, float)
-        changed = dataclasses.replace(detector, benign_scores=benign)
+        calibration = Calibration(benign, 0.0, 0.0, "a test")
+        changed = dataclasses.replace(detector, calibration=calibration)
         assert changed.score(stranger).percentile == percentile
 
 
-def test_trojaned_means_above_the_threshold(detector):
-    score = detector.score(stranger).score
-    for threshold, trojaned in [
-        (score, False),
-        (np.nextafter(score, -np.inf), True),
-        (score + 1, False),
-        (score - 1, True),
+def test_trojaned_means_above_the_threshold(knowing):
+    score = knowing.score(stranger).score
+    below = float(np.nextafter(score, -np.inf))
+    for grey, threshold, trojaned in [
+        (score, score, False),
+        (below, below, True),
+        (score + 1, score + 1, False),
+        (score - 1, score - 1, True),
+        (below, score, None),
+        (score - 1, score + 1, None),
+        (score - 2, score - 1, True),
+        (score, score + 1, False),
     ]:
-        changed = dataclasses.replace(detector, threshold=float(threshold))
-        assert changed.score(stranger).is_trojaned is trojaned
+        calibration = Calibration(np.zeros(0), threshold, grey, "a test")
+        changed = dataclasses.replace(knowing, calibration=calibration)
+        verdict = changed.score(stranger)
+        assert verdict.is_trojaned is trojaned
+        assert bool(verdict.reasons) is (trojaned is None)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +199,13 @@ def test_a_saved_detector_gives_the_identical_verdict(change, tmp_path):
     loaded = mntd.load(tmp_path / "d")
     for field in dataclasses.fields(detector):
         found, expected = getattr(loaded, field.name), getattr(detector, field.name)
-        if field.name in ("meta", "benign_scores"):
+        if field.name == "coverage":
+            np.testing.assert_allclose(found.answers, expected.answers, atol=1e-5)
+            assert found.answers.dtype == np.float64
+            continue
+        if field.name == "calibration":
+            found, expected = (vars(calibration) for calibration in (found, expected))
+        if field.name in ("meta", "calibration"):
             jax.tree.map(np.testing.assert_array_equal, found, expected)
             continue
         assert found == expected
@@ -179,8 +217,14 @@ def test_a_saved_detector_gives_the_identical_verdict(change, tmp_path):
 
 def test_saving_again_replaces(detector, tmp_path):
     detector.save(tmp_path)
-    dataclasses.replace(detector, threshold=42.0).save(tmp_path)
-    assert mntd.load(tmp_path).threshold == 42.0
+    changed = by_threshold(42.0, "a test")
+    dataclasses.replace(detector, calibration=changed).save(tmp_path)
+    loaded = mntd.load(tmp_path)
+    assert loaded.threshold == 42.0
+    # A threshold of one's own rests on no references.
+    verdict = loaded.score(stranger)
+    assert (verdict.references, loaded.benign_scores.size) == (0, 0)
+    assert np.isnan([verdict.percentile, verdict.p_value]).all()
 
 
 def test_saving_spares_what_is_there(detector, tmp_path):
@@ -190,7 +234,8 @@ def test_saving_spares_what_is_there(detector, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_the_network_is_asked_once_with_a_copy(detector):
+def test_the_network_is_asked_twice_with_copies(knowing):
+    detector = knowing
     asked, before = [], detector.queries.copy()
 
     def spoil(x):
@@ -200,17 +245,21 @@ def test_the_network_is_asked_once_with_a_copy(detector):
         return answers
 
     first = detector.score(spoil)
-    assert len(asked) == 1
-    assert asked[0][:3] == (np.ndarray, np.float32, (QUERIES, *SHAPE))
+    assert len(asked) == 2
+    for each in asked:
+        assert each[:3] == (np.ndarray, np.float32, (QUERIES, *SHAPE))
     np.testing.assert_array_equal(asked[0][3], before)
+    # The second time the first half of them twice, to see whether answers are steady.
+    np.testing.assert_array_equal(asked[1][3], before[[0, 1, 0, 1]])
     np.testing.assert_array_equal(detector.queries, before)
+    assert first.reasons == ()
     assert detector.score(stranger).score == first.score
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
-def test_any_floating_type_will_do(detector, dtype):
-    expected = detector.score(stranger)
-    found = detector.score(
+def test_any_floating_type_will_do(knowing, dtype):
+    expected = knowing.score(stranger)
+    found = knowing.score(
         lambda x: (
             jnp.asarray(stranger(x)).astype(dtype)
             if dtype == "bfloat16"
@@ -286,11 +335,6 @@ def spoiled(value, *where):
             lambda x: np.tile([100.0, -2, 3], (4, 1)) + 1e-6 * stranger(x),
             "the same answer to every query",
         ),
-        (lambda x: softmax(stranger(x)), "return probabilities .* return the logits"),
-        (
-            lambda x: np.log(softmax(stranger(x))),
-            "return log-probabilities .* return the logits",
-        ),
     ],
 )
 def test_answers_that_are_no_logits(detector, network, message):
@@ -307,27 +351,91 @@ def test_one_logit_and_two_are_the_same_network(dtype):
     pair = PAIR.astype(dtype)
     one = pair[:, 1:] - pair[:, :1]
     for given in (one, one[:, 0], pair):
-        joined = check_answers(given, (4, 1), "x")
+        joined = check_answers(given, (4, 1), "x").logits
         assert (joined.shape, joined.dtype) == ((4, 1), np.float32)
         np.testing.assert_array_equal(joined, one.astype(np.float32))
-    widened = check_answers(one, (4, 2), "x")
+    widened = check_answers(one, (4, 2), "x").logits
     np.testing.assert_array_equal(widened[:, 0], 0)
     np.testing.assert_array_equal(widened[:, 1:], one.astype(np.float32))
 
 
-@pytest.mark.parametrize("pair", [softmax(PAIR), np.log(softmax(PAIR))])
-def test_probabilities_of_two_classes_are_refused(pair):
-    with pytest.raises(UserError, match=r"probabilities .* return the logits"):
-        check_answers(pair, (4, 1), "x")
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("probabilities", softmax),
+        ("percentages", lambda x: 100 * softmax(x)),
+        ("log-probabilities", lambda x: np.log(softmax(x))),
+    ],
+)
+@pytest.mark.parametrize("expected", [1, 2])
+def test_probabilities_of_two_classes_are_read_as_such(kind, given, expected):
+    logits = check_answers(PAIR, (4, expected), "x").logits
+    found = check_answers(given(PAIR), (4, expected), "x")
+    if expected == 2:
+        logits = np.log(softmax(logits))
+    np.testing.assert_allclose(found.logits, logits, atol=1e-5)
+    assert found.reasons == ()
+    assert len(found.notes) == (kind != "log-probabilities")
+    assert all(f"seems to return {kind};" in note for note in found.notes)
+    # Where the scale matters, or how sure a network is cannot be told: no verdict.
+    strict = check_answers(given(PAIR), (4, expected), "x", scale_free=False)
+    assert (
+        f"seems to return {kind}, and this detector reads logits" in strict.reasons[0]
+    )
+
+
+def test_probabilities_rounded_to_zero_are_inconclusive():
+    rounded = softmax(30 * PAIR).round(2)
+    found = check_answers(rounded, (4, 2), "x")
+    zeros = int((rounded == 0).sum())
+    assert zeros > 0
+    assert f"return probabilities, {zeros} of them rounded to 0" in found.reasons[0]
+    assert np.isfinite(found.logits).all()
+
+
+def test_what_was_made_of_probabilities_is_part_of_the_verdict(knowing):
+    expected = knowing.score(stranger)
+    assert expected.notes == ()
+    logged = knowing.score(lambda x: np.log(softmax(stranger(x))))
+    assert logged.notes == ()
+    assert logged.score == pytest.approx(expected.score, abs=1e-4)
+    for times in (1, 100):
+        found = knowing.score(lambda x, times=times: times * softmax(stranger(x)))
+        assert found.score == pytest.approx(expected.score, abs=1e-4)
+        assert found.conclusion is expected.conclusion
+        assert "their logarithms were read" in found.notes[0]
+        assert "logits would be better" in repr(found)
+    rounded = knowing.score(lambda x: np.maximum(softmax(stranger(x)) - 0.1, 0))
+    assert rounded.is_trojaned is None
+    assert "rounded to 0" in rounded.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [("probabilities", softmax), ("log-probabilities", lambda x: np.log(softmax(x)))],
+)
+def test_a_detector_that_reads_logits_takes_nothing_else(knowing, kind, given):
+    config = dataclasses.replace(knowing.config, answers="logits")
+    reading = dataclasses.replace(knowing, config=config)
+    assert reading.score(stranger).reasons == ()
+    verdict = reading.score(lambda x: given(stranger(x)))
+    assert verdict.conclusion is Conclusion.INCONCLUSIVE
+    assert f"seems to return {kind}" in verdict.reasons[0]
+    assert "return them, from before the softmax" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize("expected", [1, 2])
 def test_a_single_logit_may_be_a_probability(expected):
     sigmoid = 1 / (1 + np.exp(-PAIR[:, :1]))
-    assert "probabilities" in doubts(check_answers(sigmoid, (4, expected), "x"))[0]
-    assert not doubts(check_answers(sigmoid - 0.5, (4, expected), "x"))
-    assert not doubts(check_answers(sigmoid + 0.5, (4, expected), "x"))
-    assert not doubts(check_answers(PAIR, (4, expected), "x"))
+
+    def reasons(given):
+        return check_answers(given, (4, expected), "x").reasons
+
+    (reason,) = reasons(sigmoid)
+    assert "from before the sigmoid" in reason
+    assert not reasons(sigmoid - 0.5)
+    assert not reasons(sigmoid + 0.5)
+    assert not reasons(PAIR)
 
 
 def test_doubts_are_part_of_the_verdict(detector):
@@ -339,12 +447,138 @@ def test_doubts_are_part_of_the_verdict(detector):
             detector.meta.queries,
             classifier_of(detector.config).init(jax.random.key(0), jnp.zeros(QUERIES)),
         ),
+        calibration=by_threshold(0.0, "a test"),
+        coverage=covering(np.stack([stranger(detector.queries)[:, :1]] * 2)),
     )
     verdict = two.score(lambda x: stranger(x)[:, :1])
     assert verdict.notes == ()
     noted = two.score(lambda x: 1 / (1 + np.exp(-stranger(x)[:, :1])))
-    assert "from before the sigmoid" in noted.notes[0]
-    assert "from before the sigmoid" in repr(noted)
+    assert noted.is_trojaned is None
+    assert "from before the sigmoid" in noted.reasons[0]
+    assert "from before the sigmoid" in " ".join(repr(noted).split())
+
+
+class TestSteady:
+    """A network is asked again, for an input must have one answer."""
+
+    def test_random_answers(self, knowing):
+        rng = np.random.default_rng(0)
+
+        def dropout(x):
+            return linear(STRANGER, 2 * x * rng.integers(0, 2, x.shape))
+
+        verdict = knowing.score(dropout)
+        assert verdict.is_trojaned is None
+        assert "dropout is on" in verdict.reasons[0]
+
+    def test_statistics_of_the_batch(self, knowing):
+        verdict = knowing.score(lambda x: stranger(x - x.mean(0)))
+        assert verdict.is_trojaned is None
+        assert "statistics of the batch are in use" in verdict.reasons[0]
+
+    def test_answers_at_hand_are_not_asked_again(self, knowing):
+        verdict = knowing.judge(stranger(knowing.queries))
+        assert verdict.reasons == ()
+        assert repr(verdict) == repr(knowing.score(stranger))
+
+
+def test_a_network_unlike_all_shadows_is_inconclusive(detector):
+    verdict = detector.score(lambda x: 100 * stranger(x))
+    assert verdict.is_trojaned is None
+    assert "those of the shadow models by" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize("huge", [1e30, 3e38])
+def test_huge_logits_are_inconclusive_without_a_warning(detector, huge):
+    centre = stranger(detector.queries).mean(0)
+    # Of any scale, and so of infinite scores.
+    reading = dataclasses.replace(detector.config, answers="logits")
+    for asked in (detector, dataclasses.replace(detector, config=reading)):
+        verdict = asked.score(
+            lambda x: np.float32(huge) * np.sign(stranger(x) - centre, dtype=np.float32)
+        )
+        assert verdict.is_trojaned is None
+        assert "the logits spread by" in verdict.reasons[0]
+        assert "NaN" not in verdict.to_json()
+        assert "Infinity" not in verdict.to_json()
+    pair = np.float32([[3e38, -3e38], [-3e38, 3e38]])
+    assert check_answers(pair, (2, 2), "x").reasons == ()
+    with pytest.raises(UserError, match="2 of the model's 2 logits are NaN or inf"):
+        check_answers(pair, (2, 1), "x")  # whose difference is beyond float32
+
+
+def own(count, seed, scale=20.0):
+    """Networks of somebody's own: of one make, and unlike all shadows."""
+    base = np.random.default_rng(9).normal(size=STRANGER["w"].shape)
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        w = scale * (base + 0.3 * rng.normal(size=base.shape))
+        yield functools.partial(linear, {"w": w.astype(np.float32), "b": 0})
+
+
+class TestCalibrate:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def calibrated(cls, detector):
+        return detector.calibrate(list(own(19, 0)), source="nineteen of ours")
+
+    def test_networks_like_ones_own_are_judged(self, detector, calibrated, tmp_path):
+        calibrated.save(tmp_path / "d")
+        loaded = mntd.load(tmp_path / "d")
+        for asked in (calibrated, loaded):
+            assert asked.calibration.source == "nineteen of ours"
+            assert asked.calibration.grey == asked.threshold
+            judged = 0
+            for network in own(20, 1):
+                assert detector.score(network).is_trojaned is None
+                verdict = asked.score(network)
+                assert verdict.references == 19
+                judged += verdict.is_trojaned is not None
+            assert judged >= 14
+        assert loaded.coverage.added == 19
+
+    def test_the_threshold_is_of_ones_own_networks(self, calibrated):
+        verdicts = [calibrated.score(network) for network in own(19, 0)]
+        assert [v.is_trojaned for v in verdicts] == [False] * 19
+        scores = [v.score for v in verdicts]
+        np.testing.assert_allclose(calibrated.benign_scores, sorted(scores), atol=1e-4)
+        assert calibrated.threshold == pytest.approx(max(scores), abs=1e-4)
+        assert min(v.p_value for v in verdicts) == pytest.approx(2 / 20)
+
+    def test_shadows_are_still_covered(self, calibrated):
+        models = networks(1, 9)
+        for v in range(9):
+            shadow = {k: a[v] for k, a in models.items()}
+            assert calibrated.score(functools.partial(linear, shadow)).reasons == ()
+
+    def test_the_detector_itself_stays_as_it_was(self, detector, calibrated):
+        assert detector.calibration.references == 5
+        assert detector.coverage.answers.shape[0] == 9
+        assert calibrated.meta is detector.meta
+
+    def test_too_few(self, detector):
+        with pytest.raises(UserError, match="12 benign networks can state no"):
+            detector.calibrate(list(own(12, 0)))
+        found = detector.calibrate(list(own(12, 0)), false_alarms=0.1)
+        assert found.calibration.source == "12 benign networks"
+        with pytest.raises(UserError, match="0 benign networks can state no"):
+            detector.calibrate([])
+
+    def test_what_is_no_reference_is_named(self, detector):
+        networks = list(own(19, 0))
+        rng = np.random.default_rng(0)
+        networks[3] = lambda x: rng.normal(size=(len(x), CLASSES))
+        with pytest.raises(UserError, match="network 3 is no reference: the same inp"):
+            detector.calibrate(networks)
+        networks[3] = lambda x: np.maximum(softmax(stranger(x)) - 0.1, 0)
+        with pytest.raises(UserError, match=r"network 3 is no .* rounded to 0"):
+            detector.calibrate(networks)
+        networks[3] = lambda x: stranger(x)[:, :2]
+        with pytest.raises(UserError, match=r"network 3 .*shape \(4, 2\)"):
+            detector.calibrate(networks)
+        networks[3] = "resnet"
+        with pytest.raises(UserError, match=r"network 3 .*is a str"):
+            detector.calibrate(networks)
 
 
 def test_what_a_network_raises_is_not_hidden(detector):
@@ -391,13 +625,18 @@ def edit(path, change):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (shutil.rmtree, "no bdjax MNTD detector in .*check the path"),
-        (lambda p: (p / "meta.json").unlink(), "no bdjax MNTD detector in"),
+        (shutil.rmtree, "no bdjax MNTD detector.* in .*check the path"),
+        (lambda p: (p / "meta.json").unlink(), "no bdjax MNTD detector.* in"),
         (damage_json, "is not JSON"),
         (cut_tree, "damaged"),
         (drop_tree, "damaged"),
         (lambda p: edit(p, lambda m: m.update(schema=99)), "newer bdjax"),
         (lambda p: edit(p, lambda m: m.update(kind="cake")), "of kind 'cake'"),
+        # Of before there were coverage and calibration.
+        (
+            lambda p: edit(p, lambda m: m.update(kind="bdjax MNTD detector")),
+            "of kind 'bdjax MNTD detector'",
+        ),
         (lambda p: edit(p, lambda m: m["meta"].pop("threshold")), "damaged"),
         (lambda p: edit(p, lambda m: m["meta"]["config"].pop("mode")), None),
         (lambda p: edit(p, lambda m: m["meta"]["config"].update(oven=1)), "damaged"),

@@ -144,10 +144,15 @@ def test_projections_onto_the_simplex():
 
 def test_a_trojan_stands_out_and_its_target_is_named():
     for seed in (0, 3):
-        assert not ask(tiny(seed)[1]).is_trojaned
-        verdict = ask(tiny(seed, trojan=True)[1])
-        assert verdict.is_trojaned
+        clean, trojaned = ask(tiny(seed)[1]), ask(tiny(seed, trojan=True)[1])
+        assert clean.is_trojaned is trojaned.is_trojaned is None
+        assert clean.score < trojaned.score
+        config = DFTNDConfig(threshold=(clean.score + trojaned.score) / 2)
+        assert ask(tiny(seed)[1], config=config).is_trojaned is False
+        verdict = ask(tiny(seed, trojan=True)[1], config=config)
+        assert verdict.is_trojaned is True
         assert verdict.target_labels == (TARGET,)
+        assert verdict.notes == ()
 
 
 @pytest.mark.parametrize("parity", ["bdjax", "official"])
@@ -158,7 +163,9 @@ def test_what_is_returned_fits_together(parity):
     def rescaled(function):
         return lambda variables, x: function(variables, (x - low) / (high - low))
 
-    config = DFTNDConfig(parity=parity, iterations=30, second_iterations=5, seeds=4)
+    config = DFTNDConfig(
+        parity=parity, iterations=30, second_iterations=5, seeds=4, threshold=0.1
+    )
     got = ask(
         variables,
         apply=rescaled(apply),
@@ -185,10 +192,10 @@ def test_what_is_returned_fits_together(parity):
     )
     assert got.weights.shape == (HIDDEN,)
     assert got.score == got.label_scores.max()
-    assert got.is_trojaned == (got.score > got.threshold)
-    assert got.target_labels == tuple(
-        np.flatnonzero(got.label_scores > got.threshold).tolist()
-    )
+    assert got.is_trojaned is bool(got.score > 0.1)
+    above = np.flatnonzero(got.label_scores > 0.1)
+    assert set(got.target_labels) == set(above.tolist())
+    assert got.target_labels[0] == got.label_scores.argmax()
 
 
 def test_scores_by_hand():
@@ -278,28 +285,58 @@ def test_second_stage_starts_from_the_means():
 
 
 def test_a_penalty_that_leaves_no_mask_scores_nothing_and_says_so():
-    got = ask(tiny()[1], config=DFTNDConfig(sparsity=100.0))
+    got = ask(tiny()[1], config=DFTNDConfig(sparsity=100.0, threshold=0.0))
     np.testing.assert_array_equal(got.label_scores, 0)
-    assert not got.is_trojaned
+    assert got.is_trojaned is False
     assert "lower config.sparsity" in got.notes[0]
 
 
 def test_without_features_the_logits_stand_in_and_it_says_so():
     _, variables = tiny()
-    got = ask(variables, features=None)
+    config = DFTNDConfig(threshold=-9.0)
+    got = ask(variables, features=None, config=config)
     assert got.weights.shape == (CLASSES,)
-    assert "logits" in got.notes[0]
-    assert ask(variables).notes == ()
+    assert got.is_trojaned is None
+    assert "the logits stood for neurons" in got.reasons[0]
+    assert ask(variables, config=config).notes == ()
+
+
+def test_without_references_and_threshold_there_is_no_verdict():
+    got = ask(tiny()[1], config=DFTNDConfig(parity="official", iterations=3))
+    assert (got.is_trojaned, got.threshold) == (None, 100)
+    assert "no benign references are built in" in got.reasons[-1]
+
+
+def test_features_that_are_not_the_last_layers_are_inconclusive():
+    _, variables = tiny()
+    config = DFTNDConfig(threshold=-9.0, iterations=3)
+
+    def first(variables, x):
+        return x.reshape(len(x), -1) @ variables["first"][:, :10]
+
+    got = ask(variables, features=first, config=config)
+    assert got.is_trojaned is None
+    assert "must be the penultimate layer" in got.reasons[0]
+
+    def dead(variables, x):
+        return jnp.ones((len(x), 50)).at[:, 0].set(x.mean((1, 2, 3)))
+
+    got = ask(variables, features=dead, config=config)
+    assert got.is_trojaned is None
+    assert "1 of 50 features move with the input" in got.reasons[0]
 
 
 def test_of_few_classes_there_is_no_verdict():
     """The gap over the spread of two labels is 2, of whatever network."""
     _, variables = tiny()
     variables["second"] = variables["second"][:, :2]
-    got = ask(variables, num_classes=2)
+    config = DFTNDConfig(normalize="spread", threshold=0.0)
+    got = ask(variables, num_classes=2, config=config)
     assert got.score == pytest.approx(2)
-    assert (got.is_trojaned, got.threshold) == (False, np.inf)
-    assert "2 classes are too few" in got.notes[0]
+    assert got.is_trojaned is None
+    assert "2 classes are too few" in got.reasons[0]
+    free = dataclasses.replace(config, normalize="none")
+    assert ask(variables, num_classes=2, config=free).is_trojaned is True
 
 
 def test_infinite_logits_of_what_was_recovered():

@@ -2,6 +2,7 @@
 
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,11 +57,20 @@ def detect(variables, x, y, value_range=(0.0, 1.0), execution=None, **fields):
     )  # fmt: skip
 
 
+def between(label_scores):
+    """A threshold that parts the greatest of some scores from the others."""
+    return float(np.sort(label_scores)[-2:].mean())
+
+
 class TestFinds:
     def test_the_target_label_and_its_pixel(self):
         verdict = detect(network(trojaned=True), *images())
-        assert verdict.is_trojaned
+        threshold = between(verdict.label_scores)
+        verdict = detect(network(trojaned=True), *images(), threshold=threshold)
+        assert verdict.is_trojaned is True
         assert verdict.target_labels == (TARGET,)
+        assert verdict.reasons == ()
+        assert verdict.label_scores.argmax() == TARGET
         mask = verdict.mask[TARGET]
         assert np.unravel_index(mask[..., 0].argmax(), SHAPE[:2]) == (7, 7)
         assert verdict.mask_area[TARGET] < 2
@@ -68,10 +78,14 @@ class TestFinds:
         assert verdict.success[TARGET] >= 0.9
 
     def test_nothing_in_a_clean_network(self):
-        clean = detect(network(trojaned=False), *images())
-        assert not clean.is_trojaned
+        trojaned = detect(network(trojaned=True), *images(), score="sparse")
+        clean = detect(
+            network(trojaned=False), *images(), score="sparse",
+            threshold=trojaned.score / 3,
+        )  # fmt: skip
+        assert clean.is_trojaned is False
         assert clean.target_labels == ()
-        assert clean.score < detect(network(trojaned=True), *images()).score / 3
+        assert clean.reasons == ()
 
     def test_the_same_in_another_value_range_and_scale_of_logits(self):
         x, y = images()
@@ -85,7 +99,7 @@ class TestFinds:
     def test_the_same_with_a_mask_a_channel_and_restarts(self):
         x, y = images()
         verdict = detect(network(trojaned=True), x, y, mask="channel", restarts=2)
-        assert verdict.target_labels == (TARGET,)
+        assert verdict.label_scores.argmax() == TARGET
         single = detect(network(trojaned=True), x, y, mask="channel")
         # Each restart is one more chance.
         assert (verdict.mask_area <= single.mask_area * 1.001).all()
@@ -234,6 +248,19 @@ class TestExecution:
             found[True].mask_area, found[False].mask_area, rtol=0.1
         )
 
+    @pytest.mark.parametrize("progress", [None, False, True])
+    def test_progress_is_shown_on_demand(self, progress, capsys):
+        x, y = images()
+        tnd.dl_tnd(
+            apply, network(trojaned=True), x, y, num_classes=CLASSES,
+            value_range=(0, 1), execution=tnd.Execution(devices=1),
+            config=tnd.DLTNDConfig(iterations=2, image_iterations=2),
+            progress=progress,
+        )  # fmt: skip
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("DL-TND 4/4 iterations") is (progress is True)
+
     def test_compiles_once_for_networks_of_an_architecture(self):
         x, y = images()
         traces = []
@@ -330,17 +357,21 @@ class TestBadInput:
         x, y = images()
         some = np.isin(y, [0, 2, 3])
         bad("no image of classes [1]", images=x[some], labels=y[some])
-        verdict = detect(network(trojaned=True), x[some], y[some], missing="skip")
+        verdict = detect(
+            network(trojaned=True), x[some], y[some], missing="skip", threshold=0.0,
+            score="sparse",
+        )  # fmt: skip
         assert verdict.labels.tolist() == [0, 2, 3]
-        assert "[1]" in verdict.notes[0]
+        assert "no image of classes [1]" in verdict.notes[1]
         assert verdict.index(2) == 1
         assert verdict.mask[verdict.index(2)].sum() < verdict.mask[0].sum()
         with pytest.raises(UserError, match="label 1 was no candidate"):
             verdict.index(1)
         # Of three labels none is an outlier, whatever its score.
         assert verdict.score > 1
-        assert (verdict.is_trojaned, verdict.threshold) == (False, np.inf)
-        assert "3 candidate labels are too few" in verdict.notes[1]
+        assert verdict.is_trojaned is None
+        assert "3 candidate labels are too few" in verdict.reasons[0]
+        assert verdict.target_labels[0] == 2
         only = y == 0
         bad(
             "all images are of class 0", images=x[only], labels=y[only],
@@ -389,16 +420,16 @@ class TestBadInput:
         def biased(variables, x):
             return apply(variables, x) + variables["bias"]
 
-        with pytest.warns(UserWarning, match="classifies"):
-            verdict = tnd.dl_tnd(
-                biased, blind, x, y, num_classes=CLASSES, value_range=(0.0, 1.0),
-                config=tnd.DLTNDConfig(**FAST, min_accuracy=0.9),
-                execution=tnd.Execution(devices=1),
-            )  # fmt: skip
+        verdict = tnd.dl_tnd(
+            biased, blind, x, y, num_classes=CLASSES, value_range=(0.0, 1.0),
+            config=tnd.DLTNDConfig(**FAST, min_accuracy=0.9),
+            execution=tnd.Execution(devices=1),
+        )  # fmt: skip
         assert np.isinf(verdict.mask_area).tolist() == [False, True, False, False]
         assert not verdict.mask[1].any()
         assert verdict.label_scores[1] == -1
-        assert verdict.target_labels == (TARGET,)
+        assert verdict.label_scores.argmax() == TARGET
+        assert "classifies 75% of the 12 given images right" in verdict.reasons[0]
         assert "toward labels [1] was found in 120 iterations" in verdict.notes[-1]
 
     def test_nan_under_perturbation(self):
@@ -408,7 +439,7 @@ class TestBadInput:
 
         bad("gives NaN for perturbed images", function=fragile)
 
-    def test_probabilities_are_noted(self):
+    def test_probabilities_are_inconclusive(self):
         def sure(variables, x):
             return jax.nn.softmax(apply(variables, x))
 
@@ -416,17 +447,138 @@ class TestBadInput:
         verdict = tnd.dl_tnd(
             sure, network(trojaned=False), x, y, num_classes=CLASSES,
             value_range=(0.0, 1.0),
-            config=tnd.DLTNDConfig(iterations=3, image_iterations=3),
+            config=tnd.DLTNDConfig(iterations=3, image_iterations=3, threshold=0.0),
             execution=tnd.Execution(devices=1),
         )  # fmt: skip
-        assert "probabilities" in verdict.notes[0]
+        assert verdict.is_trojaned is None
+        assert "apply seems to give probabilities" in verdict.reasons[0]
 
-    def test_low_accuracy_warns(self):
+    @pytest.mark.parametrize("threshold", [0.0, -9.0, 9.0])
+    def test_low_accuracy_is_inconclusive(self, threshold):
         x, y = images()
-        with pytest.warns(UserWarning, match="classifies 0% of the given images"):
-            verdict = detect(network(trojaned=False), x, (y + 1) % CLASSES)
+        verdict = detect(
+            network(trojaned=False), x, (y + 1) % CLASSES, threshold=threshold,
+            iterations=3, image_iterations=3,
+        )  # fmt: skip
         assert verdict.accuracy == 0
+        assert verdict.is_trojaned is None
+        assert "classifies 0% of the 12 given images right" in verdict.reasons[0]
+        x, y = images(each=2)
+        y[0] = 1
+        verdict = detect(
+            network(trojaned=False), x, y, threshold=threshold, min_accuracy=0.875,
+            iterations=3, image_iterations=3,
+        )  # fmt: skip
+        assert verdict.accuracy == 0.875  # no less than is wanted
+        assert verdict.is_trojaned is not None
 
+    def test_images_of_another_range_are_inconclusive(self):
+        x, y = images()
+        verdict = detect(
+            network(trojaned=False), x, y, value_range=(0.0, 255.0), threshold=0.0,
+            iterations=3, image_iterations=3,
+        )  # fmt: skip
+        assert verdict.is_trojaned is None
+        assert "of value_range (0, 255)" in verdict.reasons[0]
+
+    def test_statistics_of_the_batch_are_inconclusive(self):
+        def training(variables, x):
+            return apply(variables, x - x.mean(0))
+
+        x, y = images()
+        verdict = tnd.dl_tnd(
+            training, network(trojaned=False), x, y, num_classes=CLASSES,
+            value_range=(0.0, 1.0), execution=tnd.Execution(devices=1),
+            config=tnd.DLTNDConfig(iterations=3, image_iterations=3, threshold=0.0),
+        )  # fmt: skip
+        assert verdict.is_trojaned is None
+        assert "statistics of the batch are in use" in verdict.reasons[0]
+
+
+class TestRemedy:
+    """A function that JAX cannot trace: what is wrong with it is said."""
+
+    def test_an_argument_is_missing(self):
+        def wants(variables, x, train):
+            return apply(variables, x)
+
+        bad("wants more; fill that in with functools.partial", function=wants)
+
+        def wants_keyword(variables, x, *, train):
+            return apply(variables, x)
+
+        bad("such as partial(module.apply, train=False)", function=wants_keyword)
+
+        def lone(variables):
+            return variables
+
+        bad("apply is called as apply(variables, x), with two arguments", function=lone)
+
+    def test_dropout_wants_a_key(self):
+        class Dropping(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                x = nn.Dropout(0.5, deterministic=False)(x.reshape(len(x), -1))
+                return nn.Dense(CLASSES)(x)
+
+        variables = Dropping().init(
+            {"params": jax.random.key(0), "dropout": jax.random.key(1)},
+            jnp.zeros((1, *SHAPE)),
+        )
+        bad(
+            "apply wants a random key, which only training needs (dropout)",
+            function=Dropping().apply, variables=variables,
+        )  # fmt: skip
+
+    def test_batch_statistics_are_changed_or_missing(self):
+        class Normed(nn.Module):
+            train: bool = False
+
+            @nn.compact
+            def __call__(self, x):
+                x = nn.BatchNorm(use_running_average=not self.train)(x)
+                return nn.Dense(CLASSES)(x.reshape(len(x), -1))
+
+        variables = Normed().init(jax.random.key(0), jnp.zeros((1, *SHAPE)))
+        expected = "apply changes or lacks variables, such as batch statistics"
+        bad(expected, function=Normed(train=True).apply, variables=variables)
+        bad(
+            expected, function=Normed().apply,
+            variables={"params": variables["params"]},
+        )  # fmt: skip
+
+        # With its statistics passed out and dropped, it runs; and is found out.
+        def careless(variables, x):
+            model = Normed(train=True)
+            return model.apply(variables, x, mutable=["batch_stats"])[0]
+
+        x, y = images()
+        verdict = tnd.dl_tnd(
+            careless, variables, x, y, num_classes=CLASSES, value_range=(0.0, 1.0),
+            config=tnd.DLTNDConfig(iterations=2, image_iterations=2, threshold=0.0),
+            execution=tnd.Execution(devices=1),
+        )  # fmt: skip
+        assert verdict.is_trojaned is None
+        assert "put it into inference mode" in verdict.reasons[0]
+
+    def test_numpy_inside(self):
+        def inside(variables, x):
+            return apply(variables, np.sqrt(np.asarray(x)))
+
+        bad("such as one that calls NumPy, use the black-box detector", function=inside)
+        bad(
+            "This detector needs gradients by JAX",
+            function=lambda v, x: apply(v, x) if x.sum() > 0 else apply(v, -x),
+        )
+
+    def test_anything_else(self):
+        bad(
+            "Check that apply takes images of this shape and these variables",
+            function=lambda v, x: v["weights"],
+        )
+
+
+class TestConfig:
     @pytest.mark.parametrize(
         ("fields", "expected"),
         [

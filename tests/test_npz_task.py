@@ -9,12 +9,14 @@ from bdjax.experiments.own import MOST_TEST, read_config
 from bdjax.experiments.populations import load_data
 from bdjax.mntd import FitConfig, MetaDetector
 from bdjax.mntd.classifier import Meta, MetaClassifier
+from bdjax.mntd.coverage import covering
 from bdjax.mntd.detector import load
 from bdjax.population import Examples, Execution, Recipe
 from bdjax.population.train import train_models
 from bdjax.tasks import get_task
 from bdjax.tasks.npz import name_of
 from bdjax.types import UserError
+from bdjax.verdicts import Calibration
 from configs import mntd_npz, mntd_tabular
 
 ROWS = 80
@@ -259,7 +261,8 @@ def test_a_detector_asks_in_the_users_units(tmp_path, units):
     weights = MetaClassifier(3).init(jax.random.key(0), np.zeros(8, np.float32))
     detector = MetaDetector(
         task="npz:3:2", meta=Meta(queries, jax.device_get(weights)), config=config,
-        threshold=0.0, benign_scores=np.float32([0, 1]), num_classes=2,
+        calibration=Calibration(np.array([0, 1]), 0.0, 0.0, "a test"),
+        coverage=covering(rng.normal(size=(3, 4, 2))), num_classes=2,
         value_range=(0.0, 1.0), validation_auc=1.0, units=scaled,
         columns=("age", "hours", "sex=Male"),
     )  # fmt: skip
@@ -273,9 +276,11 @@ def test_a_detector_asks_in_the_users_units(tmp_path, units):
     for each in (detector, load(tmp_path / "d")):
         each.score(network)
     expected = queries * scaled[1] + scaled[0] if units else queries
-    for x in seen:
+    assert len(seen) == 4
+    for i, x in enumerate(seen):
         assert x.dtype == np.float32
-        np.testing.assert_allclose(x, expected, rtol=1e-6)
+        wanted = expected[[0, 1, 0, 1]] if i % 2 else expected
+        np.testing.assert_allclose(x, wanted, rtol=1e-6)
     seen[0][:] = 0  # a copy
     np.testing.assert_array_equal(detector.queries, queries)
     assert (load(tmp_path / "d").units is None) == (units is None)

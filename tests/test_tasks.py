@@ -403,8 +403,8 @@ def test_from_shadows_to_a_saved_detector(trained, tmp_path):
     scores = fit.validation_scores_RxV[0]
     assert np.isfinite(scores).all()
     detector = mntd.from_fit(
-        fit, labels, task=task.name, num_classes=task.num_logits, spec=spec,
-        config=CONFIG,
+        fit, case.model.apply, shadows, labels, task=task.name,
+        num_classes=task.num_logits, spec=spec, config=CONFIG,
     )  # fmt: skip
     detector.save(tmp_path / "detector")
     loaded = mntd.load(tmp_path / "detector")
@@ -413,6 +413,8 @@ def test_from_shadows_to_a_saved_detector(trained, tmp_path):
     verdict = loaded.score(lambda x: apply(one(shadows, 3), x))
     assert verdict.score == pytest.approx(float(scores[3]), rel=1e-3, abs=1e-5)
     assert verdict.answers.shape == (3, task.num_logits)
+    # In inference mode, and of shadows that the detector knows.
+    assert not [r for r in verdict.reasons if "inference mode" in r]
     x = np.asarray(take(examples_of(case), np.arange(2))[0])
     attack, trigger = case.attacks["M"], one(case.triggers["M"], 0)
     drawn = EXHIBITS[task.family]

@@ -138,6 +138,49 @@ def test_dumb_terminal_gets_lines(monkeypatch):
     assert run_progress([(1, 160, {})], stream=Terminal()).startswith("training")
 
 
+class TestReporter:
+    """Work that tells its total as it goes."""
+
+    @pytest.mark.parametrize("enabled", [None, False])
+    def test_silent_unless_on_a_terminal(self, enabled, capsys):
+        with telemetry.reporter("DL-TND", unit="iterations", enabled=enabled) as told:
+            told(1, 2)
+            told(2, 2)
+        assert capsys.readouterr() == ("", "")
+
+    def test_shown_if_wanted(self, capsys):
+        with telemetry.reporter("DL-TND", unit="iterations", enabled=True) as told:
+            for done in (3, 3, 8):
+                told(done, 8)
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("DL-TND 8/8 iterations in 0.0 s")
+
+    def test_a_bar_on_a_terminal(self, monkeypatch):
+        monkeypatch.setenv("TERM", "xterm")
+        stream = Terminal()
+        monkeypatch.setattr("sys.stderr", stream)
+        with telemetry.reporter("DF-TND", unit="iterations") as told:
+            told(4, 4)
+        assert "DF-TND" in stream.getvalue()
+        assert "4/4 iterations" in stream.getvalue()
+
+    def test_nothing_to_tell_shows_nothing(self, capsys):
+        with telemetry.reporter("DL-TND", unit="iterations", enabled=True):
+            pass
+        assert capsys.readouterr() == ("", "")
+
+    def test_a_failure_ends_the_display(self, capsys):
+        def fail():
+            with telemetry.reporter("DL-TND", unit="it", enabled=True) as told:
+                told(1, 4)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert capsys.readouterr().err.rstrip().endswith("stopped")
+
+
 def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 

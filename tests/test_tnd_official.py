@@ -128,5 +128,21 @@ def test_verdict_scores_by_the_published_rule():
         )
         assert verdict.mask_area[k] == pytest.approx(areas[k, chosen], abs=1e-3)
     fired = [k for k in range(CLASSES) if verdict.label_scores[k] > 0.75]
-    assert list(verdict.target_labels) == fired
-    assert verdict.is_trojaned == bool(fired)
+    assert fired
+    # The published threshold ranks labels; what it is worth nothing is known of.
+    assert verdict.threshold == 0.75
+    order = np.argsort(-verdict.label_scores).tolist()
+    assert verdict.target_labels == tuple(order[: len(fired)])
+    assert verdict.is_trojaned is None
+    assert "no benign references are built in" in verdict.reasons[-1]
+    assert "published threshold" in str(verdict)
+
+
+def test_a_threshold_given_is_the_published_rule():
+    verdict = tnd.dl_tnd(
+        apply, WEIGHTS, IMAGES, LABELS, num_classes=CLASSES, value_range=(0, 255),
+        config=tnd.DLTNDConfig(parity="official", threshold=0.75),
+    )  # fmt: skip
+    assert verdict.is_trojaned is True
+    assert verdict.score > 0.75
+    assert verdict.reasons == ()

@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import mntd, storage
+from bdjax import mntd
 from bdjax.data import Dataset, Vocabulary
 from bdjax.experiments import mntd as experiment
 from bdjax.experiments.config import MNTDConfig, from_mapping
 from bdjax.experiments.exhibits import EXHIBITS
 from bdjax.mntd import FitConfig, QuerySpec, words
-from bdjax.mntd.detector import KIND
 from bdjax.types import UserError
 from configs import mntd_mnist5k, mntd_mr
 
@@ -64,8 +63,9 @@ def fitted():
 
 def make(found, **change):
     return mntd.from_fit(
-        found, LABELS, task="mr:5:8", num_classes=1, spec=SPEC,
-        config=dataclasses.replace(CONFIG, **change), vocabulary=(NAMES, VECTORS),
+        found, network, networks(1, 12), LABELS, task="mr:5:8", num_classes=1,
+        spec=SPEC, config=dataclasses.replace(CONFIG, **change),
+        vocabulary=(NAMES, VECTORS),
     )  # fmt: skip
 
 
@@ -138,8 +138,10 @@ def test_queries_in_the_input_space_need_not_be_words():
 def test_a_network_of_text_is_asked_sentences(detector, tmp_path):
     seen = []
     verdict = detector.score(lambda asked: seen.append(asked) or read(asked))
-    (sentences,) = seen
+    sentences, again = seen
     assert isinstance(sentences, list)
+    assert again == [sentences[0], sentences[1], sentences[0]]
+    assert not [r for r in verdict.reasons if "inference mode" in r]
     assert [len(text.split(" ")) for text in sentences] == [T] * QUERIES
     assert not {*" ".join(sentences).split(" ")} & {*NAMES[:2], NAMES[-1]}
     spoken = network({k: v[0] for k, v in networks(2, 1).items()}, detector.queries)
@@ -176,15 +178,6 @@ def test_other_vectors_are_noticed(detector):
         detector.check_vectors("x")
     with pytest.raises(UserError, match="has no word vectors"):
         dataclasses.replace(detector, vectors=0).check_vectors(VECTORS)
-
-
-def test_a_detector_of_before_there_was_text_loads(detector, tmp_path):
-    detector.save(tmp_path / "d")
-    arrays, meta = storage.load_tree(tmp_path / "d", kind=KIND)
-    del meta["sentences"], meta["vectors"], meta["config"]["query_space"]
-    storage.save_tree(tmp_path / "old", arrays, meta, kind=KIND)
-    old = mntd.load(tmp_path / "old")
-    assert (old.sentences, old.vectors, old.config.query_space) == ((), 0, "input")
 
 
 def test_words_need_a_vocabulary():

@@ -74,7 +74,8 @@ def check_answers(
             f"{logits.size} logits are NaN or infinite; check its weights"
         )
     least = 1e-6 * max(1.0, np.abs(logits).max())
-    if not repeats and np.ptp(logits, axis=0).max() <= least:
+    spread = np.ptp(logits.astype(np.float64), axis=0).max()
+    if not repeats and spread <= least:
         raise UserError(
             "the model gives the same answer to every query; check that it reads "
             f"its input, {asks}, and is not a constant"
@@ -141,7 +142,8 @@ def _of_two_classes(answers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if answers.shape == (count,):
         answers = answers[:, None]
     if answers.shape == (count, 2) and expected == 1:
-        with np.errstate(invalid="ignore"):  # of infinities, which are refused next
+        # Of infinities, which are refused next.
+        with np.errstate(invalid="ignore", over="ignore"):
             return answers[:, 1:] - answers[:, :1]
     if answers.shape == (count, 1) and expected == 2:
         return np.concatenate([np.zeros_like(answers), answers], axis=1)

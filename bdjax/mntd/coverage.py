@@ -26,14 +26,18 @@ class Coverage:
     Attributes:
       answers: float64 ``[V, Q, C]``, log-probabilities of the answers of V networks,
         two or more; of a single logit, of both classes.
+      added: how many of these, the last, are no shadow models but networks of a user's
+        own, which lie as far apart as they do: the shadow models' distances are not
+        their measure.
     """
 
     answers: np.ndarray
+    added: int = 0
 
     def extended(self, logits_MxQxL: ArrayLike) -> "Coverage":
         """With further networks, by their logits ``[M, Q, C]``."""
         more = log_probabilities(logits_MxQxL)
-        return Coverage(np.concatenate([self.answers, more]))
+        return Coverage(np.concatenate([self.answers, more]), self.added + len(more))
 
     def doubts(self, logits_QxL: ArrayLike) -> list[str]:
         """In what a network's logits ``[Q, C]`` are unlike all that are covered."""
@@ -64,10 +68,14 @@ class Coverage:
         )
 
     def _distance(self, answers_QxC: np.ndarray) -> str:
-        others = _distances(self.answers).min(1)
-        usual = float(np.quantile(others[np.isfinite(others)], _USUAL))
         apart = np.sqrt(((self.answers - answers_QxC) ** 2).mean((1, 2)))
-        if (nearest := float(apart.min())) <= usual:
+        first = len(self.answers) - self.added
+        usual = _usual(self.answers[:first])
+        if (nearest := float(apart[:first].min())) <= usual:
+            return ""
+        # One network alone has no distances of its own.
+        own = _usual(self.answers[first:]) if self.added > 1 else usual
+        if (apart[first:] <= own).any():
             return ""
         return (
             f"the answers lie {nearest:.3g} from those of the nearest shadow model, "
@@ -98,11 +106,12 @@ def _entropies(answers: np.ndarray) -> np.ndarray:
     return -(np.exp(answers) * answers).sum(-1).mean(-1)
 
 
-def _distances(answers_VxQxC: np.ndarray) -> np.ndarray:
-    """Root mean square difference of any two networks; infinite of one and itself."""
+def _usual(answers_VxQxC: np.ndarray) -> float:
+    """Within what root mean square difference most networks have another one."""
     flat = answers_VxQxC.reshape(len(answers_VxQxC), -1)
     apart = np.stack([np.sqrt(((flat - row) ** 2).mean(1)) for row in flat])
-    return apart + np.diag(np.full(len(apart), np.inf))
+    apart += np.diag(np.full(len(apart), np.inf))  # not itself
+    return float(np.quantile(apart.min(1), _USUAL))
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """A fitted meta-classifier as a user meets it: one callable in, one verdict out."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,7 +39,9 @@ class Verdict(verdicts.Verdict):
 
     @property
     def percentile(self) -> float:
-        """Share, in percent, of the benign references that score no more."""
+        """Share, in percent, of the benign references that score no more; or NaN."""
+        if not self.references:
+            return math.nan
         return 100 * float(np.mean(self.calibration.benign_scores <= self.score))
 
     def to_dict(self) -> dict[str, Any]:
@@ -175,11 +178,6 @@ class MetaDetector:
           UserError: the answers have the wrong shape or type, are not finite or do not
             depend on the input; or, of text, the model fails.
         """
-        if not callable(model):
-            raise UserError(
-                f"model is a {type(model).__name__}; give a function that maps "
-                "queries to logits"
-            )
         return self._judge(*self._examine(model))
 
     def judge(self, answers_QxC: ArrayLike) -> Verdict:
@@ -222,7 +220,12 @@ class MetaDetector:
         """
         logits = []
         for i, model in enumerate(benign):
-            read, unsteady = self._examine(model)
+            try:
+                read, unsteady = self._examine(model)
+            except UserError as error:
+                raise UserError(
+                    f"benign network {i} is no reference: {error}"
+                ) from error
             if reasons := [*unsteady, *read.reasons]:
                 raise UserError(f"benign network {i} is no reference: {reasons[0]}")
             logits.append(read.logits)
@@ -241,13 +244,18 @@ class MetaDetector:
 
     def _examine(self, model: Callable[[Any], ArrayLike]) -> tuple[Answers, list[str]]:
         """A network's answers, and why it would not give them again."""
-        asked = self.asked
-        answers = self._check(self._ask(model, asked))
+        if not callable(model):
+            raise UserError(
+                f"model is a {type(model).__name__}; give a function that maps "
+                "queries to logits"
+            )
+        answers = self._check(self._ask(model, self.asked))
 
         def again(some: Any) -> np.ndarray:
             return self._check(self._ask(model, some), repeats=True).logits
 
-        return answers, preconditions.steady(again, asked, answers.logits)
+        # Not what was asked first: networks may write on their inputs.
+        return answers, preconditions.steady(again, self.asked, answers.logits)
 
     def _ask(self, model: Callable[[Any], ArrayLike], asked: Any) -> ArrayLike:
         if not self.vectors:
@@ -278,9 +286,10 @@ class MetaDetector:
         arrays = {
             "queries": self.queries,
             "classifier": self.meta.classifier,
-            "benign_scores": self.benign_scores,
             "covered": np.asarray(self.coverage.answers, np.float32),
         }
+        if self.calibration.references:  # no empty arrays in a file
+            arrays["benign_scores"] = self.benign_scores
         if self.units is not None:
             arrays |= dict(zip(("offset", "scale"), self.units, strict=True))
         meta: dict[str, Any] = {
@@ -289,6 +298,7 @@ class MetaDetector:
             "threshold": self.threshold,
             "grey": self.calibration.grey,
             "source": self.calibration.source,
+            "added": self.coverage.added,
             "num_classes": self.num_classes,
             "value_range": list(self.value_range),
             "validation_auc": self.validation_auc,
@@ -314,9 +324,14 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
             meta=Meta(arrays["queries"], arrays["classifier"]),
             config=FitConfig(**meta["config"]),
             calibration=Calibration(
-                arrays["benign_scores"], meta["threshold"], meta["grey"], meta["source"]
+                arrays.get("benign_scores", np.zeros(0)),
+                meta["threshold"],
+                meta["grey"],
+                meta["source"],
             ),
-            coverage=Coverage(np.asarray(arrays["covered"], np.float64)),
+            coverage=Coverage(
+                np.asarray(arrays["covered"], np.float64), meta.get("added", 0)
+            ),
             num_classes=meta["num_classes"],
             value_range=tuple(meta["value_range"]),
             validation_auc=meta["validation_auc"],

@@ -65,7 +65,7 @@ class DFVerdict(verdicts.Verdict):
         return super().to_dict() | {
             "label_scores": [float(s) for s in self.label_scores],
             "logit_increase": [float(r) for r in self.logit_increase.mean(1)],
-            "config": dataclasses.asdict(self.config),
+            "config": verdicts.settings(self.config),
         }
 
 

@@ -169,7 +169,7 @@ def check_answers(
             f"apply gives NaN or infinite logits for {bad} of {len(images)} images; "
             "check the weights and value_range"
         )
-    spread = np.ptp(logits, axis=0).max()
+    spread = np.ptp(logits.astype(np.float64), axis=0).max()
     if len(images) > 1 and spread <= 1e-6 * max(1.0, np.abs(logits).max()):
         raise UserError(
             "apply gives the same logits for all images; a constant network has "

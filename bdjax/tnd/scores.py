@@ -49,7 +49,7 @@ def _below(logs_K: np.ndarray, k: int) -> float:
 
 
 def agreement(image_area_KxN: np.ndarray) -> np.ndarray:
-    """How alike images are in what it takes to send them to a label, in (0, 1]: ``[K]``.
+    """How alike images are in what sends them to a label, in (0, 1]: ``[K]``.
 
     DL-TND's insight, as a factor: a trigger works on any image alike, where a label
     that is easy by nature, such as the 8 of a network that averages over places, is

@@ -64,7 +64,7 @@ class Verdict(verdicts.Verdict):
             "label_scores": [float(s) for s in self.label_scores],
             "mask_area": [verdicts.number(a) for a in self.mask_area],
             "success": [float(s) for s in self.success],
-            "config": dataclasses.asdict(self.config),
+            "config": verdicts.settings(self.config),
         }
 
     def index(self, label: int) -> int:

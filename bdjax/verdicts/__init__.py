@@ -16,6 +16,7 @@ from bdjax.verdicts.verdict import (
     Verdict,
     conclude,
     number,
+    settings,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "conclude",
     "load_calibration",
     "number",
+    "settings",
 ]

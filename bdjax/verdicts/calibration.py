@@ -94,7 +94,11 @@ def load_calibration(path: str | os.PathLike[str]) -> Calibration:
         raise UserError(f"{path} is no calibration; give what Calibration.save wrote")
     try:
         fields = {name: record[name] for name in _FIELDS}
-        return Calibration(np.asarray(record["scores"], np.float64), **fields)
+        fields["settings"] = dict(fields["settings"])
+        scores = np.asarray(record["scores"], np.float64)
+        if np.isnan(scores).any():
+            raise ValueError("a score is no number")
+        return Calibration(scores, **fields)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error!r}); make it again") from error
 

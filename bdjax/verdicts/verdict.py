@@ -205,3 +205,9 @@ def conclude(
 def number(value: float) -> float | None:
     """A number for JSON, which has no NaN or infinity: those are None."""
     return float(value) if math.isfinite(value) else None
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """A configuration's fields for JSON; a threshold, too, may be infinite."""
+    fields = dataclasses.asdict(config)
+    return {k: number(v) if isinstance(v, float) else v for k, v in fields.items()}
