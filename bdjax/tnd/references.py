@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -34,9 +35,9 @@ def settings_of(config: DLTNDConfig | DFTNDConfig) -> dict[str, Any]:
         used = _SIMILAR
     fields = dataclasses.asdict(config)
     detector = "dl_tnd" if isinstance(config, DLTNDConfig) else "df_tnd"
-    return {"detector": detector} | {
-        name: value for name, value in fields.items() if name not in _IDLE - used
-    }
+    kept = {k: v for k, v in fields.items() if k not in _IDLE - used}
+    # As a file holds it: no tuples.
+    return {"detector": detector} | json.loads(json.dumps(kept))
 
 
 def calibration_for(
