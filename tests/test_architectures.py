@@ -123,11 +123,19 @@ def test_a_convolution_names_what_it_cannot_take():
 # biases that its normalisations make useless.
 PARAMETERS = {
     "alexnet": 23_272_266,
+    "depthwise_net": 9_322,
+    "dropout_mlp": 821_386,
+    "global_net": 24_234,
+    "lenet": 136_886,
+    "norm_net": 47_898,
     "preact_resnet": 464_154,
     "resnet18": 11_173_962,
     "resnet50": 23_520_842,
+    "slim_vgg": 83_706,
+    "strided_net": 156_074,
     "thin_resnet": 24_954,
     "vgg16": 14_728_266 - 4224,
+    "wide_net": 10_402,
 }
 # Tested in files of their own.
 ELSEWHERE = {
@@ -139,7 +147,12 @@ ELSEWHERE = {
     "series_lstm",
     "small_cnn",
 }
-WIDTHS = {"alexnet": 4096, "preact_resnet": 64, "resnet50": 2048, "thin_resnet": 32}
+WIDTHS = {
+    "alexnet": 4096, "depthwise_net": 64, "dropout_mlp": 128, "global_net": 64,
+    "lenet": 84, "norm_net": 64, "preact_resnet": 64, "resnet50": 2048,
+    "slim_vgg": 128, "strided_net": 128, "thin_resnet": 32, "wide_net": 24 * 4 * 4,
+}  # fmt: skip
+WITHOUT_NORMALISATION = {"alexnet", "global_net", "lenet", "strided_net", "wide_net"}
 
 
 def network(name, shape=(32, 32, 3), formulation="auto", classes=10):
@@ -176,7 +189,7 @@ def test_networks_take_images_of_any_shape(name, shape):
     logits, kept = jax.eval_shape(model.train_apply, variables, x, key=key)
     assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
     assert {"params": variables["params"]} | kept == variables
-    assert bool(kept) == (name != "alexnet")
+    assert bool(kept) == (name not in WITHOUT_NORMALISATION)
     features = jax.eval_shape(model.features, variables, x)
     assert features.shape == (2, WIDTHS.get(name, 512))
 

@@ -272,7 +272,7 @@ def test_settings_are_what_a_score_depends_on(score, name):
     values = {"image_iterations": 7, "quantile": 0.5, "restarts": 3, "threshold": 1.0}
     two = dataclasses.replace(one, **{name: values[name]})
     used = {
-        "image_iterations": score in ("images", "similarity"),
+        "image_iterations": score in ("size", "images", "similarity"),
         "quantile": score == "similarity",
         "restarts": True,
         "threshold": False,

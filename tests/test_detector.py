@@ -632,11 +632,6 @@ def edit(path, change):
         (drop_tree, "damaged"),
         (lambda p: edit(p, lambda m: m.update(schema=99)), "newer bdjax"),
         (lambda p: edit(p, lambda m: m.update(kind="cake")), "of kind 'cake'"),
-        # Of before there were coverage and calibration.
-        (
-            lambda p: edit(p, lambda m: m.update(kind="bdjax MNTD detector")),
-            "of kind 'bdjax MNTD detector'",
-        ),
         (lambda p: edit(p, lambda m: m["meta"].pop("threshold")), "damaged"),
         (lambda p: edit(p, lambda m: m["meta"]["config"].pop("mode")), None),
         (lambda p: edit(p, lambda m: m["meta"]["config"].update(oven=1)), "damaged"),

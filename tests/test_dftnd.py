@@ -143,11 +143,14 @@ def test_projections_onto_the_simplex():
 
 
 def test_a_trojan_stands_out_and_its_target_is_named():
+    # On dark images the trigger's neurons are dead, and have no gradient.
+    lit = DFTNDConfig(brightness=(0.5,))
     for seed in (0, 3):
-        clean, trojaned = ask(tiny(seed)[1]), ask(tiny(seed, trojan=True)[1])
-        assert clean.is_trojaned is trojaned.is_trojaned is None
+        clean = ask(tiny(seed)[1], config=lit)
+        trojaned = ask(tiny(seed, trojan=True)[1], config=lit)
         assert clean.score < trojaned.score
-        config = DFTNDConfig(threshold=(clean.score + trojaned.score) / 2)
+        between = (clean.score + trojaned.score) / 2
+        config = dataclasses.replace(lit, threshold=between)
         assert ask(tiny(seed)[1], config=config).is_trojaned is False
         verdict = ask(tiny(seed, trojan=True)[1], config=config)
         assert verdict.is_trojaned is True
@@ -166,6 +169,7 @@ def test_what_is_returned_fits_together(parity):
     config = DFTNDConfig(
         parity=parity, iterations=30, second_iterations=5, seeds=4, threshold=0.1
     )
+    count = 4 * len(config.brightness)
     got = ask(
         variables,
         apply=rescaled(apply),
@@ -177,7 +181,7 @@ def test_what_is_returned_fits_together(parity):
     np.testing.assert_allclose(got.label_scores, plain.label_scores, rtol=1e-3)
     for name in ("seeds", "recovered"):
         value = getattr(got, name)
-        assert value.shape == (4, *SHAPE)
+        assert value.shape == (count, *SHAPE)
         assert value.min() >= low
         assert value.max() <= high
         assert value.max() > 1
@@ -187,8 +191,11 @@ def test_what_is_returned_fits_together(parity):
         variables, got.seeds
     )
     np.testing.assert_allclose(got.logit_increase.T, increase, atol=1e-3)
+    start = rescaled(apply)(variables, got.seeds)
     np.testing.assert_allclose(
-        got.label_scores, label_scores(got.logit_increase, config)
+        got.label_scores,
+        label_scores(got.logit_increase, config, np.asarray(start).T),
+        rtol=1e-4,
     )
     assert got.weights.shape == (HIDDEN,)
     assert got.score == got.label_scores.max()
@@ -196,6 +203,30 @@ def test_what_is_returned_fits_together(parity):
     above = np.flatnonzero(got.label_scores > 0.1)
     assert set(got.target_labels) == set(above.tolist())
     assert got.target_labels[0] == got.label_scores.argmax()
+
+
+def test_starts_are_of_the_brightness_asked_for():
+    config = DFTNDConfig(brightness=(0.5, 0.1, 0.0), seeds=8, iterations=1)
+    found = ask(tiny()[1], config=config).seeds.reshape(3, 8, -1)
+    assert found.mean((1, 2)) == pytest.approx([0.5, 0.1, 0.0], abs=0.03)
+    assert (found.min(), found[1].max() > 0.8) == (0, True)
+    for wrong in ((), (1.0,), (-0.1, 0.5)):
+        with pytest.raises(UserError, match="brightness"):
+            DFTNDConfig(brightness=wrong)
+
+
+def test_a_rise_counts_in_units_of_what_noise_is_answered():
+    config = DFTNDConfig(brightness=(0.5, 0.0), seeds=1)
+    rise = np.array([[10.0, 0.0], [0.0, 3.0], [0.0, 0.0]])
+    # The first kind was answered with great confidence, the second not at all.
+    start = np.array([[30.0, 0.0], [0.0, 0.0], [-30.0, 0.0]])
+    first = 10 / np.hypot(np.std([10, 0, 0]), np.std([30, 0, -30]))
+    second = -3 / np.std([0, 3, 0])
+    found = label_scores(rise, config, start)
+    assert found[0] == pytest.approx((first + second) / 2, rel=1e-5)
+    # Images of the caller's own are of one kind.
+    own = label_scores(rise[:, :1], config, start[:, :1])
+    assert own[0] == pytest.approx(first, rel=1e-5)
 
 
 def test_scores_by_hand():
@@ -358,15 +389,15 @@ def nan_for_seeds(variables, x):
         ({"input_shape": (4, 3)}, r"input_shape is \(4, 3\); it must be \(H, W, C\)"),
         ({"input_shape": 4}, "input_shape is 4"),
         ({"input_shape": (4, 3, 0)}, "three whole numbers above 0"),
-        ({"input_shape": (5, 3, 2)}, r"apply cannot be traced.*\(10, 5, 3, 2\)"),
+        ({"input_shape": (5, 3, 2)}, r"apply cannot be traced.*\(24, 5, 3, 2\)"),
         ({"num_classes": 1}, "num_classes is 1; it must be at least 2"),
-        ({"num_classes": 5}, r"it must be \(10, 5\)"),
+        ({"num_classes": 5}, r"it must be \(24, 5\)"),
         ({"value_range": (1.0, 0.0)}, "value_range is"),
         ({"images": np.zeros((2, 4, 4, 2))}, r"with input_shape \(4, 3, 2\)"),
         ({"images": np.full((2, *SHAPE), 3.0)}, "outside value_range"),
         ({"images": np.full((2, *SHAPE), np.nan)}, "images hold NaN"),
         ({"images": np.zeros(SHAPE)}, r"must be \[N, H, W, C\]"),
-        ({"apply": nan_for_seeds}, "NaN or infinite logits for 10 of 10"),
+        ({"apply": nan_for_seeds}, "NaN or infinite logits for 24 of 24"),
         ({"apply": lambda v, x: jnp.zeros((len(x), CLASSES))}, "constant network"),
         (
             {"apply": lambda v, x: np.asarray(x).reshape(len(x), -1)[:, :CLASSES]},

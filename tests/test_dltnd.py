@@ -288,8 +288,24 @@ class TestScores:
         sizes = np.array([8.0, 2.0, 4.0, 16.0])
         found = scores.outlier(sizes)
         np.testing.assert_allclose(found, scores.outlier(10 * sizes))
-        assert found[1] == pytest.approx(np.log(8 / 2))
+        # The others' median is 8, and one of them lies below it, by log 2.
+        assert found[1] == pytest.approx(np.log(8 / 2) / (0.15 + np.log(2)))
         assert found.argmax() == 1
+        # Where the others are alike, the constant is all.
+        alike = scores.outlier(np.array([8.0, 2.0, 8.0, 8.0]))
+        assert alike[1] == pytest.approx(np.log(4) / 0.15)
+        # What lies above the median says nothing.
+        np.testing.assert_allclose(
+            scores.outlier(np.array([8.0, 2.0, 8.0, 99.0]))[1], alike[1]
+        )
+
+    def test_images_that_disagree_on_a_label_count_against_it(self):
+        area = np.array([[4.0, 4.0, np.nan, 4.0], [1.0, 40.0, 6.0, np.nan]])
+        spread = np.log([1.0, 40.0, 6.0]).std()
+        expected = [1, (0.55 / spread) ** 2]
+        np.testing.assert_allclose(scores.agreement(area), expected)
+        np.testing.assert_allclose(scores.agreement(9 * area), expected)
+        assert scores.agreement(np.full((1, 3), np.nan)) == 1
 
     def test_rules(self):
         sizes = {"sparse": np.array([4.0, 1, 4]), "dense": np.array([1.0, 9, 9])}
@@ -302,7 +318,8 @@ class TestScores:
         assert rule("sparse").argmax() == 1
         assert rule("dense").argmax() == 0
         np.testing.assert_array_equal(
-            rule("size"), np.maximum(rule("sparse"), rule("dense"))
+            rule("size"),
+            np.maximum(rule("sparse"), rule("dense")) * scores.agreement(area),
         )
         assert rule("images").argmax() == 2
         np.testing.assert_allclose(rule("similarity"), [0.6, 0.1, 0])

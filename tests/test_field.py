@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 BN = [f"{kind}{i}" for kind in ("clean", "bad") for i in range(3)]
 CLEAN = [*(f"benign_{i:03}" for i in range(12)), *BN[:3]]
 TROJANED = [*(f"{kind}_{i:03}" for kind in "MB" for i in range(12)), *BN[3:]]
-BY_DEFAULT = {"benign_000", "clean0", "M_000", "bad0"}
+BY_DEFAULT = {"benign_000", "clean0", "M_000", "bad2"}
 MNIST = {"num_classes": 10, "value_range": (0.0, 1.0)}
 
 

@@ -147,7 +147,8 @@ def test_the_recovered_trigger_of_the_top_label(channels, shown, tmp_path):
 
 
 def test_any_verdict_plots_itself(tmp_path):
-    path = judged(0.2).plot(tmp_path / "sub" / "a.png")
-    assert path.read_bytes().startswith(b"\x89PNG")
+    drawn = judged(0.2).plot(tmp_path / "sub" / "a.png")
+    assert (tmp_path / "sub" / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert drawn.get_suptitle() == judged(0.2).plot().get_suptitle()
     with pytest.raises(UserError, match=r"name it \*.png"):
-        style.save(figure(judged(0.2)), tmp_path / "a.pdf")
+        judged(0.2).plot(tmp_path / "a.pdf")
