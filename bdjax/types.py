@@ -30,3 +30,7 @@ Variables: TypeAlias = dict[str, Any]
 
 class UserError(ValueError):
     """A mistake the user can mend; launchers print its one line and exit with 2."""
+
+
+class CapacityError(UserError):
+    """What was asked for does not fit into the device's memory."""

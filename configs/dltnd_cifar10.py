@@ -5,10 +5,10 @@ rows are the file's own where it has some. For an accelerator, but for ``thin``,
 ResNet, and ``small``, MNTD's MNIST CNN, which are cut down to end within half an hour
 on two CPU cores.
 
-``:thin`` on the first 18,000 training images, with the scores of before labels counted in
-units of a network's own spread (see docs/verdicts.md): AUC of ours 1.000 (patch, 3 targets) and
-1.000 (blend, 3) against 4 benign ones, DF-TND 1.000 and 0.750; seed 0, 839 s on two
-x86-64 CPU cores, 30 s a model. On an accelerator: not measured yet.
+``:thin`` on the first 18,000 training images, with scores as they were before labels
+counted in units of a network's own spread (docs/verdicts.md): AUC of ours 1.000 (patch,
+3 targets) and 1.000 (blend, 3) against 4 benign ones, DF-TND 1.000 and 0.750; seed 0,
+839 s on two x86-64 CPU cores, 30 s a model. On an accelerator: not measured yet.
 """
 
 import functools

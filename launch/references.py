@@ -25,7 +25,8 @@ flags.DEFINE_string("out", "", "Where the calibrations go; WORKDIR/calibrations.
 
 def main(config: ConfigDict, workdir: Path) -> None:
     """Every regime is a run of ``launch.tnd`` in a directory of its own."""
-    del config
+    if config.to_dict() != regimes.get_config().to_dict():
+        raise UserError("launch.references takes no --config; choose with --regimes")
     console, clock = Console(), telemetry.Clock()
     found: dict[str, list[references.Reference]] = {}
     outcome = None

@@ -87,10 +87,10 @@ def concluded(
       label_scores: ``[K]``.
       doubts: see :class:`Found`.
     """
-    calibration, reasons = calibration_for(config)
-    labels = np.arange(len(label_scores))
-    every = [*reasons, *doubts]
-    found = conclude(score, label_scores, labels, calibration, every, [])
+    count = len(label_scores)
+    calibration, unknown = calibration_for(config, num_classes=count)
+    labels = np.arange(count)
+    found = conclude(score, label_scores, labels, calibration, doubts, [], unknown)
     return {
         "conclusion": found["conclusion"],
         "reasons": found["reasons"],

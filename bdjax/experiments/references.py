@@ -14,16 +14,17 @@ import numpy as np
 from scipy import stats
 
 from bdjax.evaluation import Table, auc, threshold_at_fpr
-from bdjax.experiments.found import Found
 from bdjax.experiments.tnd import Outcome
 from bdjax.experiments.tnd_config import VARIANTS, detector_config
 from bdjax.tnd.references import settings_of
+from bdjax.types import UserError
 from bdjax.verdicts import Calibration
 
 GREY = 0.05  # share of benign references that reach the grey zone
 ALARMS_OF_NEW = 0.01  # of benign networks of a new architecture, for the threshold
 ALARMS_OF_SAME = 0.005  # of benign networks like the references, likewise
 LEAST_ASR = 0.8  # of a trojaned reference
+LEAST_ARCHITECTURES = 3  # for a spread between them; one more to leave one out
 
 
 class Reference(NamedTuple):
@@ -83,6 +84,11 @@ def thresholds(references: Iterable[Reference]) -> tuple[float, float]:
     for each in references:
         if each.is_benign:
             groups.setdefault(each.architecture, []).append(each.score)
+    if len(groups) < LEAST_ARCHITECTURES:
+        raise UserError(
+            f"the references have {len(groups)} architectures; thresholds for others "
+            f"take {LEAST_ARCHITECTURES} or more: name more regimes"
+        )
     scores = np.concatenate([*groups.values()])
     means = np.array([np.mean(some) for some in groups.values()])
     within = float(np.mean([np.var(some, ddof=1) for some in groups.values()]))
@@ -191,7 +197,7 @@ def calibration(
         np.array([each.score for each in benign]),
         threshold=round(threshold, 3),
         grey=round(grey, 3),
-        source=f"built-in references of {kinds} architectures, see docs/verdicts.md",
+        source=f"built-in references of {kinds} architectures, 10 classes",
         settings=settings,
     )
 
@@ -217,6 +223,3 @@ def write(
         (folder / f"{detector}.csv").write_text(text, encoding="utf-8")
         tables[detector] = table(VARIANTS[variant].title, references)
     return tables
-
-
-__all__ = ["Found", "Reference", "collect", "left_out", "table", "thresholds", "write"]

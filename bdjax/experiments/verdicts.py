@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +17,10 @@ from bdjax.experiments.tnd_config import TNDConfig, detector_config
 from bdjax.models import Model, Precision
 from bdjax.population import Population
 from bdjax.tasks import Task
+from bdjax.tnd import scores
 from bdjax.tnd.dftnd import DFVerdict, df_tnd
 from bdjax.tnd.network import Apply
-from bdjax.types import UserError, Variables
+from bdjax.types import CapacityError, UserError, Variables
 
 _KIND = "bdjax TND verdict"
 # What is stored beside arrays.
@@ -92,10 +92,8 @@ class Detective:
         provenance = self._provenance(case, population, i)
         arrays, meta = storage.load_tree(path, kind=_KIND, provenance=provenance)
         arrays = _empty(len(arrays["label_scores"])) | arrays
-        # Those of before there were doubts have an infinite threshold for them.
-        old = meta["notes"] if math.isinf(meta["threshold"]) else ()
-        meta["doubts"] = doubts = tuple(meta.get("doubts", old))
-        meta["notes"] = tuple(note for note in meta["notes"] if note not in doubts)
+        meta["notes"] = tuple(meta["notes"])
+        meta["doubts"] = doubts = tuple(meta["doubts"])
         meta |= concluded(
             detector_config(self._config, case.variant),
             meta["score"],
@@ -116,6 +114,8 @@ class Detective:
         ask = self._data_free if case.per_class == 0 else self._few_images
         try:
             parts = ask(case, variables)
+        except CapacityError:
+            raise  # of any network
         except UserError as error:
             raise JudgeError(
                 f"{population.name} {population.ids_M[i]}, {case.name}: {error}"
@@ -193,7 +193,11 @@ class Detective:
         """What a case's solutions follow from beside the network."""
         detector = dataclasses.asdict(detector_config(self._config, case.variant))
         del detector["threshold"]  # which no solution depends on
-        return {"detector": detector, "precision": self._config.solver.precision}
+        return {
+            "detector": detector,
+            "precision": self._config.solver.precision,
+            "scores": scores.VERSION,
+        }
 
     def _provenance(self, case: Case, population: Population, i: int) -> dict[str, Any]:
         return self._solving(case) | {
@@ -222,13 +226,10 @@ def _empty(labels: int) -> dict[str, Any]:
 
 def _common(verdict: tnd.Verdict | DFVerdict) -> dict[str, Any]:
     score, label_scores = float(verdict.score), verdict.label_scores
-    # What it would be if nothing else were in doubt.
-    plain = concluded(verdict.config, score, label_scores, ())["reasons"]
-    doubts = tuple(reason for reason in verdict.reasons if reason not in plain)
     return {
         "score": score,
-        "doubts": doubts,
+        "doubts": verdict.doubts,
         "label_scores": np.asarray(label_scores, np.float32),
         "notes": tuple(n for n in verdict.notes if n not in verdict.reasons),
-        **concluded(verdict.config, score, label_scores, doubts),
+        **concluded(verdict.config, score, label_scores, verdict.doubts),
     }

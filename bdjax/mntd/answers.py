@@ -82,11 +82,11 @@ def check_answers(
         )
     if given.shape[1:] > (1,):
         return _by_kind(given.astype(np.float32), logits, shape, scale_free)
-    return Answers(logits, _single(given))
+    return Answers(logits, _doubtful(given))
 
 
-def _single(given: np.ndarray) -> tuple[str, ...]:
-    """Single logits of a weak network may all lie in [0, 1], as probabilities do."""
+def _doubtful(given: np.ndarray) -> tuple[str, ...]:
+    """Logits of a weak network may all lie in [0, 1], as probabilities do."""
     if not keeps_to(given.min(), given.max(), (0, 1)):
         return ()
     return (
@@ -112,6 +112,8 @@ def _by_kind(
         )
     if kind == "log-probabilities":
         return Answers(logits)
+    if kind == "values in [0, 1]":
+        return Answers(logits, _doubtful(given))
     share = given / (100 if kind == "percentages" else 1)
     if (share <= 0).any():
         return Answers(

@@ -35,9 +35,13 @@ class Coverage:
     added: int = 0
 
     def extended(self, logits_MxQxL: ArrayLike) -> "Coverage":
-        """With further networks, by their logits ``[M, Q, C]``."""
+        """With networks of one's own, by their logits ``[M, Q, C]``.
+
+        In place of those that were added before.
+        """
         more = log_probabilities(logits_MxQxL)
-        return Coverage(np.concatenate([self.answers, more]), self.added + len(more))
+        shadows = self.answers[: len(self.answers) - self.added]
+        return Coverage(np.concatenate([shadows, more]), len(more))
 
     def doubts(self, logits_QxL: ArrayLike) -> list[str]:
         """In what a network's logits ``[Q, C]`` are unlike all that are covered."""

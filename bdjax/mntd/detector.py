@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bdjax import storage, verdicts
-from bdjax.evaluation import best_threshold
+from bdjax.evaluation import auc_interval, best_threshold
 from bdjax.mntd.answers import Answers, check_answers
 from bdjax.mntd.classifier import Meta
 from bdjax.mntd.config import FitConfig
@@ -25,7 +25,7 @@ from bdjax.verdicts import Calibration, calibrate_scores, conclude, precondition
 KIND = "bdjax MNTD detector"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Verdict(verdicts.Verdict):
     """What MNTD says of one network; see :class:`bdjax.verdicts.Verdict`.
 
@@ -188,14 +188,30 @@ class MetaDetector:
         Raises:
           UserError: as :meth:`score`.
         """
-        return self._judge(self._check(answers_QxC), [])
+        read = self._check(answers_QxC)
+        note = "the network was not asked again: whether its answers are steady is open"
+        return self._judge(read._replace(notes=(*read.notes, note)), [])
 
-    def _judge(self, read: Answers, reasons: list[str]) -> Verdict:
+    def _judge(self, read: Answers, doubts: list[str]) -> Verdict:
         score = float(classify(self.config, self.meta, read.logits))
-        reasons = [*reasons, *read.reasons, *self.coverage.doubts(read.logits)]
+        doubts = [*doubts, *read.reasons, *self.coverage.doubts(read.logits)]
         none = np.zeros(0)
-        found = conclude(score, none, none, self.calibration, reasons, list(read.notes))
+        found = conclude(
+            score, none, none, self.calibration, doubts, read.notes, self._weakness()
+        )
         return Verdict(**found, answers=read.logits)
+
+    def _weakness(self) -> list[str]:
+        """Why this detector can judge nothing, if so."""
+        each = (len(self.coverage.answers) - self.coverage.added) // 2
+        low = auc_interval(self.validation_auc, each, each).low if each else 0.0
+        if low > 0.5:
+            return []
+        return [
+            "the detector itself may be at chance: its AUC on "
+            f"{each} + {each} validation shadows is {self.validation_auc:.2f}, which "
+            "proves nothing; give it more shadow models"
+        ]
 
     def calibrate(
         self,

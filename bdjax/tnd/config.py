@@ -127,8 +127,10 @@ class DLTNDConfig:
                 f"unknown representation {self.representation!r}; there are 'logits' "
                 "and 'features'"
             )
-        if self.threshold is not None and math.isnan(self.threshold):
-            raise UserError("threshold is nan; it must be a number, or None")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise UserError(
+                f"threshold is {self.threshold}; it must be finite, or None"
+            )
         if self.missing not in ("error", "skip"):
             raise UserError(
                 f"unknown missing {self.missing!r}; there are 'error' and 'skip'"

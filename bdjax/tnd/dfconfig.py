@@ -96,8 +96,10 @@ class DFTNDConfig:
             if not 0 < value < math.inf:
                 raise UserError(f"{name} is {value}; it must be above 0 and finite")
         sparsity, threshold = (getattr(self, n) for n in ("sparsity", "threshold"))
-        if threshold is not None and math.isnan(threshold):
-            raise UserError("threshold is nan; it must be a number, or None")
+        if threshold is not None and not math.isfinite(threshold):
+            raise UserError(
+                f"threshold is {self.threshold}; it must be finite, or None"
+            )
         if not 0 <= sparsity < math.inf:
             raise UserError(f"sparsity is {sparsity}; it must be at least 0 and finite")
 

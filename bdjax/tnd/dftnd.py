@@ -19,7 +19,7 @@ from bdjax.tnd.dfconfig import DFTNDConfig
 from bdjax.tnd.excite import Excite
 from bdjax.tnd.loop import Problem, Shown, solve, telling
 from bdjax.tnd.network import Apply, Network
-from bdjax.tnd.references import calibration_for
+from bdjax.tnd.references import calibration_for, settings_of
 from bdjax.tnd.signs import NOISE, Seeds, SignAscent
 from bdjax.types import PRNGKey, PyTree, UserError
 from bdjax.verdicts import Calibration, conclude, preconditions
@@ -29,7 +29,7 @@ _MOST_PROBES = 640  # forward passes of one image, a third of the solver's
 FEWEST = 5  # classes: of fewer, the gap over the spread is large by arithmetic
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DFVerdict(verdicts.Verdict):
     """DF-TND's answer for one network; arrays are NumPy.
 
@@ -114,8 +114,14 @@ def df_tnd(
       UserError: shape, range, images or network are not as above, or the calibration
         is of another configuration; the message says what was found and what to do.
     """
-    calibration, unknown = calibration_for(config, calibration)
+    settings = settings_of(config) | {"num_classes": num_classes}
+    if images is not None:
+        settings["images_given"] = True
+    calibration, unknown = calibration_for(
+        config, calibration, settings=settings, num_classes=num_classes
+    )
     reasons: list[str] = []
+    notes: list[str] = []
     value_range = networks.check_range(value_range)
     input_shape = _check_shape(input_shape, num_classes)
     net = Network(apply, features, value_range)
@@ -124,9 +130,16 @@ def df_tnd(
     seeds = np.asarray(net.outward(x), x.dtype)
     logits = networks.check_answers(net, variables, seeds, num_classes)
     reasons += networks.doubts(net, variables, seeds, logits)
+    if images is not None:
+        reasons += preconditions.fills(seeds, value_range)
     count = _neurons(net, variables, x)
     if features is not None:
-        reasons += _doubts(net, variables, count, input_shape, key)
+        reasons += _doubts(net, variables, count, num_classes, input_shape, key)
+        if count + num_classes > _MOST_PROBES:
+            notes.append(
+                f"{count} features are too many to check that the logits are an affine "
+                "function of them, as of the penultimate layer's"
+            )
     noise = NOISE * jax.random.normal(prng.stream(key, "start"), x.shape)
     weights = np.full((1, count), 1 / count, np.float32)
     cases = Seeds(x[None], np.asarray(noise)[None], weights)
@@ -145,8 +158,8 @@ def df_tnd(
             "the network gives NaN or infinite logits for recovered images, though not "
             "for the seeds; check its numerical range within value_range"
         )
-    scores = label_scores(increase, config, logits.T)
-    notes = []
+    kinds = len(config.brightness) if images is None else 1
+    scores = label_scores(increase, config, logits.T, kinds)
     if config.normalize != "none" and num_classes < FEWEST:
         reasons.append(
             f"{num_classes} classes are too few for a spread over labels, which takes "
@@ -158,11 +171,13 @@ def df_tnd(
             "were not told from clean networks; pass features="
         )
     if not mask.any():
-        notes.append("the penalty left no mask: lower config.sparsity")
-    reasons += unknown
+        reasons.append("the penalty left no mask: lower config.sparsity")
     labels = np.arange(num_classes)
     return DFVerdict(
-        **conclude(float(scores.max()), scores, labels, calibration, reasons, notes),
+        **conclude(
+            float(scores.max()), scores, labels, calibration, reasons, notes, unknown
+        ),
+        settings=settings,
         label_scores=scores,
         logit_increase=increase,
         weights=state.weights[0],
@@ -194,19 +209,16 @@ def label_scores(
     increase_KxN: np.ndarray,
     config: DFTNDConfig,
     seed_KxN: np.ndarray | None = None,
+    kinds: int = 1,
 ) -> np.ndarray:
     """A score for each label, from how much its logit rose: float32 ``[K]``.
 
     Args:
       increase_KxN: of the logits, from seed to recovered image.
       config: unit and score.
-      seed_KxN: logits of the seeds, for ``config.normalize="answers"``. As many images
-        of each kind, one kind after the other, or images of one kind.
+      seed_KxN: logits of the seeds, for ``config.normalize="answers"``.
+      kinds: of images, as many of each, one kind after the other.
     """
-    count = increase_KxN.shape[1]
-    kinds = len(config.brightness)
-    if count != kinds * config.seeds:  # a caller's own images
-        kinds = 1
     rises_JxK = increase_KxN.reshape(len(increase_KxN), kinds, -1).mean(2).T
     starts_JxK = np.zeros_like(rises_JxK)
     if config.normalize == "answers":
@@ -301,12 +313,14 @@ def _doubts(
     net: Network,
     variables: PyTree,
     count: int,
+    num_classes: int,
     input_shape: tuple[int, int, int],
     key: PRNGKey,
 ) -> list[str]:
     """What forbids a verdict on features, by noise of various brightness."""
     # As many as an affine map of so many neurons takes, within reason.
-    batches = -(-min(count + 24, _MOST_PROBES) // _PROBES)
+    wanted = min(count + max(8, num_classes) + 16, _MOST_PROBES)
+    batches = -(-wanted // _PROBES)
     shape = batches, _PROBES, *input_shape
     # Dark noise and bright, in no order, as some are kept apart.
     power = 4.0 ** np.sin(np.arange(batches * _PROBES)).reshape(*shape[:2], 1, 1, 1)

@@ -14,11 +14,11 @@ from bdjax.tnd.config import OUTLIERS, DLTNDConfig, Execution
 from bdjax.tnd.formulations import FORMULATIONS
 from bdjax.tnd.loop import Shown, solve_all, telling
 from bdjax.tnd.network import Apply, Network
-from bdjax.tnd.references import calibration_for
+from bdjax.tnd.references import calibration_for, settings_of
 from bdjax.tnd.smallest import Images
 from bdjax.tnd.verdict import Verdict
 from bdjax.types import PRNGKey, PyTree, UserError
-from bdjax.verdicts import Calibration, conclude, preconditions
+from bdjax.verdicts import Calibration, conclude, few, preconditions
 
 FEWEST = 4  # candidate labels, for one to be an outlier
 
@@ -67,7 +67,10 @@ def dl_tnd(
       UserError: images, labels, range or network are not as above, or the calibration
         is of another configuration; the message says what was found and what to do.
     """
-    calibration, unknown = calibration_for(config, calibration)
+    settings = settings_of(config) | {"num_classes": num_classes}
+    calibration, unknown = calibration_for(
+        config, calibration, settings=settings, num_classes=num_classes
+    )
     reasons: list[str] = []
     value_range = networks.check_range(value_range)
     x = networks.check_images(images, value_range)
@@ -93,15 +96,14 @@ def dl_tnd(
         )
         found = FORMULATIONS[config.parity](net, label_K, shared, config, run, key)
     notes += _unreached(found.sizes, label_K, config)
-    if config.score in OUTLIERS and len(label_K) < FEWEST:
-        reasons.append(
-            f"{len(label_K)} candidate labels are too few to tell an outlier, which "
-            f"takes {FEWEST}; compare mask_area with clean networks'"
-        )
-    reasons += unknown
+    if config.score in OUTLIERS:
+        reasons += _too_few(found.sizes, len(label_K))
     score = float(found.label_scores.max())
     return Verdict(
-        **conclude(score, found.label_scores, label_K, calibration, reasons, notes),
+        **conclude(
+            score, found.label_scores, label_K, calibration, reasons, notes, unknown
+        ),
+        settings=settings,
         labels=label_K,
         accuracy=accuracy,
         config=config,
@@ -114,7 +116,7 @@ def _candidates(
 ) -> np.ndarray:
     missing = np.setdiff1d(np.arange(num_classes), y)
     if missing.size:
-        line = f"no image of classes {missing.tolist()}"
+        line = f"no image of classes [{few(missing.tolist(), 10)}]"
         if config.missing == "error":
             raise UserError(
                 f"{line}; give at least one each, or skip them as candidates with "
@@ -129,6 +131,22 @@ def _candidates(
     return label_K
 
 
+def _too_few(sizes: dict[str, np.ndarray], count: int) -> list[str]:
+    """What forbids to look for an outlier: few labels, or few that were reached."""
+    if count < FEWEST:
+        return [
+            f"{count} candidate labels are too few to tell an outlier, which takes "
+            f"{FEWEST}; compare mask_area with clean networks'"
+        ]
+    reached = min((int(np.isfinite(s).sum()) for s in sizes.values()), default=count)
+    if reached >= max(FEWEST, count / 2):
+        return []
+    return [
+        f"only {reached} of {count} labels were reached by a universal perturbation, "
+        "too few to tell an outlier; raise config.iterations"
+    ]
+
+
 def _unreached(
     sizes: dict[str, np.ndarray], label_K: np.ndarray, config: DLTNDConfig
 ) -> list[str]:
@@ -138,6 +156,6 @@ def _unreached(
     if not labels:
         return []
     return [
-        f"no universal perturbation toward labels {labels} was found in "
+        f"no universal perturbation toward labels [{few(labels, 10)}] was found in "
         f"{config.iterations} iterations; raise config.iterations"
     ]

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from bdjax import telemetry, tree
 from bdjax.tnd.config import Execution
-from bdjax.types import PyTree, UserError
+from bdjax.types import CapacityError, PyTree
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(iterations_done, iterations_total)``."""
@@ -128,7 +128,7 @@ def solve_all(
     """:func:`solve` one problem and its cases after the other, under one progress.
 
     Raises:
-      UserError: the device's memory is too small for a batch.
+      CapacityError: the device's memory is too small for a batch.
     """
     sizes = [_batch(execution, cases, images) for _, cases in problems]
     counts = [tree.count(cases) for _, cases in problems]
@@ -152,7 +152,7 @@ def solve_all(
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            raise UserError(
+            raise CapacityError(
                 f"{sizes[n]} problems at once do not fit into the "
                 "device's memory; set a smaller label_batch in tnd.Execution"
             ) from error

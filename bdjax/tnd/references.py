@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -18,6 +19,8 @@ from bdjax.verdicts import (
     calibrate_scores,
     load_calibration,
 )
+
+_FEWEST, _MOST = 6, 20  # classes, for references of 10
 
 # Fields that a score does not depend on.
 _IDLE = {
@@ -41,37 +44,58 @@ def settings_of(config: DLTNDConfig | DFTNDConfig) -> dict[str, Any]:
 
 
 def calibration_for(
-    config: DLTNDConfig | DFTNDConfig, given: Calibration | None = None
+    config: DLTNDConfig | DFTNDConfig,
+    given: Calibration | None = None,
+    *,
+    settings: dict[str, Any] | None = None,
+    num_classes: int = 10,
 ) -> tuple[Calibration, list[str]]:
     """What a verdict is compared with, and what forbids one.
 
-    A threshold in the configuration comes first, then the calibration that was given,
-    then the built-in one.
+    A threshold in the configuration, the calibration that was given, or the built-in
+    one, which holds for about as many classes as its references have.
+
+    Args:
+      config: of the detector.
+      given: a user's own.
+      settings: what the scores depend on; None: on ``config`` alone.
+      num_classes: of the network.
 
     Raises:
-      UserError: the given calibration is of other settings.
+      UserError: the given calibration is of other settings, or there is a threshold
+        beside it.
     """
-    settings = settings_of(config)
+    plain = settings_of(config)
+    settings = plain if settings is None else settings
     if config.threshold is not None:
+        if given is not None:
+            raise UserError(
+                f"config.threshold is {config.threshold:g} and a calibration is given, "
+                "too; leave one out"
+            )
         return by_threshold(config.threshold, "a threshold of your own"), []
     if given is not None:
         _match(given, settings)
         return given, []
-    built_in = _built_in(settings["detector"])
-    if built_in and built_in.settings == settings:
-        return built_in, []
-    limit = (
-        PUBLISHED.get(config.score, float("inf"))
-        if isinstance(config, DLTNDConfig)
-        else dfconfig.PUBLISHED
-        if config.parity == "official"
-        else float("inf")
+    built_in = _built_in(plain["detector"])
+    own = (
+        "score benign networks of your own and give calibration=tnd.calibrate(their "
+        "verdicts), or a threshold"
     )
-    reason = (
-        "no benign references are built in for these settings; score benign networks "
-        "of your own and give calibration=tnd.calibrate(their verdicts), or a threshold"
-    )
-    source = "no benign references" if limit == float("inf") else "published threshold"
+    if built_in and built_in.settings == plain and not settings.get("images_given"):
+        if _FEWEST <= num_classes <= _MOST:
+            return built_in, []
+        return built_in, [
+            f"the network has {num_classes} classes, and the built-in references 10: "
+            f"the greatest of so many label scores is another; {own}"
+        ]
+    limit = math.inf
+    if isinstance(config, DLTNDConfig):
+        limit = PUBLISHED.get(config.score, math.inf)
+    elif config.parity == "official":
+        limit = dfconfig.PUBLISHED
+    source = "published threshold" if math.isfinite(limit) else "no benign references"
+    reason = f"no benign references are built in for these settings; {own}"
     return by_threshold(limit, source), [reason]
 
 
@@ -90,16 +114,25 @@ def calibrate(
       source: what the networks are, in words.
 
     Raises:
-      UserError: too few for that share, or they were computed differently.
+      UserError: too few for that share, one is in doubt or no such verdict, or they
+        were computed differently.
     """
     if not verdicts:
         raise UserError("no verdicts were given; judge some benign networks first")
-    settings = [settings_of(v.config) for v in verdicts]  # type: ignore[attr-defined]
-    for one in settings[1:]:
-        if one != settings[0]:
+    for i, one in enumerate(verdicts):
+        if not isinstance(one, Verdict) or not one.settings:
+            raise UserError(
+                f"verdict {i} is a {type(one).__name__}; give verdicts of dl_tnd or "
+                "df_tnd (of MNTD, call detector.calibrate)"
+            )
+        if one.doubts:
+            raise UserError(f"verdict {i} is no reference: {one.doubts[0]}")
+    settings = [v.settings for v in verdicts]
+    for other in settings[1:]:
+        if other != settings[0]:
             raise UserError(
                 "the verdicts were computed differently "
-                f"({_difference(one, settings[0])}); judge all benign networks with "
+                f"({_difference(other, settings[0])}); judge all benign networks with "
                 "one configuration"
             )
     return calibrate_scores(
@@ -111,6 +144,11 @@ def calibrate(
 
 
 def _match(given: Calibration, settings: dict[str, Any]) -> None:
+    if not isinstance(given, Calibration):
+        raise UserError(
+            f"calibration is a {type(given).__name__}; read a file with "
+            "tnd.load_calibration"
+        )
     if given.settings != settings:
         raise UserError(
             "the calibration is of other settings "

@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 
+VERSION = 2  # of the rules here: raise it where the same solutions score otherwise
+
 _FLOOR = 0.25  # of a size: below a part of one pixel, smaller says nothing
 _ALIKE = 0.55  # of log sizes: images differ by as much under a trigger
 _NATURAL = 0.15  # of log sizes: labels of any network differ by this
@@ -54,14 +56,16 @@ def agreement(image_area_KxN: np.ndarray) -> np.ndarray:
     DL-TND's insight, as a factor: a trigger works on any image alike, where a label
     that is easy by nature, such as the 8 of a network that averages over places, is
     near for some images and far for others. 1 up to a spread of the log sizes of the
-    per-image masks of :data:`_ALIKE`, then its square over the spread's.
+    per-image masks of :data:`_ALIKE`, then its square over the spread's; 0 where fewer
+    than three images were sent there, which shows no agreement.
     """
     logs = np.log(np.maximum(image_area_KxN, _FLOOR))
     logs = np.where(np.isfinite(logs), logs, np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a label of NaN only
         spread_K = np.nan_to_num(np.nanstd(logs, axis=1))
-    return np.minimum(1.0, _ALIKE / np.maximum(spread_K, _ALIKE)) ** 2
+    alike_K = np.minimum(1.0, _ALIKE / np.maximum(spread_K, _ALIKE)) ** 2
+    return np.where(np.isfinite(logs).sum(1) >= 3, alike_K, 0.0)
 
 
 def label_scores(
@@ -80,7 +84,8 @@ def label_scores(
             return outlier(np.nanmedian(image_area_KxN, axis=1))
     if score == "size":
         far_K = np.maximum(*(outlier(sizes[name]) for name in ("sparse", "dense")))
-        return far_K * agreement(image_area_KxN)
+        # What is below 0 is no outlier, whether images agree or not.
+        return np.where(far_K > 0, far_K * agreement(image_area_KxN), far_K)
     return outlier(sizes[score])
 
 

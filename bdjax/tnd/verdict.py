@@ -10,7 +10,7 @@ from bdjax.tnd.config import DLTNDConfig
 from bdjax.types import UserError
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Verdict(verdicts.Verdict):
     """DL-TND's answer for one network; arrays are NumPy.
 

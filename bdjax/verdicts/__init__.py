@@ -15,6 +15,7 @@ from bdjax.verdicts.verdict import (
     InconclusiveError,
     Verdict,
     conclude,
+    few,
     number,
     settings,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "by_threshold",
     "calibrate_scores",
     "conclude",
+    "few",
     "load_calibration",
     "number",
     "settings",

@@ -18,7 +18,7 @@ _KIND = "bdjax calibration"
 _FIELDS = ("threshold", "grey", "source", "settings")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Calibration:
     """Where a detector's benign references score, and the thresholds that follow.
 

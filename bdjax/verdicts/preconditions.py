@@ -14,7 +14,9 @@ from bdjax.ranges import keeps_to
 Ask = Callable[[np.ndarray], np.ndarray]
 """A network: inputs ``[N, ...]`` to finite answers ``[N, C]``, both NumPy."""
 
-Kind = Literal["logits", "probabilities", "percentages", "log-probabilities"]
+Kind = Literal[
+    "logits", "probabilities", "percentages", "log-probabilities", "values in [0, 1]"
+]
 
 _STEADY = 0.02  # of the answers' spread: beyond it, no rounding of products
 _FILLED = 0.6  # of the value range: below it, images are of another range
@@ -84,7 +86,9 @@ def kind_of(answers_NxC: np.ndarray) -> Kind:
     """What answers of two or more values are, by what a softmax or sigmoid leaves."""
     answers = np.asarray(answers_NxC, np.float64)
     if keeps_to(answers.min(), answers.max(), (0, 1)):
-        return "probabilities"
+        if np.allclose(answers.sum(1), 1, atol=0.02):
+            return "probabilities"
+        return "values in [0, 1]"
     if (answers >= 0).all() and np.allclose(answers.sum(1), 100, atol=2):
         return "percentages"
     if np.allclose(np.exp(np.minimum(answers, 1)).sum(1), 1, atol=1e-3):
@@ -113,6 +117,8 @@ def penultimate(features_NxD: np.ndarray, logits_NxC: np.ndarray) -> list[str]:
     features = np.asarray(features_NxD, np.float64)
     features = features[:, np.ptp(features, axis=0) > 0]
     logits = np.asarray(logits_NxC, np.float64)
+    # Log-probabilities are so up to an offset common to an input's classes.
+    logits = logits - logits.mean(1, keepdims=True)
     fitted = len(features) - max(8, logits.shape[1])
     if fitted <= features.shape[1]:
         return []

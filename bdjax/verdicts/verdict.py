@@ -5,6 +5,7 @@ import enum
 import json
 import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,7 +36,7 @@ class Conclusion(enum.Enum):
         return self is Conclusion.TROJANED
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Verdict:
     """What a detector says of one network.
 
@@ -47,9 +48,12 @@ class Verdict:
       score: larger = more likely trojaned; NaN if the network could not be asked.
       calibration: thresholds, and the benign references that they rest on.
       reasons: why it is inconclusive, one sentence each; empty otherwise.
+      doubts: those of the reasons that are the network's or the data's, not the
+        calibration's.
       notes: what a reader must know, one sentence each; the reasons come first.
       target_labels: labels whose own score is above the threshold, by score, best
         first; of an inconclusive verdict those above ``calibration.grey``.
+      settings: what the score depends on, for a calibration; JSON.
     """
 
     detector: ClassVar[str] = "detector"
@@ -58,8 +62,10 @@ class Verdict:
     score: float
     calibration: Calibration
     reasons: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     target_labels: tuple[int, ...] = ()
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def threshold(self) -> float:
@@ -92,21 +98,21 @@ class Verdict:
         return bool(self.conclusion)
 
     def __str__(self) -> str:
-        lines = [f"{self.detector}: {self._headline()}"]
-        lines += [self._basis()]
+        lines = [f"{self.detector}: {self.headline()}", self._basis()]
         for note in self.notes:
             lines += textwrap.wrap(f"- {note}", _WIDTH, subsequent_indent="  ")
         return "\n".join(lines)
 
     __repr__ = __str__
 
-    def _headline(self) -> str:
+    def headline(self) -> str:
+        """The conclusion, and the labels that it is about."""
         words = self.conclusion.value.upper()
-        if self.target_labels:
-            few = ", ".join(map(str, self.target_labels[:3]))
-            more = len(self.target_labels) - 3
-            words += f", toward label {few}" + (f" and {more} more" if more > 0 else "")
-        return words
+        if not self.target_labels:
+            return words
+        trojaned = self.conclusion is Conclusion.TROJANED
+        about = "toward label" if trojaned else "most suspicious label"
+        return f"{words}, {about} {few(self.target_labels)}"
 
     def _basis(self) -> str:
         limit = f"threshold {self.threshold:.3g}"
@@ -164,8 +170,9 @@ def conclude(
     label_scores: np.ndarray,
     labels: np.ndarray,
     calibration: Calibration,
-    reasons: list[str],
-    notes: list[str],
+    doubts: Sequence[str],
+    notes: Sequence[str],
+    unknown: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The fields of :class:`Verdict`, from a score and everything that is in doubt.
 
@@ -174,10 +181,11 @@ def conclude(
       label_scores: float ``[K]``, of its labels; empty if the detector has none.
       labels: int ``[K]``, these.
       calibration: what to compare with.
-      reasons: what forbids a verdict, one sentence each.
+      doubts: what forbids a verdict on this network, one sentence each.
       notes: anything else, likewise.
+      unknown: what the calibration lacks, likewise.
     """
-    reasons = list(reasons)
+    reasons = [*doubts, *unknown]
     if math.isnan(score) and not reasons:
         reasons.append("there is no score")
     if calibration.grey < score <= calibration.threshold:
@@ -197,9 +205,16 @@ def conclude(
         "score": float(score),
         "calibration": calibration,
         "reasons": tuple(reasons),
+        "doubts": tuple(doubts),
         "notes": (*reasons, *notes),
         "target_labels": tuple(targets),
     }
+
+
+def few(labels: Sequence[int], most: int = 3) -> str:
+    """The first of some labels, and how many more there are."""
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return ", ".join(map(str, labels[:most])) + more
 
 
 def number(value: float) -> float | None:

@@ -65,11 +65,7 @@ def figure(verdict: Judged) -> Figure:
 
 
 def _title(verdict: Judged) -> str:
-    words = f"{verdict.detector}: {verdict.conclusion.value}"
-    if verdict.target_labels:
-        few = ", ".join(map(str, verdict.target_labels[:3]))
-        more = len(verdict.target_labels) - 3
-        words += f", toward label {few}" + (f" and {more} more" if more > 0 else "")
+    words = f"{verdict.detector}: {verdict.headline()}"
     count = len(verdict.calibration.benign_scores)
     if count and not math.isnan(verdict.score):
         words += f"; p = {verdict.p_value:.2g} among {count} benign networks"
