@@ -13,8 +13,7 @@ Result (two x86-64 CPU cores, seed 0, 24 targets of each kind, mean ± std of fi
 repeats [95 % over models]; the paper's Table III at full scale: M 89.23 %):
 
 * jumbo M .900 ± .103 [.72, .98]; without tuning .858 ± .188; one-class .865 ± .040
-* accuracy .72 (shadows), .73 (targets), .71 (M); ASR 1.00; accuracy alone .943; 50 %
-  of the benign targets flagged
+* accuracy .72 (shadows), .73 (targets), .71 (M); ASR 1.00; accuracy alone .943
 * about 1,000 s, models in two goes and beside other work
 """
 

@@ -16,7 +16,7 @@ speech_commands at full scale: M 99.90 %, B 99.83 %):
 * jumbo M 1.000 ± .001 [.88, 1.00], B 1.000 ± .000 [.88, 1.00]
 * without tuning M .942 ± .010, B .928 ± .038; one-class M .898 ± .036, B .861 ± .038
 * accuracy .87 (shadows), .93 (targets), .78 (M), .92 (B); ASR 1.00; accuracy alone
-  M .917, B .747; 4 % of the benign targets flagged
+  M .917, B .747
 * 1,696 s beside other work
 """
 
