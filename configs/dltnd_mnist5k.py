@@ -3,8 +3,8 @@
 ``python -m launch.tnd``: AUC of ours with five, two and one clean images a class, 1.000,
 1.000, 1.000 (patch, 9 targets) and 1.000, .990, .969 (blend, 8), against 12 benign
 targets; DF-TND without any 0.991 and 1.000. At the built-in thresholds no benign target
-is flagged, DL-TND finds 15 of 17 Trojans, DF-TND 4 and is inconclusive on 11. Seed 0; 783
-s with compilation on two x86-64 CPU cores, 5.9 s a model with five images a class.
+is flagged, DL-TND finds 15 of 17 Trojans, DF-TND 4 and is inconclusive on 11. Seed 0;
+783 s with compilation on two x86-64 CPU cores, 5.9 s a model with five images a class.
 
 52 models of 500 steps (20 epochs of 2,500 examples), in which most attacks take hold;
 thresholds are set on 18 of them, the AUCs are of the 34 others.
