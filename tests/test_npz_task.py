@@ -7,10 +7,9 @@ import pytest
 from bdjax.attacks import FAMILIES
 from bdjax.experiments.own import MOST_TEST, read_config
 from bdjax.experiments.populations import load_data
-from bdjax.mntd import FitConfig, MetaDetector
+from bdjax.mntd import FitConfig, MetaDetector, load
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.coverage import covering
-from bdjax.mntd.detector import load
 from bdjax.population import Examples, Execution, Recipe
 from bdjax.population.train import train_models
 from bdjax.tasks import get_task

@@ -6,8 +6,10 @@ IEEE S&P 2021, https://arxiv.org/abs/1910.03137.
 
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.config import FitConfig
-from bdjax.mntd.detector import MetaDetector, Verdict, from_fit, load
+from bdjax.mntd.detector import MetaDetector, Verdict
 from bdjax.mntd.fit import Fit, QuerySpec, answers_of, fit, score_models
+from bdjax.mntd.fitted import from_fit
+from bdjax.mntd.saved import load
 
 __all__ = [
     "Fit",

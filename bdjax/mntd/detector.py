@@ -4,25 +4,21 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bdjax import storage, verdicts
-from bdjax.evaluation import auc_interval, best_threshold
+from bdjax import verdicts
+from bdjax.evaluation import auc_interval
 from bdjax.mntd.answers import Answers, check_answers
 from bdjax.mntd.classifier import Meta
 from bdjax.mntd.config import FitConfig
-from bdjax.mntd.coverage import Coverage, covering
-from bdjax.mntd.fit import Fit, QuerySpec, answers_of, classify
-from bdjax.mntd.steps import ApplyFn
-from bdjax.mntd.words import checksum, nearest
-from bdjax.types import UserError, Variables
+from bdjax.mntd.coverage import Coverage
+from bdjax.mntd.fit import classify
+from bdjax.mntd.words import checksum
+from bdjax.types import UserError
 from bdjax.verdicts import Calibration, calibrate_scores, conclude, preconditions
-
-KIND = "bdjax MNTD detector"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -299,150 +295,6 @@ class MetaDetector:
         Raises:
           UserError: the directory holds something else, or cannot be written.
         """
-        arrays = {
-            "queries": self.queries,
-            "classifier": self.meta.classifier,
-            "covered": np.asarray(self.coverage.answers, np.float32),
-        }
-        if self.calibration.references:  # no empty arrays in a file
-            arrays["benign_scores"] = self.benign_scores
-        if self.units is not None:
-            arrays |= dict(zip(("offset", "scale"), self.units, strict=True))
-        meta: dict[str, Any] = {
-            "task": self.task,
-            "config": dataclasses.asdict(self.config),
-            "threshold": self.threshold,
-            "grey": self.calibration.grey,
-            "source": self.calibration.source,
-            "added": self.coverage.added,
-            "num_classes": self.num_classes,
-            "value_range": list(self.value_range),
-            "validation_auc": self.validation_auc,
-            "repeat": self.repeat,
-            "sentences": list(self.sentences),
-            "vectors": self.vectors,
-            "columns": list(self.columns),
-        }
-        storage.save_tree(directory, arrays, meta, kind=KIND)
+        from bdjax.mntd import saved  # which knows detectors
 
-
-def load(directory: str | os.PathLike[str]) -> MetaDetector:
-    """Reads the detector of a run, given the run's directory or its ``detector``.
-
-    Raises:
-      UserError: there is none, or it is damaged or of another version of bdjax.
-    """
-    directory = _find(Path(directory))
-    arrays, meta = storage.load_tree(directory, kind=KIND)
-    try:
-        return MetaDetector(
-            task=meta["task"],
-            meta=Meta(arrays["queries"], arrays["classifier"]),
-            config=FitConfig(**meta["config"]),
-            calibration=Calibration(
-                arrays.get("benign_scores", np.zeros(0)),
-                meta["threshold"],
-                meta["grey"],
-                meta["source"],
-            ),
-            coverage=Coverage(
-                np.asarray(arrays["covered"], np.float64), meta.get("added", 0)
-            ),
-            num_classes=meta["num_classes"],
-            value_range=tuple(meta["value_range"]),
-            validation_auc=meta["validation_auc"],
-            repeat=meta["repeat"],
-            units=(arrays["offset"], arrays["scale"]) if "offset" in arrays else None,
-            sentences=tuple(meta["sentences"]),
-            vectors=meta["vectors"],
-            columns=tuple(meta["columns"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{KIND} in {directory} is damaged ({error!r}); restore a copy or make it "
-            "again"
-        ) from error
-
-
-def _find(directory: Path) -> Path:
-    """The folder of a detector, which may lie in that of a run."""
-    for place in (directory, directory / "detector"):
-        if (place / "meta.json").exists():
-            return place
-    raise UserError(
-        f"no {KIND} in {directory}: neither it nor a detector/ in it has a meta.json; "
-        "check the path, and give a run of launch.mntd that has ended, or its detector/"
-    )
-
-
-def from_fit(
-    fit: Fit,
-    apply: ApplyFn,
-    validation: Variables,
-    validation_labels_V: np.ndarray,
-    *,
-    task: str,
-    num_classes: int,
-    spec: QuerySpec,
-    config: FitConfig,
-    units: tuple[np.ndarray, np.ndarray] | None = None,
-    vocabulary: tuple[tuple[str, ...], np.ndarray] | None = None,
-    columns: tuple[str, ...] = (),
-) -> MetaDetector:
-    """The repeat with the best validation AUC (the first of equals) as a detector.
-
-    Args:
-      fit: a finished fit.
-      apply: of the validation shadows, as given to the fit.
-      validation: stacked variables, likewise.
-      validation_labels_V: int ``[V]``, likewise.
-      task: key in ``bdjax.tasks.TASKS``.
-      num_classes: of that task.
-      spec: as given to the fit.
-      config: as given to the fit.
-      units: of the data, where features were rescaled.
-      vocabulary: of text, the words and their vectors, float32 ``[V, E]``.
-      columns: of tables, what each feature is called.
-    """
-    aucs = fit.validation_auc_RxE[np.arange(config.repeats), fit.epoch_R]
-    best = int(aucs.argmax())
-    meta = fit.repeat(best)
-    sentences: tuple[str, ...] = ()
-    if vocabulary is not None and config.query_space == "tokens":
-        words, ids_QxT = vocabulary[0], np.asarray(nearest(vocabulary[1], meta.queries))
-        sentences = tuple(" ".join(words[i] for i in ids_T) for ids_T in ids_QxT)
-    return MetaDetector(
-        task=task,
-        meta=meta,
-        config=config,
-        calibration=_calibration(
-            np.asarray(validation_labels_V), fit.validation_scores_RxV[best]
-        ),
-        coverage=covering(answers_of(apply, meta.queries, validation)),
-        num_classes=num_classes,
-        value_range=spec.value_range,
-        validation_auc=float(aucs[best]),
-        repeat=best,
-        units=units,
-        sentences=sentences,
-        vectors=checksum(vocabulary[1]) if vocabulary else 0,
-        columns=columns,
-    )
-
-
-def _calibration(labels_V: np.ndarray, scores_V: np.ndarray) -> Calibration:
-    """Of validation shadows, with a wide grey zone.
-
-    They are all of one recipe and of the defender's rows, and benign networks of other
-    origin score between benign and trojaned shadows. So trojaned is what scores as the
-    most suspicious quarter of trojaned shadows, and not flagged what scores as benign
-    ones; all between is inconclusive.
-    """
-    benign, trojaned = scores_V[labels_V == 0], scores_V[labels_V == 1]
-    most = float(benign.max())
-    return Calibration(
-        benign,
-        threshold=max(most, float(np.quantile(trojaned, 0.75))),
-        grey=min(most, best_threshold(labels_V, scores_V)),
-        source=f"{len(benign)} benign validation shadow models, all of one recipe",
-    )
+        saved.write(self, directory)
