@@ -13,7 +13,7 @@ from bdjax.tnd import dltnd, loop, scores
 from bdjax.tnd.network import Network
 from bdjax.tnd.references import calibration_for
 from bdjax.tnd.smallest import Case, Images, Smallest
-from bdjax.types import UserError
+from bdjax.types import CapacityError, UserError
 
 SHAPE, CLASSES = (8, 8, 2), 4
 # Each class is bright in a quadrant of its own.
@@ -261,6 +261,14 @@ class TestExecution:
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err.startswith("DL-TND 4/4 iterations") is (progress is True)
+
+    def test_too_small_a_device_is_told_from_other_mistakes(self, monkeypatch):
+        def solve(*args, **options):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+        monkeypatch.setattr(loop, "solve", solve)
+        with pytest.raises(CapacityError, match="set a smaller label_batch"):
+            detect(network(trojaned=True), *images())
 
     def test_compiles_once_for_networks_of_an_architecture(self):
         x, y = images()
