@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from test_dltnd import CLASSES, apply, images, network
 
 from bdjax import tnd
+from bdjax.mntd import detector
 from bdjax.tnd.references import settings_of
 from bdjax.types import UserError
 from bdjax.verdicts import (
     Calibration,
     by_threshold,
     calibrate_scores,
+    conclude,
     load_calibration,
 )
 
@@ -60,6 +62,11 @@ class TestPValue:
     def test_without_references_there_is_none(self):
         assert math.isnan(by_threshold(1.0, "published").p_value(3.0))
         assert by_threshold(1.0, "published").references == 0
+
+    def test_calibrations_are_equal_to_themselves_alone(self):
+        one, other = calibration(), calibration()
+        assert one != other  # and their scores are not compared
+        assert len({one, other, one}) == 2
 
     def test_references_come_sorted_whatever_they_were(self):
         found = calibration(np.float32([[3, 1], [2, 0]]))
@@ -221,11 +228,31 @@ class TestCalibrateWhiteBox:
         assert again.is_trojaned is False
         assert again.score == pytest.approx(verdicts[0].score, abs=1e-5)
 
-    def test_a_threshold_of_the_configuration_comes_first(self, verdicts):
+    def test_a_threshold_of_the_configuration_stands_alone(self, verdicts):
         own = tnd.calibrate(verdicts, false_alarms=0.2)
-        found = judge(benign(0), own, threshold=-9.0)
+        with pytest.raises(UserError, match=r"threshold is -9 and a .* leave one out"):
+            judge(benign(0), own, threshold=-9.0)
+        found = judge(benign(0), threshold=-9.0)
         assert (found.threshold, found.references) == (-9, 0)
         assert found.is_trojaned is True
+
+    def test_what_is_no_reference_is_refused(self, verdicts):
+        doubtful = dataclasses.replace(verdicts[1], doubts=("it rained",))
+        with pytest.raises(UserError, match="verdict 4 is no reference: it rained"):
+            tnd.calibrate([*verdicts, doubtful], false_alarms=0.2)
+        calibration = by_threshold(0.0, "a test")
+        none = np.zeros(0)
+        fields = conclude(1.0, none, none, calibration, [], [])
+        black_box = detector.Verdict(**fields, answers=np.zeros((2, 2)))
+        for odd in (black_box, 1.5, "trojaned"):
+            with pytest.raises(
+                UserError, match=rf"verdict 0 is a {type(odd).__name__};.*of MNTD, call"
+            ):
+                tnd.calibrate([odd, *verdicts])
+        # What a calibration lacks is no doubt in the networks.
+        assert all(v.reasons and not v.doubts for v in verdicts)
+        with pytest.raises(UserError, match=r"is a str; .* with tnd\.load_calibration"):
+            judge(benign(0), "c.json")
 
     def test_too_few(self, verdicts):
         with pytest.raises(UserError, match="4 benign networks can state no"):
@@ -234,15 +261,17 @@ class TestCalibrateWhiteBox:
             tnd.calibrate([])
 
     def test_other_settings_are_refused_and_named(self, verdicts):
-        odd = dataclasses.replace(
-            verdicts[1], config=tnd.DLTNDConfig(**FIELDS | {"iterations": 41})
-        )
+        assert verdicts[0].settings["num_classes"] == CLASSES
+        odd = judge(benign(1), iterations=41)
         with pytest.raises(UserError, match="iterations 41, not 40") as error:
             tnd.calibrate([*verdicts, odd], false_alarms=0.2)
         assert "with one configuration" in str(error.value)
         own = tnd.calibrate(verdicts, false_alarms=0.2)
         with pytest.raises(UserError, match=r"success 0\.9, not 0\.8.*calibrate"):
             judge(benign(0), own, success=0.8)
+        classes = own.settings | {"num_classes": 9}
+        with pytest.raises(UserError, match="num_classes 9, not 4"):
+            judge(benign(0), dataclasses.replace(own, settings=classes))
         with pytest.raises(UserError, match="detector 'dl_tnd', not 'df_tnd'"):
             tnd.df_tnd(
                 apply, benign(0), input_shape=images()[0].shape[1:],
@@ -250,14 +279,11 @@ class TestCalibrateWhiteBox:
             )  # fmt: skip
 
     def test_what_no_score_depends_on_may_differ(self, verdicts):
-        same = dataclasses.replace(
-            verdicts[1].config,
-            threshold=1.0,
-            min_accuracy=0.1,
-            missing="skip",
+        odd = judge(
+            benign(1), threshold=1.0, min_accuracy=0.1, missing="skip",
             image_iterations=7,
-        )
-        odd = dataclasses.replace(verdicts[1], config=same)
+        )  # fmt: skip
+        assert odd.config != verdicts[1].config
         own = tnd.calibrate([verdicts[0], odd, *verdicts[2:]], false_alarms=0.2)
         assert own.references == 4
 

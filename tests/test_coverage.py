@@ -115,6 +115,13 @@ class TestExtended:
         for logits in shadows(40):
             assert extended.doubts(logits) == []
 
+    def test_it_takes_the_place_of_what_was_added_before(self, extended):
+        own = shadows(2, seed=3, scale=0.1)
+        again = extended.extended(own)
+        assert (again.added, len(again.answers)) == (2, len(KNOWN.answers) + 2)
+        np.testing.assert_array_equal(again.answers, KNOWN.extended(own).answers)
+        assert all(again.doubts(each) for each in shadows(19, seed=2, scale=30))
+
     def test_so_are_most_others_like_it(self, extended):
         """Also if the shadows, which lie closer together, are many more."""
         many = covering(shadows(300)).extended(shadows(19, seed=2, scale=30))

@@ -18,7 +18,7 @@ from bdjax.evaluation import best_threshold
 from bdjax.mntd import FitConfig, QuerySpec
 from bdjax.mntd.answers import check_answers
 from bdjax.mntd.classifier import Meta
-from bdjax.mntd.coverage import covering
+from bdjax.mntd.coverage import Coverage, covering
 from bdjax.mntd.steps import classifier_of
 from bdjax.types import UserError
 from bdjax.verdicts import Calibration, Conclusion, by_threshold
@@ -45,14 +45,16 @@ def networks(seed, count):
     return {"w": w, "b": rng.normal(size=(count, CLASSES)).astype(np.float32)}
 
 
-LABELS, VALIDATION_LABELS = np.arange(14) % 2, np.array([1, 0, 0, 1, 0, 1, 0, 1, 0])
+LABELS = np.arange(14) % 2
+VALIDATION_LABELS = np.array([1, 0, 0, 1, 0, 1, 0, 1, 0, 1, 0])
+VALIDATION = len(VALIDATION_LABELS)
 STRANGER = {k: v[0] for k, v in networks(2, 1).items()}
 
 
 def make(**change):
     config = dataclasses.replace(CONFIG, **change)
     found = mntd.fit(
-        linear, networks(0, 14), LABELS, networks(1, 9), VALIDATION_LABELS,
+        linear, networks(0, 14), LABELS, networks(1, VALIDATION), VALIDATION_LABELS,
         spec=SPEC, config=config, key=jax.random.key(6),
     )  # fmt: skip
     return found, detector_of(found, config)
@@ -60,7 +62,7 @@ def make(**change):
 
 def detector_of(found, config=CONFIG):
     return mntd.from_fit(
-        found, linear, networks(1, 9), VALIDATION_LABELS,
+        found, linear, networks(1, VALIDATION), VALIDATION_LABELS,
         task="mnist", num_classes=CLASSES, spec=SPEC, config=config,
     )  # fmt: skip
 
@@ -72,7 +74,8 @@ def fitted():
 
 @pytest.fixture(scope="module")
 def detector(fitted):
-    return fitted[1]
+    """As if it told shadow models apart: so few epochs on so few prove nothing."""
+    return dataclasses.replace(fitted[1], validation_auc=1.0)
 
 
 def stranger(x):
@@ -94,7 +97,7 @@ def test_the_best_repeat_by_validation_becomes_the_detector(fitted):
     aucs = found.validation_auc_RxE.max(1)
     assert len(set(aucs)) > 1
     assert detector.repeat == aucs.argmax()
-    assert detector.repeat == 2
+    assert detector.repeat == 1
     assert detector.validation_auc == aucs.max()
     jax.tree.map(
         np.testing.assert_array_equal, detector.meta, found.repeat(detector.repeat)
@@ -107,8 +110,8 @@ def test_of_equal_repeats_the_first_becomes_the_detector(fitted):
     assert detector_of(equal).repeat == 0
 
 
-def test_calibration_and_coverage_come_from_validation_shadows(fitted):
-    found, detector = fitted
+def test_calibration_and_coverage_come_from_validation_shadows(fitted, detector):
+    found, _ = fitted
     scores = found.validation_scores_RxV[detector.repeat]
     benign, trojaned = (scores[label == VALIDATION_LABELS] for label in (0, 1))
     assert detector.benign_scores.tolist() == sorted(benign.tolist())
@@ -119,13 +122,13 @@ def test_calibration_and_coverage_come_from_validation_shadows(fitted):
     assert detector.threshold in (benign.max(), np.quantile(trojaned, 0.75))
     least = min(benign.max(), best_threshold(VALIDATION_LABELS, scores))
     assert detector.calibration.grey == least
-    assert detector.calibration.source.startswith("5 benign validation shadow models")
-    assert detector.coverage.answers.shape == (9, QUERIES, CLASSES)
+    assert detector.calibration.source.startswith("6 benign validation shadow models")
+    assert detector.coverage.answers.shape == (VALIDATION, QUERIES, CLASSES)
     verdict = detector.score(stranger)
-    assert verdict.calibration == detector.calibration
+    assert verdict.calibration is detector.calibration
     # What was calibrated on, put to the detector as a stranger, scores as it did.
-    models = networks(1, 9)
-    for v in range(9):
+    models = networks(1, VALIDATION)
+    for v in range(VALIDATION):
         again = detector.score(
             lambda x, v=v: linear({k: a[v] for k, a in models.items()}, x)
         )
@@ -299,6 +302,11 @@ def softmax(x):
     return np.exp(x) / np.exp(x).sum(1, keepdims=True)
 
 
+def rounded_to_zero(x):
+    share = np.maximum(softmax(stranger(x)) - 0.1, 0)
+    return share / share.sum(1, keepdims=True)
+
+
 def spoiled(value, *where):
     def network(x):
         answers = stranger(x)
@@ -405,9 +413,17 @@ def test_what_was_made_of_probabilities_is_part_of_the_verdict(knowing):
         assert found.conclusion is expected.conclusion
         assert "their logarithms were read" in found.notes[0]
         assert "logits would be better" in repr(found)
-    rounded = knowing.score(lambda x: np.maximum(softmax(stranger(x)) - 0.1, 0))
+    rounded = knowing.score(rounded_to_zero)
     assert rounded.is_trojaned is None
     assert "rounded to 0" in rounded.reasons[0]
+    # Of a sigmoid a class, or logits of a weak network: rows do not sum to 1.
+    for times in (0.8, 0.1):
+        scaled = knowing.score(lambda x, times=times: times * softmax(stranger(x)))
+        assert scaled.is_trojaned is None
+        assert "cannot be told from probabilities" in scaled.reasons[0]
+        np.testing.assert_array_equal(
+            scaled.answers, times * softmax(stranger(knowing.queries))
+        )  # and not their logarithms
 
 
 @pytest.mark.parametrize(
@@ -448,7 +464,7 @@ def test_doubts_are_part_of_the_verdict(detector):
             classifier_of(detector.config).init(jax.random.key(0), jnp.zeros(QUERIES)),
         ),
         calibration=by_threshold(0.0, "a test"),
-        coverage=covering(np.stack([stranger(detector.queries)[:, :1]] * 2)),
+        coverage=covering(np.stack([stranger(detector.queries)[:, :1]] * VALIDATION)),
     )
     verdict = two.score(lambda x: stranger(x)[:, :1])
     assert verdict.notes == ()
@@ -477,9 +493,31 @@ class TestSteady:
         assert "statistics of the batch are in use" in verdict.reasons[0]
 
     def test_answers_at_hand_are_not_asked_again(self, knowing):
+        asked = knowing.score(stranger)
         verdict = knowing.judge(stranger(knowing.queries))
-        assert verdict.reasons == ()
-        assert repr(verdict) == repr(knowing.score(stranger))
+        assert verdict.reasons == asked.reasons == asked.notes == ()
+        assert (verdict.score, verdict.conclusion) == (asked.score, asked.conclusion)
+        (note,) = verdict.notes
+        assert "the network was not asked again" in note
+
+
+def test_a_detector_at_chance_judges_nothing(knowing):
+    weak = dataclasses.replace(knowing, validation_auc=0.7)
+    verdict = weak.score(stranger)
+    assert verdict.score == knowing.score(stranger).score
+    assert verdict.conclusion is Conclusion.INCONCLUSIVE
+    (reason,) = verdict.reasons
+    assert "at chance: its AUC on 5 + 5 validation shadows is 0.70" in reason
+    assert verdict.doubts == ()  # of the network itself
+    # Networks of one's own are no validation shadows, and prove no more.
+    calibrated = weak.calibrate(list(own(19, 0)))
+    assert "on 5 + 5 validation shadows" in calibrated.score(stranger).reasons[-1]
+    # Of 4 + 4 shadows that are told apart without a mistake, so few prove nothing.
+    answers = knowing.coverage.answers
+    for count, proven in [(8, False), (9, False), (10, True)]:
+        few = dataclasses.replace(knowing, coverage=Coverage(answers[-count - 1 :], 1))
+        reasons = few.score(stranger).reasons
+        assert any("may be at chance" in reason for reason in reasons) is not proven
 
 
 def test_a_network_unlike_all_shadows_is_inconclusive(detector):
@@ -546,14 +584,14 @@ class TestCalibrate:
         assert min(v.p_value for v in verdicts) == pytest.approx(2 / 20)
 
     def test_shadows_are_still_covered(self, calibrated):
-        models = networks(1, 9)
-        for v in range(9):
+        models = networks(1, VALIDATION)
+        for v in range(VALIDATION):
             shadow = {k: a[v] for k, a in models.items()}
             assert calibrated.score(functools.partial(linear, shadow)).reasons == ()
 
     def test_the_detector_itself_stays_as_it_was(self, detector, calibrated):
-        assert detector.calibration.references == 5
-        assert detector.coverage.answers.shape[0] == 9
+        assert detector.calibration.references == 6
+        assert detector.coverage.answers.shape[0] == VALIDATION
         assert calibrated.meta is detector.meta
 
     def test_too_few(self, detector):
@@ -570,8 +608,11 @@ class TestCalibrate:
         networks[3] = lambda x: rng.normal(size=(len(x), CLASSES))
         with pytest.raises(UserError, match="network 3 is no reference: the same inp"):
             detector.calibrate(networks)
-        networks[3] = lambda x: np.maximum(softmax(stranger(x)) - 0.1, 0)
+        networks[3] = rounded_to_zero
         with pytest.raises(UserError, match=r"network 3 is no .* rounded to 0"):
+            detector.calibrate(networks)
+        networks[3] = lambda x: np.maximum(softmax(stranger(x)) - 0.1, 0)
+        with pytest.raises(UserError, match=r"network 3 is no .* from probabilities"):
             detector.calibrate(networks)
         networks[3] = lambda x: stranger(x)[:, :2]
         with pytest.raises(UserError, match=r"network 3 .*shape \(4, 2\)"):

@@ -15,8 +15,10 @@ from bdjax.tnd.dftnd import df_tnd, label_scores
 from bdjax.tnd.excite import Excite
 from bdjax.tnd.loop import solve
 from bdjax.tnd.network import Network
+from bdjax.tnd.references import calibration_for
 from bdjax.tnd.signs import Seeds, SignAscent
 from bdjax.types import UserError
+from bdjax.verdicts import Calibration
 
 SHAPE, CLASSES, HIDDEN, TARGET = (4, 3, 2), 8, 40, 3
 ONE = Execution(devices=1)
@@ -194,7 +196,9 @@ def test_what_is_returned_fits_together(parity):
     start = rescaled(apply)(variables, got.seeds)
     np.testing.assert_allclose(
         got.label_scores,
-        label_scores(got.logit_increase, config, np.asarray(start).T),
+        label_scores(
+            got.logit_increase, config, np.asarray(start).T, len(config.brightness)
+        ),
         rtol=1e-4,
     )
     assert got.weights.shape == (HIDDEN,)
@@ -222,7 +226,7 @@ def test_a_rise_counts_in_units_of_what_noise_is_answered():
     start = np.array([[30.0, 0.0], [0.0, 0.0], [-30.0, 0.0]])
     first = 10 / np.hypot(np.std([10, 0, 0]), np.std([30, 0, -30]))
     second = -3 / np.std([0, 3, 0])
-    found = label_scores(rise, config, start)
+    found = label_scores(rise, config, start, 2)
     assert found[0] == pytest.approx((first + second) / 2, rel=1e-5)
     # Images of the caller's own are of one kind.
     own = label_scores(rise[:, :1], config, start[:, :1])
@@ -315,11 +319,12 @@ def test_second_stage_starts_from_the_means():
     assert spread[1] <= 2 * config.learning_rate + 1e-6 < spread[0]
 
 
-def test_a_penalty_that_leaves_no_mask_scores_nothing_and_says_so():
+def test_a_penalty_that_leaves_no_mask_is_inconclusive():
     got = ask(tiny()[1], config=DFTNDConfig(sparsity=100.0, threshold=0.0))
     np.testing.assert_array_equal(got.label_scores, 0)
-    assert got.is_trojaned is False
-    assert "lower config.sparsity" in got.notes[0]
+    assert got.is_trojaned is None
+    assert "lower config.sparsity" in got.reasons[0]
+    assert got.doubts == got.reasons
 
 
 def test_without_features_the_logits_stand_in_and_it_says_so():
@@ -336,6 +341,26 @@ def test_without_references_and_threshold_there_is_no_verdict():
     got = ask(tiny()[1], config=DFTNDConfig(parity="official", iterations=3))
     assert (got.is_trojaned, got.threshold) == (None, 100)
     assert "no benign references are built in" in got.reasons[-1]
+
+
+def test_references_hold_for_starts_from_noise_and_about_as_many_classes():
+    config = DFTNDConfig()
+    noise = ask(tiny()[1], config=config)
+    assert noise.references > 0
+    assert not any("benign references" in reason for reason in noise.reasons)
+    x = np.random.default_rng(0).uniform(0, 1, (3, *SHAPE))
+    images = ask(tiny()[1], config=config, images=x)
+    assert images.references == 0
+    assert "no benign references are built in" in images.reasons[-1]
+    assert images.settings == noise.settings | {"images_given": True}
+    # Nor are they compared with a caller's own references of noise.
+    own = Calibration(np.arange(20.0), 9.0, 9.0, "a test", noise.settings)
+    assert ask(tiny()[1], config=config, calibration=own).reasons == ()
+    with pytest.raises(UserError, match="images_given"):
+        ask(tiny()[1], config=config, images=x, calibration=own)
+    many, reasons = calibration_for(config, num_classes=100)
+    assert many.references == noise.references
+    assert "100 classes, and the built-in references 10" in reasons[0]
 
 
 def test_features_that_are_not_the_last_layers_are_inconclusive():
@@ -432,6 +457,7 @@ def test_mistakes_are_named_in_one_line(changes, message):
         ({"normalize": "l2"}, "unknown normalize 'l2'"),
         ({"score": "best"}, "unknown score 'best'"),
         ({"threshold": float("nan")}, "threshold is nan"),
+        ({"threshold": -float("inf")}, "threshold is -inf; it must be finite"),
     ],
 )
 def test_mistakes_in_the_config_are_named(changes, message):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from bdjax import tnd
-from bdjax.tnd import loop, scores
+from bdjax.tnd import dltnd, loop, scores
 from bdjax.tnd.network import Network
+from bdjax.tnd.references import calibration_for
 from bdjax.tnd.smallest import Case, Images, Smallest
-from bdjax.types import UserError
+from bdjax.types import CapacityError, UserError
 
 SHAPE, CLASSES = (8, 8, 2), 4
 # Each class is bright in a quadrant of its own.
@@ -261,6 +262,14 @@ class TestExecution:
         assert captured.out == ""
         assert captured.err.startswith("DL-TND 4/4 iterations") is (progress is True)
 
+    def test_too_small_a_device_is_told_from_other_mistakes(self, monkeypatch):
+        def solve(*args, **options):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+        monkeypatch.setattr(loop, "solve", solve)
+        with pytest.raises(CapacityError, match="set a smaller label_batch"):
+            detect(network(trojaned=True), *images())
+
     def test_compiles_once_for_networks_of_an_architecture(self):
         x, y = images()
         traces = []
@@ -305,22 +314,31 @@ class TestScores:
         expected = [1, (0.55 / spread) ** 2]
         np.testing.assert_allclose(scores.agreement(area), expected)
         np.testing.assert_allclose(scores.agreement(9 * area), expected)
-        assert scores.agreement(np.full((1, 3), np.nan)) == 1
+        # So few images show no agreement.
+        few = np.array([[np.nan] * 3, [4.0, np.inf, np.nan], [4.0, 4.0, np.inf]])
+        np.testing.assert_array_equal(scores.agreement(few), 0)
 
     def test_rules(self):
         sizes = {"sparse": np.array([4.0, 1, 4]), "dense": np.array([1.0, 9, 9])}
-        similarity = np.array([[np.nan, 0.5, 0.7], [0.1, np.nan, 0.1], [0, 0, np.nan]])
-        area = np.array([[np.nan, 8, 8], [8, np.nan, 8], [2, 2, np.nan]])
+        # Of a fourth image's class there is no candidate.
+        similarity = np.array(
+            [[np.nan, 0.5, 0.7, 0.6], [0.1, np.nan, 0.1, 0.1], [0, 0, np.nan, 0]]
+        )
+        area = np.array([[np.nan, 8, 8, 8], [1, np.nan, 8, 64], [1, 2, np.nan, 4]])
 
         def rule(score):
             return scores.label_scores(score, sizes, similarity, area, 0.5)
 
         assert rule("sparse").argmax() == 1
         assert rule("dense").argmax() == 0
-        np.testing.assert_array_equal(
-            rule("size"),
-            np.maximum(rule("sparse"), rule("dense")) * scores.agreement(area),
-        )
+        far = np.maximum(rule("sparse"), rule("dense"))
+        assert (far > 0).tolist() == [True, True, False]
+        agree = scores.agreement(area)
+        assert agree[0] == 1 > max(agree[1:])
+        expected = [far[0], far[1] * agree[1], far[2]]  # of no outlier as it is
+        np.testing.assert_allclose(rule("size"), expected)
+        area[:2, :2] = np.nan
+        np.testing.assert_allclose(rule("size"), [0, 0, far[2]])
         assert rule("images").argmax() == 2
         np.testing.assert_allclose(rule("similarity"), [0.6, 0.1, 0])
 
@@ -449,6 +467,68 @@ class TestBadInput:
         assert "classifies 75% of the 12 given images right" in verdict.reasons[0]
         assert "toward labels [1] was found in 120 iterations" in verdict.notes[-1]
 
+    def test_of_few_labels_in_reach_there_is_no_verdict(self):
+        """What is reached stands out, of whatever network."""
+        x, y = images()
+
+        def biased(variables, x):
+            bias = jnp.where(jnp.arange(CLASSES) % 2, -1e3, 0.0)
+            return apply(variables, x) + bias
+
+        verdict = tnd.dl_tnd(
+            biased, network(trojaned=True), x, y, num_classes=CLASSES,
+            value_range=(0.0, 1.0),
+            config=tnd.DLTNDConfig(**FAST, min_accuracy=0.5, threshold=-9.0),
+            execution=tnd.Execution(devices=1),
+        )  # fmt: skip
+        assert np.isinf(verdict.mask_area).tolist() == [False, True, False, True]
+        assert verdict.is_trojaned is None
+        assert "only 2 of 4 labels were reached" in verdict.reasons[0]
+        assert verdict.doubts == verdict.reasons
+        # A similarity of perturbations takes no others to stand out from.
+        config = tnd.DLTNDConfig(
+            **FAST, min_accuracy=0.5, threshold=-9.0, score="similarity"
+        )
+        verdict = tnd.dl_tnd(
+            biased, network(trojaned=True), x, y, num_classes=CLASSES,
+            value_range=(0.0, 1.0), config=config,
+            execution=tnd.Execution(devices=1),
+        )  # fmt: skip
+        assert verdict.reasons == ()
+
+    def test_half_of_the_labels_must_be_reached(self):
+        def reasons(reached, count, dense=None):
+            sparse = np.where(np.arange(count) < reached, 3.0, np.inf)
+            dense = sparse if dense is None else dense
+            return dltnd._too_few({"sparse": sparse, "dense": dense}, count)
+
+        assert reasons(10, 10) == reasons(5, 10) == reasons(4, 7) == []
+        assert "only 4 of 10 labels were reached" in reasons(4, 10)[0]
+        assert "only 3 of 5 labels were reached" in reasons(3, 5)[0]
+        assert "only 1 of 10 labels" in reasons(10, 10, np.append(1, [np.inf] * 9))[0]
+        assert "3 candidate labels are too few" in reasons(3, 3)[0]
+
+    def test_of_another_number_of_classes_there_are_no_references(self):
+        config = tnd.DLTNDConfig()
+        ten, none = calibration_for(config)
+        assert none == []
+        assert ten.references > 0
+        for count, known in [(5, False), (6, True), (20, True), (100, False)]:
+            found, reasons = calibration_for(config, num_classes=count)
+            assert found is ten
+            assert (reasons == []) is known
+        assert "has 100 classes, and the built-in references 10" in reasons[0]
+        assert "calibration=tnd.calibrate" in reasons[0]
+        # And in a verdict, whose network itself is in no doubt.
+        x, y = images()
+        verdict = tnd.dl_tnd(
+            apply, network(trojaned=False), x, y, num_classes=CLASSES,
+            value_range=(0.0, 1.0), execution=tnd.Execution(devices=1),
+        )  # fmt: skip
+        assert verdict.is_trojaned is None
+        assert "the network has 4 classes" in verdict.reasons[0]
+        assert verdict.doubts == ()
+
     def test_nan_under_perturbation(self):
         def fragile(variables, x):
             # Fine on the given images, whose last pixel is black.
@@ -484,7 +564,6 @@ class TestBadInput:
         y[0] = 1
         verdict = detect(
             network(trojaned=False), x, y, threshold=threshold, min_accuracy=0.875,
-            iterations=3, image_iterations=3,
         )  # fmt: skip
         assert verdict.accuracy == 0.875  # no less than is wanted
         assert verdict.is_trojaned is not None
@@ -613,6 +692,7 @@ class TestConfig:
             ({"mask": "image"}, "unknown mask 'image'"),
             ({"restarts": 0}, "restarts is 0"),
             ({"threshold": float("nan")}, "threshold is nan"),
+            ({"threshold": float("inf")}, "threshold is inf; it must be finite"),
             ({"missing": "ignore"}, "unknown missing"),
             ({"representation": "probabilities"}, "unknown representation"),
         ],

@@ -59,7 +59,7 @@ def test_the_score_among_the_references(tmp_path):
     assert low < 0
     assert high > 1.25
     assert drawn.get_suptitle() == (
-        "plain: trojaned; p = 0.024 among 40 benign networks"
+        "plain: TROJANED; p = 0.024 among 40 benign networks"
     )
 
 
@@ -84,7 +84,7 @@ def test_without_references(calibration, tmp_path):
     (axes,) = drawn.axes
     assert [text.get_text() for text in axes.texts] == ["no benign references"]
     assert not axes.patches
-    assert drawn.get_suptitle() == "plain: inconclusive"
+    assert drawn.get_suptitle() == "plain: INCONCLUSIVE"
     below = drawn.get_supxlabel()
     assert below.startswith("no benign references are built in")
     assert below.count("\n") == 3
@@ -95,7 +95,7 @@ def test_no_score_is_said(tmp_path):
     drawn = figure(judged(float("nan")))
     write(drawn, tmp_path / "verdict.png")
     assert "no score" in legend_texts(drawn.axes[0].get_legend())
-    assert drawn.get_suptitle() == "plain: inconclusive"  # and no p-value
+    assert drawn.get_suptitle() == "plain: INCONCLUSIVE"  # and no p-value
     assert drawn.get_supxlabel() == "there is no score"
 
 
@@ -114,7 +114,10 @@ def test_target_labels_stand_out(count, tmp_path):
     names = [tick.get_text() for tick in axes.get_xticklabels()]
     assert names[0] == "0"
     assert len(names) <= 12
-    assert "toward label 2" in drawn.get_suptitle()
+    assert "TROJANED, toward label 2;" in drawn.get_suptitle()
+    doubtful = judged(1.5, scores, reasons=["it rained"])
+    title = figure(doubtful).get_suptitle()
+    assert "INCONCLUSIVE, most suspicious label 2;" in title
     assert [line.get_ydata()[0] for line in axes.lines] == [0, 0.75]
 
 

@@ -43,7 +43,7 @@ from bdjax.experiments.tnd_config import (
 from bdjax.population import Execution
 from bdjax.tnd import dftnd, references, scores
 from bdjax.tnd.references import calibration_for, settings_of
-from bdjax.types import UserError
+from bdjax.types import CapacityError, UserError
 from bdjax.verdicts import Calibration, Conclusion, conclude
 
 COUNTS = TNDPopulationConfig(
@@ -102,10 +102,12 @@ class Fake:
         self.calls, self.asked, self.fail_at = [], collections.Counter(), fail_at
 
     def _concluded(self, config, label_scores, doubts):
-        calibration, reasons = calibration_for(config)
+        calibration, unknown = calibration_for(config, num_classes=CLASSES)
         score, labels = float(label_scores.max()), np.arange(len(label_scores))
-        every = [*reasons, *doubts]
-        return conclude(score, label_scores, labels, calibration, every, ["a fake"])
+        notes = ["a fake"]
+        return conclude(
+            score, label_scores, labels, calibration, doubts, notes, unknown
+        )
 
     def _rng(self, name, apply, variables, *parts):
         self.calls.append(name)
@@ -449,6 +451,12 @@ def test_verdicts_follow_the_calibration_of_the_day(trained, monkeypatch, fake):
     settings = settings_of(detector_config(config, "bdjax"))
     built_in = Calibration(np.linspace(0, 0.5, 40), 0.9, 0.6, "made", settings)
     monkeypatch.setattr(references, "_built_in", lambda detector: built_in)
+    few, _ = run(config, trained)
+    for found in few.verdicts[MAIN]["target-benign"]:
+        assert found.conclusion is Conclusion.INCONCLUSIVE
+        assert f"the network has {CLASSES} classes" in found.reasons[0]
+        assert (found.doubts, found.threshold) == ((), 0.9)
+    monkeypatch.setattr(references, "_FEWEST", CLASSES)
     after, _ = run(config, trained)
     assert len(fake.calls) == TOTAL  # none was computed again
     for name, some in after.verdicts[MAIN].items():
@@ -475,20 +483,34 @@ def test_verdicts_follow_the_calibration_of_the_day(trained, monkeypatch, fake):
     assert few.reasons[0] == "images are few"
 
 
-def test_verdicts_of_before_there_were_conclusions_are_read(trained, fake):
+def test_verdicts_by_other_rules_are_not_mixed_with_these(trained, fake, monkeypatch):
     config = changed(sweep_per_class=(), detectors=("bdjax",))
+    monkeypatch.setattr(scores, "VERSION", scores.VERSION - 1)
     run(config, trained)
-    for path, threshold in (("target-benign-0", 0.75), ("target-benign-1", np.inf)):
-        file = trained / "verdicts" / "bdjax-2" / path / "meta.json"
-        stored = json.loads(file.read_text())
-        for name in ("conclusion", "reasons", "doubts", "grey"):
-            del stored["meta"][name]
-        stored["meta"] |= {"threshold": threshold, "notes": ["odd"]}
-        file.write_text(json.dumps(stored))
-    outcome, _ = run(config, trained)
-    one, two, *_ = outcome.verdicts[MAIN]["target-benign"]
-    assert (one.doubts, one.notes) == ((), ("odd",))
-    assert (two.doubts, two.notes) == (("odd",), ())  # there was no verdict then
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="remove .*bdjax-2 to compute them again"):
+        run(config, trained)
+    # Nor one of them alone.
+    folder = trained / "verdicts" / "bdjax-2"
+    old = folder / "target-benign-1"
+    kept = trained / "kept"
+    shutil.copytree(old, kept)
+    shutil.rmtree(folder)
+    install(monkeypatch, fake)
+    run(config, trained)
+    shutil.rmtree(old)
+    shutil.copytree(kept, old)
+    with pytest.raises(UserError, match=r"target-benign-1"):
+        run(config, trained)
+
+
+def test_too_small_a_device_is_no_networks_fault(trained, monkeypatch):
+    def dl_tnd(*args, **options):
+        raise CapacityError("set a smaller label_batch")
+
+    monkeypatch.setattr(tnd, "dl_tnd", dl_tnd)
+    with pytest.raises(CapacityError, match="^set a smaller label_batch"):
+        run(changed(sweep_per_class=(), detectors=("bdjax",)), trained)
 
 
 def test_no_similarities_are_no_chance(whole):

@@ -88,6 +88,24 @@ class TestConclusion:
         assert judged(2.0, grey=2.0).is_trojaned is False
         assert judged(math.nextafter(2, 3), grey=2.0).is_trojaned is True
 
+    def test_doubts_are_the_networks_and_not_the_calibrations(self):
+        calibration = Calibration(NONE, 2.0, 1.0, "a test")
+        given = NONE, NONE, calibration, ["it rained"], ["by the way"], ["no reference"]
+        verdict = Verdict(**conclude(1.5, *given))
+        assert verdict.doubts == ("it rained",)
+        assert verdict.reasons[:2] == ("it rained", "no reference")
+        assert "grey zone" in verdict.reasons[2]
+        assert verdict.notes == (*verdict.reasons, "by the way")
+        unknown = Verdict(**conclude(3.0, NONE, NONE, calibration, [], [], ["so new"]))
+        assert (unknown.doubts, unknown.reasons) == ((), ("so new",))
+        assert unknown.conclusion is Conclusion.INCONCLUSIVE
+
+    def test_verdicts_are_equal_to_themselves_alone(self):
+        one, other = dl_verdict(), dl_verdict()
+        assert one == one
+        assert one != other  # and their arrays are not compared
+        assert len({one, other, one}) == 2
+
     @settings
     @hypothesis.given(
         st.floats(-4, 4),
@@ -141,7 +159,10 @@ def dl_verdict(classes=100, reasons=("r" * 30 + " why" * 30,), **changes):
     scores = rng.normal(size=classes).astype(np.float32) + 3
     area = np.where(np.arange(classes) == 1, np.inf, 4.0).astype(np.float32)
     labels = np.arange(classes, dtype=np.int32)
-    calibration = Calibration(rng.normal(size=40), 2.0, 1.0, "forty networks")
+    calibration = changes.pop("calibration", None)
+    calibration = calibration or Calibration(
+        rng.normal(size=40), 2.0, 1.0, "forty networks"
+    )
     notes = ["no image of classes " + str(list(range(classes))[50:])]
     fields = dict(
         **conclude(
@@ -162,12 +183,12 @@ def dl_verdict(classes=100, reasons=("r" * 30 + " why" * 30,), **changes):
     return tnd.Verdict(**fields | changes)
 
 
-def df_verdict(classes=100, config=None):
+def df_verdict(classes=100, calibration=None):
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(10, 32, 32, 3)).astype(np.float32)
     increase = rng.normal(size=(classes, 10)).astype(np.float32)
     scores = increase.mean(1)
-    calibration = by_threshold(-1.0, "a threshold of your own")
+    calibration = calibration or by_threshold(-1.0, "a threshold of your own")
     return tnd.DFVerdict(
         **conclude(
             float(scores.max()), scores, np.arange(classes), calibration, [], []
@@ -179,7 +200,7 @@ def df_verdict(classes=100, config=None):
         patterns=x,
         recovered=x,
         seeds=x,
-        config=config or tnd.DFTNDConfig(),
+        config=tnd.DFTNDConfig(),
     )
 
 
@@ -193,9 +214,9 @@ def mntd_verdict(classes=100, score=math.nan):
 VERDICTS = [
     dl_verdict(),
     dl_verdict(reasons=()),
-    dl_verdict(config={"threshold": math.inf}),
+    dl_verdict(calibration=by_threshold(math.inf, "no benign references")),
     df_verdict(),
-    df_verdict(config=tnd.DFTNDConfig(threshold=-math.inf)),
+    df_verdict(calibration=by_threshold(-math.inf, "no benign references")),
     mntd_verdict(),
     mntd_verdict(score=math.inf),
     mntd_verdict(score=7.0),
@@ -232,6 +253,8 @@ def test_words():
     )
     many = judged(3.0, label_scores=np.full(100, 3.0))
     assert "toward label 0, 1, 2 and 97 more" in str(many)
+    doubtful = judged(3.0, label_scores=np.array([0, 3.0]), reasons=["it rained"])
+    assert str(doubtful).startswith("detector: INCONCLUSIVE, most suspicious label 1\n")
 
 
 def strict(text):
