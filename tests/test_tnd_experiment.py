@@ -488,7 +488,7 @@ def test_verdicts_by_other_rules_are_not_mixed_with_these(trained, fake, monkeyp
     monkeypatch.setattr(scores, "VERSION", scores.VERSION - 1)
     run(config, trained)
     monkeypatch.undo()
-    with pytest.raises(UserError, match="remove .*bdjax-2 to compute them again"):
+    with pytest.raises(UserError, match=r"remove .*bdjax-2 to compute them again"):
         run(config, trained)
     # Nor one of them alone.
     folder = trained / "verdicts" / "bdjax-2"
@@ -509,7 +509,7 @@ def test_too_small_a_device_is_no_networks_fault(trained, monkeypatch):
         raise CapacityError("set a smaller label_batch")
 
     monkeypatch.setattr(tnd, "dl_tnd", dl_tnd)
-    with pytest.raises(CapacityError, match="^set a smaller label_batch"):
+    with pytest.raises(CapacityError, match=r"^set a smaller label_batch"):
         run(changed(sweep_per_class=(), detectors=("bdjax",)), trained)
 
 
