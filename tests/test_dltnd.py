@@ -536,9 +536,17 @@ class TestBadInput:
 
         bad("gives NaN for perturbed images", function=fragile)
 
-    def test_probabilities_are_inconclusive(self):
+    @pytest.mark.parametrize(
+        ("function", "kind"),
+        [
+            (jax.nn.softmax, "probabilities"),
+            (jax.nn.sigmoid, "values in [0, 1]"),
+            (lambda x: 100 * jax.nn.softmax(x), "percentages"),
+        ],
+    )
+    def test_probabilities_are_inconclusive(self, function, kind):
         def sure(variables, x):
-            return jax.nn.softmax(apply(variables, x))
+            return function(apply(variables, x))
 
         x, y = images()
         verdict = tnd.dl_tnd(
@@ -548,7 +556,7 @@ class TestBadInput:
             execution=tnd.Execution(devices=1),
         )  # fmt: skip
         assert verdict.is_trojaned is None
-        assert "apply seems to give probabilities" in verdict.reasons[0]
+        assert f"apply seems to give {kind}, whose gradients" in verdict.reasons[0]
 
     @pytest.mark.parametrize("threshold", [0.0, -9.0, 9.0])
     def test_low_accuracy_is_inconclusive(self, threshold):

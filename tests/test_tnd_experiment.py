@@ -509,7 +509,7 @@ def test_too_small_a_device_is_no_networks_fault(trained, monkeypatch):
         raise CapacityError("set a smaller label_batch")
 
     monkeypatch.setattr(tnd, "dl_tnd", dl_tnd)
-    with pytest.raises(CapacityError, match="^set a smaller label_batch"):
+    with pytest.raises(CapacityError, match=r"^set a smaller label_batch"):
         run(changed(sweep_per_class=(), detectors=("bdjax",)), trained)
 
 

@@ -186,7 +186,8 @@ def doubts(
     reasons = preconditions.steady(
         lambda x: np.asarray(apply(variables, x)), images, logits
     )
-    if (kind := preconditions.kind_of(logits)) in ("probabilities", "percentages"):
+    kind = preconditions.kind_of(logits)
+    if kind in ("probabilities", "percentages", "values in [0, 1]"):
         reasons.append(
             f"apply seems to give {kind}, whose gradients vanish where the network is "
             "sure; give logits, from before the softmax or sigmoid"
