@@ -83,7 +83,9 @@ class Coverage:
             return ""
         return (
             f"the answers lie {nearest:.3g} from those of the nearest shadow model, "
-            f"and {_USUAL:.0%} of the shadow models have one within {usual:.3g}"
+            f"and {_USUAL:.0%} of the shadow models have one within {usual:.3g}: the "
+            "detector knows no network like this; calibrate it on benign ones of your "
+            "own, or use bdjax.tnd"
         )
 
 

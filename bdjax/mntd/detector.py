@@ -45,7 +45,7 @@ class Verdict(verdicts.Verdict):
         return super().to_dict() | {"answers": self.answers.tolist()}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class MetaDetector:
     """MNTD's detector (Xu et al., S&P 2021): black box, ten questions a network.
 
@@ -84,6 +84,13 @@ class MetaDetector:
     sentences: tuple[str, ...] = ()
     vectors: int = 0
     columns: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"MNTD detector of {self.task!r}: {len(self.queries)} queries, AUC "
+            f"{self.validation_auc:.2f} on validation shadows, threshold "
+            f"{self.threshold:.3g} ({self.calibration.source})"
+        )
 
     @property
     def threshold(self) -> float:
@@ -230,6 +237,8 @@ class MetaDetector:
           UserError: too few for that share, or one cannot be asked, or not be asked
             steadily: it is named.
         """
+        if callable(benign):
+            raise UserError("benign is one network; give a list of them")
         logits = []
         for i, model in enumerate(benign):
             try:
@@ -270,14 +279,15 @@ class MetaDetector:
         return answers, preconditions.steady(again, self.asked, answers.logits)
 
     def _ask(self, model: Callable[[Any], ArrayLike], asked: Any) -> ArrayLike:
-        if not self.vectors:
-            return model(asked)
         try:
             return model(asked)
-        except Exception as error:  # most likely, text and vectors were mixed up
+        except UserError:
+            raise
+        except Exception as error:  # most likely, of another framework or layout
+            text = " ".join(str(error).split())
             raise UserError(
-                f"the model failed ({type(error).__name__}: {error}); it was asked "
-                f"{self.asks}"
+                f"the model failed ({type(error).__name__}: {text[:200]}); it was "
+                f"asked {self.asks}"
             ) from error
 
     def _check(self, answers: ArrayLike, *, repeats: bool = False) -> Answers:

@@ -134,6 +134,12 @@ def df_tnd(
         reasons += preconditions.fills(seeds, value_range)
     count = _neurons(net, variables, x)
     if features is not None:
+        shape = jax.eval_shape(features, variables, seeds).shape
+        if len(shape) > 2:
+            reasons.append(
+                f"features have shape {shape}: the penultimate layer, what the last "
+                "dense layer reads, is [N, D]"
+            )
         reasons += _doubts(net, variables, count, num_classes, input_shape, key)
         if count + num_classes > _MOST_PROBES:
             notes.append(
@@ -327,5 +333,7 @@ def _doubts(
     x = jax.random.uniform(prng.stream(key, "probes"), shape) ** power
     answers = [jax.device_get(_both(net, variables, some)) for some in x]
     r_NxD, logits_NxK = (np.concatenate(some) for some in zip(*answers, strict=True))
+    if r_NxD.shape == logits_NxK.shape and np.allclose(r_NxD, logits_NxK):
+        return ["features are the logits; give the penultimate layer"]
     dead = preconditions.alive(r_NxD)
     return dead or preconditions.penultimate(r_NxD, logits_NxK)

@@ -12,6 +12,8 @@ from bdjax.ranges import digits, keeps_to
 from bdjax.types import PyTree, UserError
 from bdjax.verdicts import preconditions
 
+_GREATEST_SPREAD = 300.0  # of logits; reference networks' reach some dozens
+
 Apply = Callable[[PyTree, jax.Array], jax.Array]
 """``apply(variables, x [N, H, W, C]) -> logits [N, T]``, traceable by JAX."""
 
@@ -192,6 +194,12 @@ def doubts(
             f"apply seems to give {kind}, whose gradients vanish where the network is "
             "sure; give logits, from before the softmax or sigmoid"
         )
+    if (spread := float(logits.std())) > _GREATEST_SPREAD:
+        reasons.append(
+            f"the logits spread by {spread:.3g}, as of no network that was trained on "
+            "such images: check value_range, and whether it takes pixels of 0 to 1 or "
+            "0 to 255"
+        )
     return reasons
 
 
@@ -216,10 +224,10 @@ def _trace(
     except UserError:
         raise
     except Exception as error:  # whatever a stranger's function may do
-        first = str(error).strip().splitlines()[:1]
+        text = " ".join(str(error).split())
         raise UserError(
             f"{name} cannot be traced or differentiated by JAX for images of shape "
-            f"{shape.shape} ({type(error).__name__}: {first[0] if first else ''}). "
+            f"{shape.shape} ({type(error).__name__}: {text[:200]}). "
             f"{_remedy(name, error)}"
         ) from error
     if not isinstance(answer, jax.ShapeDtypeStruct):
