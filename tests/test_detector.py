@@ -622,12 +622,22 @@ class TestCalibrate:
             detector.calibrate(networks)
 
 
-def test_what_a_network_raises_is_not_hidden(detector):
+def test_what_a_network_raises_is_named_and_not_hidden(detector):
     def broken(x):
-        raise ZeroDivisionError
+        raise ZeroDivisionError("of\nmine")
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(UserError, match=r"failed \(ZeroDivisionError: of mine\)") as e:
         detector.score(broken)
+    assert isinstance(e.value.__cause__, ZeroDivisionError)
+    with pytest.raises(UserError, match="benign network 0 is no reference"):
+        detector.calibrate([broken])
+    with pytest.raises(UserError, match="give a list"):
+        detector.calibrate(stranger)
+
+
+def test_a_detector_says_in_a_line_what_it_is(detector):
+    assert repr(detector).startswith(f"MNTD detector of {detector.task!r}: ")
+    assert "\n" not in repr(detector)
 
 
 def test_odd_but_honest_logits_are_judged(detector):

@@ -374,6 +374,11 @@ def test_features_that_are_not_the_last_layers_are_inconclusive():
     assert got.is_trojaned is None
     assert "must be the penultimate layer" in got.reasons[0]
 
+    got = ask(variables, features=apply, config=config)
+    assert "features are the logits" in got.reasons[0]
+    got = ask(variables, features=lambda variables, x: x, config=config)
+    assert "is [N, D]" in got.reasons[0]
+
     def dead(variables, x):
         return jnp.ones((len(x), 50)).at[:, 0].set(x.mean((1, 2, 3)))
 

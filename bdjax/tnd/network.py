@@ -12,7 +12,7 @@ from bdjax.ranges import digits, keeps_to
 from bdjax.types import PyTree, UserError
 from bdjax.verdicts import preconditions
 
-_GREATEST_SPREAD = 300.0  # of logits; reference networks' reach some dozens
+_GREATEST_SPREAD = 600.0  # of logits; reference networks' reach some dozens
 
 Apply = Callable[[PyTree, jax.Array], jax.Array]
 """``apply(variables, x [N, H, W, C]) -> logits [N, T]``, traceable by JAX."""
