@@ -119,7 +119,10 @@ class TestAskedOtherwise:
 
     def dl_tnd(self, found, apply=None, x=None, **options):
         images, y = field.digits(1)
-        config = tnd.DLTNDConfig(iterations=2, image_iterations=2, threshold=-1e9)
+        # By similarity, which takes no label that was reached.
+        config = tnd.DLTNDConfig(
+            score="similarity", iterations=2, image_iterations=2, threshold=-1e9
+        )
         return tnd.dl_tnd(
             apply or found.apply, found.variables, images if x is None else x, y,
             config=config, **MNIST | options,
