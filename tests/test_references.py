@@ -1,0 +1,70 @@
+"""The built-in thresholds are what the documented scores of the references give."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bdjax.experiments import references
+from bdjax.experiments.references import Reference
+from bdjax.types import UserError
+
+ROOT = Path(__file__).parents[1]
+DETECTORS = ("dl_tnd", "df_tnd")
+
+
+def documented(detector):
+    with open(ROOT / "docs" / "references" / f"{detector}.csv") as file:
+        return [
+            Reference(
+                row["architecture"],
+                row["regime"],
+                row["attack"],
+                float(row["score"]),
+                row["is_right"] == "True",
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_the_files_in_the_package_follow_from_the_documented_scores(detector):
+    found = documented(detector)
+    path = ROOT / "bdjax" / "tnd" / "calibrations" / f"{detector}.json"
+    shipped = json.loads(path.read_text())
+    grey, threshold = references.thresholds(found)
+    assert shipped["grey"] == pytest.approx(grey, abs=6e-4)
+    assert shipped["threshold"] == pytest.approx(threshold, abs=6e-4)
+    benign = sorted(each.score for each in found if each.is_benign)
+    np.testing.assert_allclose(shipped["scores"], benign)
+    assert len(benign) >= 100
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_no_benign_network_of_an_architecture_left_out_is_flagged(detector):
+    judged = references.left_out(documented(detector))
+    assert len(judged) >= 8
+    for name, (grey, threshold, benign, trojaned) in judged.items():
+        assert grey < threshold
+        assert benign.trojaned == 0, name
+        assert trojaned.models
+
+
+def test_thresholds_by_hand():
+    def some(name, scores):
+        return [Reference(name, name, "benign", score, False) for score in scores]
+
+    alike = [each for name in "abcd" for each in some(name, np.linspace(0, 1, 20))]
+    grey, threshold = references.thresholds(alike)
+    assert 0.9 <= grey <= 1
+    assert threshold >= 1
+    # An architecture whose benign networks score otherwise makes them more careful.
+    apart = references.thresholds(alike + some("e", np.linspace(3, 4, 20)))
+    assert apart[1] > threshold + 2
+    # Trojans have no part in it.
+    trojan = Reference("a", "a", "patch", 99.0, True)
+    assert references.thresholds([*alike, trojan]) == (grey, threshold)
+    with pytest.raises(UserError, match="2 architectures"):
+        references.thresholds(alike[:40])
