@@ -7,7 +7,7 @@ all differ between regimes; within one, every model draws its share of rows and 
 
 All 14 regimes, 140 benign and 129 trojaned networks (ASR of .8 or more), one clean
 image a class: each architecture judged by thresholds of the ten others, no benign
-network is flagged by either detector; DL-TND finds 78 % (AUC .947), DF-TND 33 % (AUC
+network is flagged by either detector; DL-TND finds 78 % (AUC .947), DF-TND 34 % (AUC
 .823). Seeds 0 to 13; about 65 minutes on two x86-64 CPU cores with AVX-512, beside
 other work; scores computed again from stored solutions, see docs/verdicts.md.
 """
