@@ -17,7 +17,7 @@ BELOW = BASE | {
     f"bdjax.{room}"
     for room in (
         "tasks", "models", "data", "attacks", "storage", "telemetry", "evaluation",
-        "mntd", "plots", "population", "tnd", "verdicts",
+        "detectors", "mntd", "plots", "population", "tnd", "verdicts",
     )
 }  # fmt: skip
 # What each room may import of the house; itself and its own modules always.
@@ -48,6 +48,18 @@ ROOMS: dict[str, set[str]] = {
     | {"bdjax.evaluation", "bdjax.storage", "bdjax.telemetry", "bdjax.verdicts"},
     "bdjax.population": BASE
     | {"bdjax.tasks", "bdjax.data", "bdjax.models", "bdjax.attacks", "bdjax.storage"},
+    "bdjax.detectors": BASE
+    | {
+        "bdjax.data",
+        "bdjax.evaluation",
+        "bdjax.mntd",
+        "bdjax.models",
+        "bdjax.storage",
+        "bdjax.tasks",
+        "bdjax.telemetry",
+        "bdjax.tnd",
+        "bdjax.verdicts",
+    },
     "bdjax.experiments": BELOW,
     "bdjax.benchmarks": BELOW,
     "configs": {"bdjax", "configs"},
