@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 BASE = {
-    f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits", "ranges")
+    f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits", "checks")
 }
 BELOW = BASE | {
     f"bdjax.{room}"
@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.tree": {"bdjax.types"},
     "bdjax.devices": {"bdjax.types"},
     "bdjax.logits": set(),
-    "bdjax.ranges": set(),
+    "bdjax.checks": {"bdjax.types"},
     "bdjax.models": BASE,
     "bdjax.data": BASE,
     "bdjax.tasks": BASE | {"bdjax.models", "bdjax.data"},
