@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from bdjax import checks
+from bdjax import checks, plots
 from bdjax.checks import ROUNDING, digits, keeps_to
-from bdjax.evaluation import plots
 from bdjax.mntd.answers import check_answers
 from bdjax.tnd.network import check_images
 from bdjax.types import UserError
