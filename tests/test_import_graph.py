@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 BASE = {
-    f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits", "ranges")
+    f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits", "checks")
 }
 BELOW = BASE | {
     f"bdjax.{room}"
@@ -27,11 +27,11 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.tree": {"bdjax.types"},
     "bdjax.devices": {"bdjax.types"},
     "bdjax.logits": set(),
-    "bdjax.ranges": set(),
+    "bdjax.checks": {"bdjax.types"},
     "bdjax.models": BASE,
     "bdjax.data": BASE,
     "bdjax.tasks": BASE | {"bdjax.models", "bdjax.data"},
-    "bdjax.attacks": BASE | {"bdjax.tasks"},
+    "bdjax.attacks": BASE | {"bdjax.tasks", "bdjax.models"},
     "bdjax.storage": BASE,
     "bdjax.telemetry": BASE | {"bdjax.storage"},
     "bdjax.evaluation": BASE,
@@ -206,7 +206,7 @@ def test_every_module_is_read():
     ("module", "source"),
     [
         ("bdjax.mntd.fit", "from bdjax import attacks"),
-        ("bdjax.mntd.fit", "from bdjax.attacks.base import Trigger"),
+        ("bdjax.mntd.fit", "from bdjax.attacks.contract import Trigger"),
         ("bdjax.mntd.fit", "import bdjax.population.run"),
         ("bdjax.mntd.fit", "def f():\n    from bdjax import data"),
         ("bdjax.mntd.fit", "from .. import telemetry"),
