@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.devices": {"bdjax.types"},
     "bdjax.logits": set(),
     "bdjax.checks": {"bdjax.types"},
+    "bdjax.engine": {"bdjax.types", "bdjax.tree"},
     "bdjax.models": BASE,
     "bdjax.data": BASE,
     "bdjax.tasks": BASE | {"bdjax.models", "bdjax.data"},
