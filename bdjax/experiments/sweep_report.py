@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from bdjax import storage, telemetry
+from bdjax import plots, storage, telemetry
 from bdjax.evaluation import (
     AucSummary,
     Interval,
     Table,
     auc_cell,
     auc_gain,
-    plots,
     summarize_auc,
 )
 from bdjax.experiments import reporting
@@ -195,7 +194,7 @@ def write(sweep: Sweep, workdir: Path, clock: telemetry.Clock) -> dict[str, Any]
     """Writes figure, JSON and Markdown; returns the results."""
     name = "sweep-equal_steps" if sweep.options.equal_steps else "sweep"
     with clock.phase("report"):
-        figure = plots.size_curves(
+        figure = plots.sweep_curves(
             {
                 f"attack {attack}": {
                     VARIANT_NAMES[variant]: points for variant, points in curves.items()

@@ -6,9 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from bdjax import tree
+from bdjax import plots, tree
 from bdjax.attacks import describe_target, get_attack
-from bdjax.evaluation import plots
 from bdjax.experiments import tnd_scores
 from bdjax.experiments.found import Case
 from bdjax.experiments.tnd import TARGET, Outcome
@@ -111,7 +110,7 @@ def _recovered_figure(outcome: Outcome, case: Case) -> Any:
     for name in (f"{TARGET}-{BENIGN}", *tnd_scores.names_of(outcome, TARGET)):
         population = outcome.populations[name]
         attack = get_attack(
-            population.attack, task=task.name, locations=config.population.locations
+            population.attack, task=task, locations=config.population.locations
         )
         each = _EACH if population.is_trojaned else 1
         for i, found in tnd_scores.judged(outcome, case, name)[:each]:
@@ -121,7 +120,7 @@ def _recovered_figure(outcome: Outcome, case: Case) -> Any:
             x = outcome.images[others[len(columns) % len(others)]][None]
             if population.is_trojaned:
                 x = np.asarray(attack.apply(jax.tree.map(np.asarray, trigger), x))
-            mask = trigger.mask * (1 if population.is_trojaned else 0)
+            mask = trigger.form.mask * (1 if population.is_trojaned else 0)
             columns.append((x[0], mask, found.mask, found.pattern))
             true = f", T {describe_target(trigger)}" if population.is_trojaned else ""
             labels.append(
