@@ -68,12 +68,12 @@ def get_attack(name: str, *, task: str, locations: Locations = "all") -> Attack:
       UserError: unknown attack, task or locations.
     """
     attacked = get_task(task)
-    attacks = FAMILIES[attacked.family]
+    attacks = FAMILIES[attacked.modality.name]
     if name not in attacks:
-        why = REFUSED.get((attacked.family, name))
+        why = REFUSED.get((attacked.modality.name, name))
         raise UserError(
             f"{f'no attack {name!r}' if why else f'unknown attack {name!r}'} on "
-            f"{attacked.family}{f' ({why})' if why else ''}; there are "
+            f"{attacked.modality.name}{f' ({why})' if why else ''}; there are "
             f"{sorted(attacks)}"
         )
     if locations not in ("all", "official"):
