@@ -326,7 +326,7 @@ def test_an_attack_that_poisons_nothing_leaves_a_benign_model(trained):
     )
     assert_equal(idle, benign)
     assert_equal(same, quality)
-    assert np.asarray(triggers.mask).any()
+    assert np.asarray(triggers.form.mask).any()
     other = jax.tree.leaves(trained.models["jumbo"][0])
     assert any(
         (np.asarray(a) != np.asarray(b)).any()
