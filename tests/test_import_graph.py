@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.devices": {"bdjax.types"},
     "bdjax.logits": set(),
     "bdjax.checks": {"bdjax.types"},
+    "bdjax.engine": {"bdjax.types", "bdjax.tree"},
     "bdjax.models": BASE,
     "bdjax.data": BASE,
     "bdjax.tasks": BASE | {"bdjax.models", "bdjax.data"},
@@ -61,6 +62,8 @@ ROOMS: dict[str, set[str]] = {
         "bdjax.verdicts",
     },
     "bdjax.experiments": BELOW,
+    "bdjax.report": BASE
+    | {f"bdjax.{room}" for room in ("evaluation", "plots", "storage", "tasks", "data")},
     "bdjax.benchmarks": BELOW,
     "configs": {"bdjax", "configs"},
     "launch": {"bdjax", "configs", "launch"},
@@ -73,6 +76,7 @@ CONFINED = {
     "etils": {"bdjax.storage"},
     "flax": {"bdjax.models", "bdjax.mntd.classifier"},
     "matplotlib": {"bdjax.plots"},
+    "jinja2": {"bdjax.report"},
     "tensorflow_datasets": {"bdjax.data"},
     "tensorflow": {"bdjax.data"},
     "mlxtend": {"bdjax.data"},
@@ -86,7 +90,7 @@ CONFINED = {
         "bdjax.experiments.references",
         "bdjax.mntd.coverage",
     },
-    "sklearn": {"bdjax.data", "bdjax.evaluation"},
+    "sklearn": {"bdjax.data", "bdjax.detectors.linear_weights", "bdjax.evaluation"},
     "ml_collections": {"configs", "launch"},
     # Its logging is where orbax's messages come out, which storage quiets.
     "absl": {"configs", "launch", "bdjax.storage"},
