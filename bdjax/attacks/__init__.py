@@ -4,7 +4,17 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from bdjax.attacks import mntd, tables, text, waves
+from bdjax.attacks import (
+    colour_filter,
+    mntd,
+    polygon,
+    sig,
+    tables,
+    tact,
+    text,
+    wanet,
+    waves,
+)
 from bdjax.attacks.badnets import all_to_all, noise, patch, single
 from bdjax.attacks.contract import (
     BENIGN,
@@ -58,6 +68,11 @@ ATTACKS: dict[str, dict[str, Maker]] = {
     },
     "blend": {"images": noise},
     "all_to_all": {"images": all_to_all},
+    "colour_filter": {"images": colour_filter.attack},
+    "polygon": {"images": polygon.attack},
+    "sig": {"images": sig.attack},
+    "tact": {"images": tact.attack},
+    "wanet": {"images": wanet.attack},
 }
 """Name -> modality -> what makes the attack; a new attack is a file and a line."""
 
@@ -83,12 +98,13 @@ def get_attack(name: str, *, task: Task, locations: Locations = "all") -> Attack
     Raises:
       UserError: unknown attack or locations, or the task cannot have it.
     """
-    attacks = attacks_on(task.family)
+    kind = task.modality.name
+    attacks = attacks_on(kind)
     if name not in attacks:
-        why = REFUSED.get((name, task.family))
+        why = REFUSED.get((name, kind))
         raise UserError(
             f"{f'no attack {name!r}' if why else f'unknown attack {name!r}'} on "
-            f"{task.family}{f' ({why})' if why else ''}; there are {sorted(attacks)}"
+            f"{kind}{f' ({why})' if why else ''}; there are {sorted(attacks)}"
         )
     if locations not in ("all", "official"):
         raise UserError(

@@ -172,7 +172,8 @@ def fit_all(
             fit = rundir.load_fit(job.path, provenance)
             if fit is None:
                 fit = mntd.fit(
-                    model.apply, shadows, labels_M, *validation,
+                    [mntd.Networks(model.apply, shadows)], labels_M,
+                    [mntd.Networks(model.apply, validation[0])], validation[1],
                     spec=query_spec(config),
                     config=options,
                     # Equal starts: what the jobs say is then all that differs.

@@ -27,7 +27,7 @@ QUERIES: dict[str, Callable[..., Figure]] = {
     "text": query_words,
     "waves": query_waves,
 }
-"""A task's family -> ``draw(queries, title, **arrays)``, of a detector's query set."""
+"""A modality -> ``draw(queries, title, **arrays)``, of a detector's query set."""
 
 TRIGGERS: dict[str, Callable[..., Figure]] = {
     "images": trigger_samples,

@@ -204,11 +204,11 @@ def _triggers(run: Run) -> Iterator[Drawn]:
             labels.append(f"{model.attack} {model.id:.0f}{aim}\nASR {model.asr:.2f}")
     if labels:
         x, y = np.stack(clean), np.stack(triggered)
-        family = _family(run, x)
+        modality = _modality(run, x)
         yield (
             "triggers",
             "Clean test examples and the same with triggers of targets",
-            plots.TRIGGERS[family](
+            plots.TRIGGERS[modality](
                 x, y, labels, "Triggers of target models", **_extra(run, shown)
             ),
         )
@@ -219,22 +219,22 @@ def _queries(run: Run) -> Iterator[Drawn]:
         shown = run.arrays(judged.name, "shown")
         if "queries" not in shown:
             continue
-        queries, family = shown["queries"], _family(run, shown["queries"])
-        if family == "text":  # vectors, which say nothing but by their nearest words
+        queries, modality = shown["queries"], _modality(run, shown["queries"])
+        if modality == "text":  # vectors, which say nothing but by their nearest words
             if "words" not in shown:
                 continue
             queries = shown.pop("words").tolist()
         yield (
             f"queries-{judged.name}",
             f"The query set of {judged.title}",
-            plots.QUERIES[family](queries, "Learned queries", **_extra(run, shown)),
+            plots.QUERIES[modality](queries, "Learned queries", **_extra(run, shown)),
         )
 
 
-def _family(run: Run, examples: np.ndarray) -> str:
-    """How examples look: the task's family; of an unknown task, by their shape."""
+def _modality(run: Run, examples: np.ndarray) -> str:
+    """How examples look: the task's modality; of an unknown task, by their shape."""
     try:
-        return get_task(run.task).family
+        return get_task(run.task).modality.name
     except UserError:
         return {2: "tables", 3: "series"}.get(examples.ndim, "images")
 
