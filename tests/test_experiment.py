@@ -481,7 +481,7 @@ def test_a_mistake_in_the_data_does_not_bind_the_directory(tmp_path):
                 "data__attacker": 200,
                 "shadow__augment": "crop_flip",
             },
-            "augment 'crop_flip' is for images; task 'breast_cancer'",
+            "augment 'crop_flip' is not for tables, such as of task 'breast_cancer'",
         ),
     ]:
         with pytest.raises(UserError, match=message):

@@ -11,7 +11,7 @@ from bdjax.attacks import get_attack
 from bdjax.models import from_linen
 from bdjax.models.layers import dense
 from bdjax.population import Execution, Recipe, cost, train, train_models
-from bdjax.population.front import Front, add_triggered, clean_front, in_blocks
+from bdjax.population.frontend import Front, add_triggered, clean_front, in_blocks
 from bdjax.population.plan import plan_one
 from bdjax.tasks import get_task
 from tests.tiny import EXAMPLES, SHAPE, tiny_tasks  # noqa: F401

@@ -63,6 +63,8 @@ ROOMS: dict[str, set[str]] = {
         "bdjax.verdicts",
     },
     "bdjax.experiments": BELOW,
+    "bdjax.report": BASE
+    | {f"bdjax.{room}" for room in ("evaluation", "plots", "storage", "tasks", "data")},
     "bdjax.benchmarks": BELOW,
     "configs": {"bdjax", "configs"},
     "launch": {"bdjax", "configs", "launch"},
@@ -75,6 +77,7 @@ CONFINED = {
     "etils": {"bdjax.storage"},
     "flax": {"bdjax.models", "bdjax.mntd.classifier"},
     "matplotlib": {"bdjax.plots"},
+    "jinja2": {"bdjax.report"},
     "tensorflow_datasets": {"bdjax.data"},
     "tensorflow": {"bdjax.data"},
     "mlxtend": {"bdjax.data"},
@@ -88,7 +91,7 @@ CONFINED = {
         "bdjax.experiments.references",
         "bdjax.mntd.coverage",
     },
-    "sklearn": {"bdjax.data", "bdjax.evaluation"},
+    "sklearn": {"bdjax.data", "bdjax.detectors.linear_weights", "bdjax.evaluation"},
     "ml_collections": {"configs", "launch"},
     # Its logging is where orbax's messages come out, which storage quiets.
     "absl": {"configs", "launch", "bdjax.storage"},

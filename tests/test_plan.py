@@ -35,7 +35,7 @@ from bdjax.population import (
     plan_one,
     train_population,
 )
-from bdjax.population.work import Work, count_work, tree_bytes
+from bdjax.population.flops import Work, count_work, tree_bytes
 from bdjax.tasks import TASKS, Task, get_task
 from bdjax.types import UserError
 from configs import mntd_mnist5k

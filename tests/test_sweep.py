@@ -91,11 +91,13 @@ def plain_fit(found, variant, rows_K, **changes):
     """A fit to these shadows and nothing else."""
     shadows, labels_M = found.trained.shadows(CONFIG)
     options = dataclasses.replace(fit_config(CONFIG, variant), **changes)
+    apply = get_task("swept").network().apply
+    validation, validation_labels = found.trained.shadows(CONFIG, "validation")
     return mntd.fit(
-        get_task("swept").network().apply,
-        tree.index(shadows, rows_K),
+        [mntd.Networks(apply, tree.index(shadows, rows_K))],
         labels_M[rows_K],
-        *found.trained.shadows(CONFIG, "validation"),
+        [mntd.Networks(apply, validation)],
+        validation_labels,
         spec=query_spec(CONFIG),
         config=options,
         key=prng.stream(prng.root(CONFIG.seed), "meta"),

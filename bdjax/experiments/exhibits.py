@@ -138,4 +138,4 @@ EXHIBITS = {
     "text": Exhibit(_text_queries, _text_triggers),
     "waves": Exhibit(_wave_queries, _wave_triggers),
 }
-"""A task's ``family`` -> its figures."""
+"""The name of a task's modality -> its figures."""

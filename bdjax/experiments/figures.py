@@ -25,7 +25,7 @@ def draw(outcome: Outcome, folder: Path) -> dict[str, Path]:
     """Draws every figure; caption -> file."""
     folder.mkdir(exist_ok=True)
     detector = outcome.detector
-    exhibit = EXHIBITS[get_task(outcome.config.task).family]
+    exhibit = EXHIBITS[get_task(outcome.config.task).modality.name]
     figures = {
         "Scores that the saved detector gives to the targets; the line is its "
         "threshold, set on validation shadows": plots.score_histograms(

@@ -148,7 +148,7 @@ def fit_all(
     shadows, labels_M = trained.shadows(config)
     shadows, validation = jax.device_put(shadows), trained.shadows(config, "validation")
     targets = {
-        p.attack: jax.device_put(p.variables)
+        p.attack.name: jax.device_put(p.variables)
         for name, p in trained.populations.items()
         if name.startswith("target-")
     }
@@ -172,7 +172,8 @@ def fit_all(
             fit = rundir.load_fit(job.path, provenance)
             if fit is None:
                 fit = mntd.fit(
-                    model.apply, shadows, labels_M, *validation,
+                    [mntd.Networks(model.apply, shadows)], labels_M,
+                    [mntd.Networks(model.apply, validation[0])], validation[1],
                     spec=query_spec(config),
                     config=options,
                     # Equal starts: what the jobs say is then all that differs.

@@ -21,7 +21,8 @@ from bdjax.experiments.fits import (
     fit_config,
     query_spec,
 )
-from bdjax.mntd.fit import ApplyFn, answers_of
+from bdjax.mntd.fit import answers_of
+from bdjax.mntd.groups import ApplyFn
 from bdjax.population import Population
 from bdjax.tasks import get_task
 from bdjax.types import UserError
@@ -83,10 +84,12 @@ def run(
             zip(config.variants, fit_all(config, jobs, trained, metrics), strict=True)
         )
         task = get_task(config.task)
+        apply = task.network(config.architecture, config.formulation).apply
+        validation, validation_labels_V = trained.shadows(config, "validation")
         detector = mntd.from_fit(
             found["jumbo"].fit,
-            task.network(config.architecture, config.formulation).apply,
-            *trained.shadows(config, "validation"),
+            [mntd.Networks(apply, validation)],
+            validation_labels_V,
             task=config.task,
             num_classes=task.num_logits,
             spec=query_spec(config),
@@ -96,7 +99,6 @@ def run(
             columns=trained.dataset.columns,
         )
         detector.save(workdir / "detector")
-        apply = task.network(config.architecture, config.formulation).apply
         verdicts = {
             name.removeprefix("target-"): judge(detector, apply, population)
             for name, population in trained.populations.items()

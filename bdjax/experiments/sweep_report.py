@@ -194,7 +194,7 @@ def write(sweep: Sweep, workdir: Path, clock: telemetry.Clock) -> dict[str, Any]
     """Writes figure, JSON and Markdown; returns the results."""
     name = "sweep-equal_steps" if sweep.options.equal_steps else "sweep"
     with clock.phase("report"):
-        figure = plots.size_curves(
+        figure = plots.sweep_curves(
             {
                 f"attack {attack}": {
                     VARIANT_NAMES[variant]: points for variant, points in curves.items()

@@ -45,11 +45,11 @@ class PopulationSpec:
                 f"{self.name}: the recipe's length is {self.recipe.epochs} epochs; "
                 "give it in steps, by recipe.for_rows(number of rows)"
             )
-        if self.recipe.augment != "none" and self.task.family != "images":
+        augments = ("none", *self.task.modality.augments)
+        if (augment := self.recipe.augment) not in augments:
             raise UserError(
-                f"augment {self.recipe.augment!r} is for images; task "
-                f"{self.task.name!r} is of family {self.task.family!r}, so leave it "
-                "'none'"
+                f"augment {augment!r} is not for {self.task.modality.name}, such as of "
+                f"task {self.task.name!r}; there are {list(augments)}"
             )
         if self.control and (
             self.control.null_edit is None or not self.attack.is_benign
