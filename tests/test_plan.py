@@ -229,7 +229,7 @@ def test_disk_bytes_are_those_of_a_trained_population(tmp_path):
         rng.integers(0, 255, (80, *SHAPE), dtype=np.uint8),
         rng.integers(0, CLASSES, 80, dtype=np.int32),
     )
-    spec = PopulationSpec("tiny", "shadow", "M", RECIPE)
+    spec = PopulationSpec("shadow", get_task("tiny"), attack, model, RECIPE)
     train_population(
         tmp_path, spec, range(10),
         examples=examples, subset_N=np.arange(40), test_N=np.arange(40, 60),

@@ -12,6 +12,7 @@ from bdjax.experiments import tnd_scores
 from bdjax.experiments.found import Case
 from bdjax.experiments.tnd import TARGET, Outcome
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS
+from bdjax.tasks import get_task
 from bdjax.tnd.config import PUBLISHED
 
 _EACH = 3  # columns of recovered triggers an attack
@@ -128,7 +129,7 @@ def _recovered_figure(outcome: Outcome, case: Case) -> Any:
         patterns,
         labels,
         f"{VARIANTS[case.variant].title}: recovered triggers",
-        value_range=task.value_range,
+        value_range=get_task(outcome.config.task).value_range,
     )
 
 
