@@ -40,13 +40,17 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.verdicts": BASE | {"bdjax.evaluation", "bdjax.plots"},
     "bdjax.mntd": BASE
     | {
+        "bdjax.engine",
         "bdjax.evaluation",
         "bdjax.storage",
         "bdjax.models.layers",
         "bdjax.verdicts",
     },
     "bdjax.tnd": BASE
-    | {"bdjax.evaluation", "bdjax.storage", "bdjax.telemetry", "bdjax.verdicts"},
+    | {
+        f"bdjax.{room}"
+        for room in ("engine", "evaluation", "storage", "telemetry", "verdicts")
+    },
     "bdjax.population": BASE
     | {"bdjax.tasks", "bdjax.data", "bdjax.models", "bdjax.attacks", "bdjax.storage"},
     "bdjax.detectors": BASE
