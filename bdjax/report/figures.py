@@ -112,7 +112,8 @@ def _similarity(run: Run, judged: Judged) -> Iterator[Drawn]:
 
 def _recovered(run: Run, judged: Judged) -> Iterator[Drawn]:
     """Of a benign target and some of every attack."""
-    columns, labels = [], []
+    columns: list[tuple[np.ndarray, ...]] = []
+    labels: list[str] = []
     for model, shown, i in run.shown(judged.targets().models, _EACH - 1):
         found = run.found(judged.name, model.population, model.id)
         trigger = evidence.top_trigger(found, model.top_label)
