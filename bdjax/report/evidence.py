@@ -72,6 +72,20 @@ def by_quantile(
     return result
 
 
+def derived(run: Run) -> list[str]:
+    """Detectors that score what an earlier one solved: their similarities are equal."""
+    seen: set[bytes] = set()
+    found = []
+    for name, judged in run.judged.items():
+        models = judged.targets().models.itertuples()
+        every = [similarity(run, judged, model) for model in models]
+        key = b"".join(each.tobytes() for each in every if each is not None)
+        if key in seen:
+            found.append(name)
+        seen |= {key} if key else set()
+    return found
+
+
 def similarity(run: Run, judged: Judged, model: Any) -> np.ndarray | None:
     """``[K, N]`` of a model; None where the detector compares no answers."""
     found = run.found(judged.name, model.population, model.id)
