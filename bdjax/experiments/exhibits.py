@@ -30,7 +30,7 @@ QUERIES_TITLE, TRIGGERS_TITLE = "Learned queries", "Triggers of target models"
 
 def _image_queries(detector: MetaDetector, dataset: Dataset) -> Any:
     del dataset
-    return plots.query_images(
+    return plots.EXAMPLES["images"].queries(
         _drawable(detector.queries),
         value_range=detector.value_range,
         title=QUERIES_TITLE,
@@ -41,7 +41,7 @@ def _image_triggers(
     clean: np.ndarray, triggered: np.ndarray, labels: list[str], dataset: Dataset
 ) -> Any:
     del dataset
-    return plots.trigger_samples(
+    return plots.EXAMPLES["images"].triggers(
         _drawable(clean), _drawable(triggered), labels, TRIGGERS_TITLE
     )
 
@@ -52,7 +52,7 @@ def _drawable(images: np.ndarray) -> np.ndarray:
 
 
 def _table_queries(detector: MetaDetector, dataset: Dataset) -> Any:
-    return plots.query_fields(
+    return plots.EXAMPLES["tables"].queries(
         detector.queries,
         columns=_columns(dataset),
         value_range=detector.value_range,
@@ -67,7 +67,7 @@ def _table_triggers(
     scales: dict[str, Any] = (
         {} if units is None else {"offset": units.offset, "scale": units.scale}
     )
-    return plots.field_changes(
+    return plots.EXAMPLES["tables"].triggers(
         clean, triggered, labels, TRIGGERS_TITLE, columns=_columns(dataset), **scales
     )
 
@@ -79,7 +79,7 @@ def _columns(dataset: Dataset) -> tuple[str, ...]:
 
 def _series_queries(detector: MetaDetector, dataset: Dataset) -> Any:
     del dataset
-    return plots.query_series(
+    return plots.EXAMPLES["series"].queries(
         detector.queries, value_range=detector.value_range, title=QUERIES_TITLE
     )
 
@@ -88,7 +88,7 @@ def _series_triggers(
     clean: np.ndarray, triggered: np.ndarray, labels: list[str], dataset: Dataset
 ) -> Any:
     del dataset
-    return plots.trigger_series(clean, triggered, labels, TRIGGERS_TITLE)
+    return plots.EXAMPLES["series"].triggers(clean, triggered, labels, TRIGGERS_TITLE)
 
 
 def _text_queries(detector: MetaDetector, dataset: Dataset) -> Any:
@@ -96,7 +96,7 @@ def _text_queries(detector: MetaDetector, dataset: Dataset) -> Any:
     similar = np.asarray(similarities(vectors, detector.queries))
     named = [[words[i] for i in row] for row in similar.argmax(-1)]
     title = f"{QUERIES_TITLE}: the nearest words"
-    return plots.query_words(named, title, similarity=similar.max(-1))
+    return plots.EXAMPLES["text"].queries(named, title, similarity=similar.max(-1))
 
 
 def _text_triggers(
@@ -111,7 +111,7 @@ def _text_triggers(
             for sentence, end in zip(sentences, last, strict=True)
         ]
 
-    return plots.trigger_sentences(
+    return plots.EXAMPLES["text"].triggers(
         spell(clean), spell(triggered), labels, TRIGGERS_TITLE
     )
 
@@ -123,14 +123,18 @@ def _vocabulary(dataset: Dataset) -> Vocabulary:
 
 def _wave_queries(detector: MetaDetector, dataset: Dataset) -> Any:
     del dataset
-    return plots.query_waves(detector.queries, rate=RATE, title=QUERIES_TITLE)
+    return plots.EXAMPLES["waves"].queries(
+        detector.queries, rate=RATE, title=QUERIES_TITLE
+    )
 
 
 def _wave_triggers(
     clean: np.ndarray, triggered: np.ndarray, labels: list[str], dataset: Dataset
 ) -> Any:
     del dataset
-    return plots.trigger_waves(clean, triggered, labels, TRIGGERS_TITLE, rate=RATE)
+    return plots.EXAMPLES["waves"].triggers(
+        clean, triggered, labels, TRIGGERS_TITLE, rate=RATE
+    )
 
 
 EXHIBITS = {

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from bdjax.data.arrays import describe
+from bdjax.data.npz import describe
 from bdjax.experiments.config import MNTDConfig, from_mapping
 from bdjax.tasks.npz import name_of
 

@@ -7,13 +7,12 @@ import jax
 import numpy as np
 
 from bdjax import plots, tree
-from bdjax.attacks import describe_target, get_attack
+from bdjax.attacks import describe_target
 from bdjax.experiments import tnd_scores
 from bdjax.experiments.found import Case
 from bdjax.experiments.tnd import TARGET, Outcome
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS
 from bdjax.tasks import get_task
-from bdjax.tnd.config import PUBLISHED
 
 _EACH = 3  # columns of recovered triggers an attack
 
@@ -98,20 +97,16 @@ def _similarity_figure(outcome: Outcome, case: Case) -> Any:
         shown,
         f"{VARIANTS[case.variant].title}: similarity by candidate label",
         targets=targets,
-        threshold=PUBLISHED["similarity"],
     )
 
 
 def _recovered_figure(outcome: Outcome, case: Case) -> Any:
     """A benign target and some of every attack."""
-    config, task = outcome.config, get_task(outcome.config.task)
     columns: list[tuple[np.ndarray, ...]] = []
     labels: list[str] = []
     for name in (f"{TARGET}-{BENIGN}", *tnd_scores.names_of(outcome, TARGET)):
         population = outcome.populations[name]
-        attack = get_attack(
-            population.attack, task=task, locations=config.population.locations
-        )
+        attack = population.attack
         each = _EACH if population.is_trojaned else 1
         for i, found in tnd_scores.judged(outcome, case, name)[:each]:
             trigger = tree.index(population.triggers, i)
@@ -123,9 +118,7 @@ def _recovered_figure(outcome: Outcome, case: Case) -> Any:
             mask = trigger.form.mask * (1 if population.is_trojaned else 0)
             columns.append((x[0], mask, found.mask, found.pattern))
             true = f", T {describe_target(trigger)}" if population.is_trojaned else ""
-            labels.append(
-                f"{population.attack} {population.ids_M[i]}\nS {found.label}{true}"
-            )
+            labels.append(f"{attack.name} {population.ids_M[i]}\nS {found.label}{true}")
     triggered, true_masks, masks, patterns = map(np.stack, zip(*columns, strict=True))
     return plots.recovered_triggers(
         triggered,
@@ -134,7 +127,7 @@ def _recovered_figure(outcome: Outcome, case: Case) -> Any:
         patterns,
         labels,
         f"{VARIANTS[case.variant].title}: recovered triggers",
-        value_range=task.value_range,
+        value_range=get_task(outcome.config.task).value_range,
     )
 
 
