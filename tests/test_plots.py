@@ -314,16 +314,6 @@ def test_save_makes_folders_and_refuses_other_formats(tmp_path):
             ),
             r"M accuracy holds 97.0, expected shares in \[0, 1\]",
         ),
-        (
-            lambda: plots.quality_distributions({"M": {"acc": [0.9]}}, "t"),
-            r"M has the qualities \['acc'\]",
-        ),
-        (
-            lambda: plots.quality_distributions(
-                {"M": {"accuracy": None, "ASR": None}}, "t"
-            ),
-            "M accuracy values",
-        ),
     ],
 )
 def test_bad_input_is_named(draw, message):

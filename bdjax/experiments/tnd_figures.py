@@ -13,7 +13,6 @@ from bdjax.experiments.found import Case
 from bdjax.experiments.tnd import TARGET, Outcome
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS
 from bdjax.tasks import get_task
-from bdjax.tnd.config import PUBLISHED
 
 _EACH = 3  # columns of recovered triggers an attack
 
@@ -98,7 +97,6 @@ def _similarity_figure(outcome: Outcome, case: Case) -> Any:
         shown,
         f"{VARIANTS[case.variant].title}: similarity by candidate label",
         targets=targets,
-        threshold=PUBLISHED["similarity"],
     )
 
 
