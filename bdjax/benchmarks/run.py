@@ -73,6 +73,7 @@ class Benchmark:
                 self._measured.append(measurement)
                 measurement.run(self._left() * weights[0] / sum(weights))
                 storage.write_json(self._out, self.found(complete=False))
+            progress.advance(progress.total - progress.done)
 
     def _passed(self) -> float:
         return time.monotonic() - self._began

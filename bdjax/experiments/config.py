@@ -5,8 +5,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
+from bdjax import storage
 from bdjax.attacks import Locations
 from bdjax.evaluation import BootstrapConfig
+from bdjax.evaluation.checks import check_confidence
 from bdjax.mntd import FitConfig
 from bdjax.models import Formulation, Precision
 from bdjax.population import Execution, Recipe
@@ -17,6 +19,7 @@ from bdjax.population.recipe import (
     Schedule,
     without_defaults,
 )
+from bdjax.tnd import Execution as SolvingExecution
 from bdjax.types import UserError
 
 T = TypeVar("T")
@@ -155,7 +158,7 @@ class TrainConfig:
         return without_defaults(self, LATER_FIELDS)
 
 
-class Experiment(Protocol):
+class HasPopulations(Protocol):
     """What any experiment says about its data and populations."""
 
     @property
@@ -275,3 +278,193 @@ def _value(kind: Any, value: Any, path: str) -> Any:
             f"{kind.__name__}"
         )
     return value
+
+
+ROLES = {
+    "shadow": "defender",
+    "validation": "defender",
+    "calibration": "attacker",
+    "target": "attacker",
+}
+"""What models are for -> whose rows they train on.
+
+Detectors learn from shadows and set themselves by validation; they are asked about the
+other two, of which calibration sets the report's thresholds and targets are scored.
+"""
+JUDGED = ("calibration", "target")
+BENIGN = "benign"
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Models of one role: a population of each attack by each network and recipe.
+
+    Attributes:
+      role: key in :data:`ROLES`.
+      attacks: keys in ``bdjax.attacks.ATTACKS``; ``"benign"`` is a clean model.
+      models: of every population: one number for all attacks, or one for each.
+      recipes: how they are trained; each its own name where there are several.
+      networks: keys in ``bdjax.models.MODELS``; the task's if empty.
+    """
+
+    role: str
+    attacks: tuple[str, ...]
+    models: tuple[int, ...]
+    recipes: tuple[Recipe, ...]
+    networks: tuple[str, ...] = ("",)
+
+    def __post_init__(self):
+        if self.role not in ROLES:
+            raise UserError(f"unknown role {self.role!r}; there are {[*ROLES]}")
+        for name in ("attacks", "recipes", "networks"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise UserError(
+                    f"{name} of role {self.role!r} are {values}; name one or more, "
+                    "each once"
+                )
+        if len(self.models) not in (1, len(self.attacks)):
+            raise UserError(
+                f"models of role {self.role!r} are {self.models}; give one number, or "
+                f"{len(self.attacks)}, one for each of {self.attacks}"
+            )
+        for attack, count in self.counts.items():
+            if count < 1:
+                raise UserError(
+                    f"{count} models of role {self.role!r} with {attack}; it must be "
+                    "at least 1"
+                )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Models by attack, in each of its populations."""
+        times = len(self.attacks) if len(self.models) == 1 else 1
+        return dict(zip(self.attacks, self.models * times, strict=True))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What a group is chosen by in ``--zoo.groups.LABEL.field=...``."""
+        return (self.role, ROLES[self.role])
+
+
+@dataclasses.dataclass(frozen=True)
+class Zoo:
+    """Populations, and the data that they are trained and tried on.
+
+    Attributes:
+      task: key in ``bdjax.tasks.TASKS``.
+      data: source and split.
+      groups: the models.
+      locations: where patches may lie: ``"all"``, or ``"official"`` for MNTD's
+        off-by-one.
+    """
+
+    task: str
+    data: DataConfig
+    groups: tuple[Group, ...]
+    locations: Locations = "all"
+
+    def __post_init__(self):
+        for role in ROLES:
+            here = [group for group in self.groups if group.role == role]
+            if here and not any(BENIGN in group.attacks for group in here):
+                raise UserError(
+                    f"no benign models of role {role!r} to compare trojaned ones "
+                    f"with; add 'benign' to its attacks"
+                )
+
+    def of(self, role: str) -> tuple[Group, ...]:
+        """The groups of a role."""
+        return tuple(group for group in self.groups if group.role == role)
+
+
+@dataclasses.dataclass(frozen=True)
+class Solver:
+    """What the solvers of DL-TND and DF-TND have in common.
+
+    Attributes:
+      iterations: of every problem and stage, in place of the detectors' own; 0 leaves
+        those, and anything else is for a quick look only.
+      searches: constants that are tried, likewise.
+      precision: of the networks' products; see :mod:`bdjax.models.products`.
+    """
+
+    iterations: int = 0
+    searches: int = 0
+    precision: Precision = "float32"
+
+    def __post_init__(self):
+        for name in ("iterations", "searches"):
+            if getattr(self, name) < 0:
+                raise UserError(
+                    f"solver.{name} is {getattr(self, name)}; it must be 0 or more"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A zoo, and the detectors that are asked about its models.
+
+    Only ``zoo`` and ``seed`` make models; the rest may change on resuming.
+
+    Attributes:
+      zoo: the models.
+      detectors: names with options, see :func:`bdjax.detectors.get_detector`.
+      seed: root of all randomness.
+      per_class: clean images a class, for detectors whose options do not say.
+      slow_models: models of every population that slow detectors are asked about; 0
+        for all.
+      min_asr: trojaned models below it count as failed attacks: reported apart, and
+        left out of AUCs, rates and calibration.
+      false_alarms: wanted false-positive rate of the report's second threshold.
+      confidence: of the intervals over models, in (0, 1).
+      quantiles: percentiles Q, as shares, that similarities are scored by.
+      fit: of meta-classifiers, for detectors whose options do not say.
+      solver: of DL-TND and DF-TND.
+      execution: chunks, width and devices of training.
+      solving: label batches and devices of the detectors.
+      formulation: how convolutions are computed.
+    """
+
+    zoo: Zoo
+    detectors: tuple[str, ...]
+    seed: int = 0
+    per_class: int = 5
+    slow_models: int = 0
+    min_asr: float = 0.5
+    false_alarms: float = 0.1
+    confidence: float = 0.95
+    quantiles: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75)
+    fit: FitConfig = FitConfig()
+    solver: Solver = Solver()
+    execution: Execution = Execution()
+    solving: SolvingExecution = SolvingExecution()
+    formulation: Formulation = "auto"
+
+    def __post_init__(self):
+        if not self.detectors or len(set(self.detectors)) < len(self.detectors):
+            raise UserError(
+                f"detectors is {self.detectors}; name one or more, each once"
+            )
+        if self.per_class < 1:
+            raise UserError(f"per_class is {self.per_class}; it must be at least 1")
+        if self.slow_models < 0:
+            raise UserError(f"slow_models is {self.slow_models}; it must be 0 or more")
+        check_confidence(self.confidence)
+        shares = {"min_asr": self.min_asr, "false_alarms": self.false_alarms}
+        shares |= {f"quantiles[{i}]": q for i, q in enumerate(self.quantiles)}
+        for name, value in shares.items():
+            if not 0 <= value <= 1:
+                raise UserError(f"{name} is {value}; it must be in [0, 1]")
+        if self.false_alarms == 1:
+            raise UserError("false_alarms is 1; it must be below 1")
+
+    def semantic(self) -> dict[str, Any]:
+        """What models follow from, as JSON: not where files lie, as they may move.
+
+        What detectors compute is kept apart, each with what it follows from.
+        """
+        zoo = storage.as_json(dataclasses.asdict(self.zoo))
+        for name in ("path", "vectors"):
+            del zoo["data"][name]
+        return {"seed": self.seed, "zoo": zoo}

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bdjax import plots
 from bdjax.data import Dataset, Vocabulary
 from bdjax.data.waves import RATE
-from bdjax.evaluation import plots
 from bdjax.mntd import MetaDetector
 from bdjax.mntd.words import similarities
 

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from bdjax import plots
 from bdjax.attacks import describe_target, get_attack
-from bdjax.evaluation import plots
 from bdjax.experiments.exhibits import EXHIBITS, Exhibit
 from bdjax.experiments.mntd import Outcome
 from bdjax.population import Examples

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bdjax import data, storage, telemetry
 from bdjax.data import Dataset, Splits
-from bdjax.experiments.config import Experiment, MNTDConfig
+from bdjax.experiments.config import HasPopulations, MNTDConfig
 from bdjax.population import (
     Examples,
     Population,
@@ -27,7 +27,7 @@ from bdjax.types import UserError
 Wanted = tuple[PopulationSpec, range]
 
 
-def load_data(config: Experiment) -> tuple[Dataset, Splits]:
+def load_data(config: HasPopulations) -> tuple[Dataset, Splits]:
     """The data set and who holds which of its rows.
 
     Raises:
@@ -45,7 +45,7 @@ def load_data(config: Experiment) -> tuple[Dataset, Splits]:
     return dataset, splits
 
 
-def _load(config: Experiment, task: Task) -> Dataset:
+def _load(config: HasPopulations, task: Task) -> Dataset:
     # Sources that are quick do not report.
     with telemetry.reporter("reading data", unit="rows", enabled=True) as progress:
         return task.load(
@@ -179,7 +179,7 @@ class _Others:
 
 
 def train(
-    config: Experiment,
+    config: HasPopulations,
     wanted: list[Wanted],
     dataset: Dataset,
     splits: Splits,

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from bdjax import storage, telemetry
+from bdjax import plots, storage, telemetry
 from bdjax.evaluation import (
     AucSummary,
     Interval,
     Table,
     auc_cell,
     auc_gain,
-    plots,
     summarize_auc,
 )
 from bdjax.experiments import reporting

@@ -6,9 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from bdjax import tree
+from bdjax import plots, tree
 from bdjax.attacks import describe_target, get_attack
-from bdjax.evaluation import plots
 from bdjax.experiments import tnd_scores
 from bdjax.experiments.found import Case
 from bdjax.experiments.tnd import TARGET, Outcome

@@ -1,0 +1,404 @@
+"""What any detector is: its access and needs, and one finding a network.
+
+A detector is asked about *networks*, whose truth it never sees; what it may use besides
+are the defender's *resources*. Thresholds, rates and AUCs are nobody's business here:
+they are computed from the findings' scores.
+"""
+
+import abc
+import dataclasses
+import enum
+import functools
+import re
+import typing
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from bdjax import tnd
+from bdjax.data import Units, Vocabulary
+from bdjax.detectors.options import typed
+from bdjax.mntd import FitConfig
+from bdjax.models import Model, Precision
+from bdjax.tasks import Task
+from bdjax.types import UserError, Variables
+
+JOINT = -1
+"""The repeat of a finding that is no single repeat's."""
+
+
+class Access(enum.Enum):
+    """What of a network a detector sees; it needs all before it but training data."""
+
+    LABELS = "labels"
+    PROBABILITIES = "probabilities"
+    LOGITS = "logits"
+    GRADIENTS = "gradients"
+    FEATURES = "features"
+    WEIGHTS = "weights"
+    TRAINING_DATA = "training data"
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What a detector needs besides the network.
+
+    Attributes:
+      shadows: networks of the defender's own, benign and trojaned.
+      images_per_class: clean examples of every class; 0 for none.
+      test_rows: labelled clean examples, as many as there are.
+    """
+
+    shadows: bool = False
+    images_per_class: int = 0
+    test_rows: bool = False
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        parts = ["shadow models"] if self.shadows else []
+        if self.images_per_class:
+            parts.append(f"{self.images_per_class} clean examples a class")
+        if self.test_rows:
+            parts.append("labelled test examples")
+        return ", ".join(parts) or "nothing"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+    """Networks of one architecture, and no word of which are trojaned.
+
+    Attributes:
+      name: of their population.
+      network: their architecture.
+      variables: stacked, leaves ``[M, ...]``.
+      ids_M: int, who they are in their population.
+      digest: of what the population was made from; "" of networks without a record.
+    """
+
+    name: str
+    network: Model
+    variables: Variables
+    ids_M: np.ndarray
+    digest: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids_M)
+
+    @property
+    def apply(self) -> Callable[..., jax.Array]:
+        """``apply(variables, x) -> logits`` of one of them."""
+        return self.network.apply
+
+    def take(self, rows: slice | np.ndarray) -> "Group":
+        """Some of them: a slice of their positions, or these."""
+        variables = jax.tree.map(lambda leaf: leaf[rows], self.variables)
+        return dataclasses.replace(self, variables=variables, ids_M=self.ids_M[rows])
+
+    def one(self, i: int) -> Variables:
+        """Variables of the network at a position."""
+        return jax.tree.map(lambda leaf: np.asarray(leaf[i]), self.variables)
+
+
+class Metrics(Protocol):
+    """Where a detector tells how it goes, such as a ``telemetry.MetricsWriter``."""
+
+    def write(self, event: str, /, **fields: Any) -> None:
+        """An event with its fields."""
+        ...
+
+
+class Silent:
+    """Metrics that nobody reads."""
+
+    def write(self, event: str, /, **fields: Any) -> None:
+        """Does nothing."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labelled:
+    """Networks of the defender's own, whose truth he knows.
+
+    Attributes:
+      groups: the networks.
+      labels: of each group, int ``[M]``: 1 for trojaned.
+    """
+
+    groups: tuple[Group, ...] = ()
+    labels: tuple[np.ndarray, ...] = ()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.groups))
+
+    @functools.cached_property
+    def truth(self) -> np.ndarray:
+        """Labels of all groups' networks in order, int ``[M]``."""
+        return np.concatenate([np.zeros(0, int), *self.labels])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Resources:
+    """What the defender has.
+
+    Attributes:
+      task: what the networks classify.
+      seed: root of all randomness.
+      shadows: networks to learn from.
+      validation: networks, of no shadow's kind, to choose by.
+      x: float32 ``[N, ...]``, clean examples as networks read them; a detector takes
+        the first of every class.
+      y: int32 ``[N]``.
+      test_x: examples that networks' accuracy is measured on, likewise.
+      test_y: int32, their labels.
+      vocabulary: of sentences, the words and their vectors.
+      units: of features that were rescaled.
+      columns: of tables, what each is called.
+      directory: where detectors keep what they computed, each in folders of its own
+        :attr:`Detector.slug`; None keeps nothing.
+      metrics: hears how fits go; findings are told by whoever asks for them.
+      progress: whether the console hears it, too.
+      execution: how solvers are run.
+    """
+
+    task: Task
+    seed: int = 0
+    shadows: Labelled = Labelled()
+    validation: Labelled = Labelled()
+    x: np.ndarray | None = None
+    y: np.ndarray | None = None
+    test_x: np.ndarray | None = None
+    test_y: np.ndarray | None = None
+    vocabulary: Vocabulary | None = None
+    units: Units | None = None
+    columns: tuple[str, ...] = ()
+    directory: Path | None = None
+    metrics: Metrics = Silent()
+    progress: bool = True
+    execution: tnd.Execution = tnd.Execution()
+
+    def images(self, per_class: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first ``per_class`` examples of every class, and their labels.
+
+        Raises:
+          UserError: there are not as many.
+        """
+        x, y = self.x, self.y
+        if x is None or y is None:
+            raise UserError(
+                f"{per_class} clean examples a class are needed, and there are none"
+            )
+        rows = []
+        for label in range(self.task.num_classes):
+            here = np.flatnonzero(y == label)
+            if len(here) < per_class:
+                raise UserError(
+                    f"the defender's {len(y)} rows hold {len(here)} of class {label}, "
+                    f"fewer than {per_class} clean images a class; raise data.defender"
+                )
+            rows.append(here[:per_class])
+        index = np.concatenate(rows)
+        return x[index], y[index]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Finding:
+    """What a detector says of one network, or one of its repeats does.
+
+    Attributes:
+      id: of the network in its population.
+      score: larger = more likely trojaned; NaN where it cannot be judged, and
+        ``notes`` says why.
+      repeat: which repeat of the detector; :data:`JOINT` of none.
+      conclusion: of the detector's own calibration: ``"trojaned"``, ``"benign"`` (not
+        flagged), ``"inconclusive"``, or "" of a detector or repeat without verdicts.
+      threshold: of that calibration; NaN without.
+      labels: int ``[K]``, the candidate labels; None of a detector that has none.
+      label_scores: float32 ``[K]``, of these.
+      target: the label that it names; None if none.
+      artefacts: arrays for a report, such as ``mask`` and ``pattern``.
+      notes: what a reader must know besides the reasons, one sentence each.
+      reasons: why it is inconclusive, likewise.
+      seconds: that it took, a first one's compilation included.
+    """
+
+    id: int
+    score: float
+    repeat: int = JOINT
+    conclusion: str = ""
+    threshold: float = float("nan")
+    labels: np.ndarray | None = None
+    label_scores: np.ndarray | None = None
+    target: int | None = None
+    artefacts: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    seconds: float = float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Solver:
+    """What all solvers of perturbations have in common.
+
+    Attributes:
+      iterations: of every problem and stage, in place of the detectors' own; 0 leaves
+        those, and anything else is for a quick look only.
+      searches: constants that are tried, likewise.
+      precision: of the networks' products; see :mod:`bdjax.models.products`.
+    """
+
+    iterations: int = 0
+    searches: int = 0
+    precision: Precision = "float32"
+
+    def __post_init__(self):
+        for name in ("iterations", "searches"):
+            if getattr(self, name) < 0:
+                raise UserError(
+                    f"solver.{name} is {getattr(self, name)}; it must be 0 or more"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Defaults:
+    """What options start from.
+
+    Attributes:
+      fit: of MNTD's detectors.
+      solver: of those that solve for perturbations.
+      per_class: clean images a class, of those that need some.
+    """
+
+    fit: FitConfig = FitConfig()
+    solver: Solver = Solver()
+    per_class: int = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Detector(abc.ABC):
+    """A detector in one setting.
+
+    Attributes:
+      name: key in ``bdjax.detectors.DETECTORS``.
+      entitled: what tables call it, without its options.
+      options: those that it was given, by name, as text.
+      is_slow: whether it may be kept to some models of every population.
+    """
+
+    name: str
+    entitled: str
+    options: tuple[tuple[str, str], ...] = ()
+    is_slow: bool = False
+
+    @classmethod
+    def make(
+        cls,
+        identity: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        given: Mapping[str, str],
+        defaults: Defaults,
+    ) -> "Detector":
+        """One with options; by default they are its own fields.
+
+        Args:
+          identity: fields that every detector has.
+          changes: fields that its entry in the registry sets.
+          given: options as text.
+          defaults: what options of settings start from.
+
+        Raises:
+          UserError: there is no such option, or a value is at fault.
+        """
+        del defaults
+        own = own_fields(cls)
+        return cls(**identity, **{**changes, **typed(identity["name"], given, own)})
+
+    @property
+    def title(self) -> str:
+        """What tables call it, such as ``"DL-TND (per_class=1)"``."""
+        given = ", ".join(f"{k}={v}" for k, v in self.options)
+        return f"{self.entitled} ({given})" if given else self.entitled
+
+    @property
+    def slug(self) -> str:
+        """A file's name for it, another one for other options."""
+        return slug_of(self.name, self.options)
+
+    @property
+    @abc.abstractmethod
+    def access(self) -> Access:
+        """The most that it sees of a network."""
+
+    @property
+    @abc.abstractmethod
+    def needs(self) -> Needs:
+        """What it needs besides."""
+
+    def check(self, resources: Resources) -> None:  # noqa: B027
+        """Refuses, in no time, resources that the detector cannot do with.
+
+        Shadows may be missing yet: they are trained later.
+
+        Raises:
+          UserError: the task has no such inputs, there are too few examples, or what
+            is on disk was made from something else.
+        """
+
+    def prepare(self, resources: Resources) -> None:  # noqa: B027
+        """Fits what must be fitted; what is on disk already is read.
+
+        Called once, before :meth:`examine`, which may do without.
+
+        Raises:
+          UserError: what is on disk was made from something else, or resources are
+            missing.
+        """
+
+    @abc.abstractmethod
+    def examine(self, networks: Group, resources: Resources) -> Iterator[Finding]:
+        """Findings on networks, in order, a network's repeats one after the other.
+
+        What was found already is read from disk. A network that cannot be judged has a
+        finding as well, of score NaN.
+
+        Raises:
+          UserError: as :meth:`prepare`; never because of a single network.
+        """
+
+    def shown(self, resources: Resources) -> dict[str, np.ndarray]:
+        """Arrays that show the detector itself, such as its queries; none by default.
+
+        After :meth:`prepare`.
+        """
+        del resources
+        return {}
+
+
+def own_fields(cls: type[Any]) -> dict[str, Any]:
+    """Types of a detector's fields that not every detector has."""
+    common = {field.name for field in dataclasses.fields(Detector)}
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    return {name: hints[name] for name in names if name not in common}
+
+
+def slug_of(name: str, options: tuple[tuple[str, str], ...]) -> str:
+    """See :attr:`Detector.slug`."""
+    given = ",".join(f"{k}={v}" for k, v in options)
+    text = f"{name}-{given}" if given else name
+    safe = re.sub(r"[^A-Za-z0-9_.,=+-]", "_", text)
+    return safe if safe == text else f"{safe}-{zlib.crc32(text.encode()):08x}"
+
+
+def unjudged(id_: int, reason: object, seconds: float = float("nan")) -> Finding:
+    """The finding on a network that cannot be judged."""
+    return Finding(
+        id=int(id_),
+        score=float("nan"),
+        conclusion="inconclusive",
+        notes=(f"not judged: {reason}",),
+        seconds=seconds,
+    )

@@ -1,0 +1,137 @@
+"""Fields of an experiment set by the command line: ``--zoo.data.test=100``."""
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from bdjax.types import UserError
+
+T = TypeVar("T")
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def apply(config: T, arguments: Sequence[str]) -> T:
+    """A frozen dataclass with fields changed, however deep they lie.
+
+    Of a tuple of dataclasses, such as an experiment's groups, a part of the path
+    chooses by position or by label (``--zoo.groups.target.models=8``,
+    ``--zoo.groups.0.models=8``); without one, all change
+    (``--zoo.groups.recipes.steps=50``).
+
+    Args:
+      config: the dataclass.
+      arguments: such as ``"--zoo.data.test=100"``, ``"--detectors=mntd,dl_tnd"``; all
+        take effect together.
+
+    Raises:
+      UserError: an argument is none, names a field that is not there, or its value does
+        not suit the field.
+    """
+    changes: dict[Any, Any] = {}
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if not name.startswith("--"):
+            raise UserError(f"unknown argument {argument!r}; options start with --")
+        if not equals:
+            raise UserError(f"{name} has no value; write {name}=VALUE")
+        _note(config, name[2:].split("."), text, [], changes)
+    return _changed(config, changes)
+
+
+class _Leaf(typing.NamedTuple):
+    value: Any
+
+
+def _note(
+    value: Any, parts: list[str], text: str, path: list[str], changes: dict[Any, Any]
+) -> None:
+    """Puts what ``text`` says of ``value`` into ``changes``, a tree like the config."""
+    if isinstance(value, tuple):
+        chosen, parts, path = _chosen(value, parts, path)
+        for i in chosen:
+            _note(value[i], parts, text, path, changes.setdefault(i, {}))
+        return
+    name, *rest = parts
+    fields = [f.name for f in dataclasses.fields(value)] if _has_fields(value) else []
+    if name not in fields:
+        where = ".".join(path) or "the experiment"
+        raise UserError(f"{where} has no field {name!r}; it has {fields}")
+    inner, path = getattr(value, name), [*path, name]
+    if rest:
+        _note(inner, rest, text, path, changes.setdefault(name, {}))
+    elif _has_fields(inner):
+        raise UserError(
+            f"--{'.'.join(path)} holds fields; set one of them, such as "
+            f"--{'.'.join(path)}.{_example(inner)}=..."
+        )
+    else:
+        kind = typing.get_type_hints(type(value))[name]
+        changes[name] = _Leaf(_parsed(kind, text, f"--{'.'.join(path)}"))
+
+
+def _has_fields(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and dataclasses.is_dataclass(value[0])
+    return dataclasses.is_dataclass(value)
+
+
+def _example(value: Any) -> str:
+    one = value[0] if isinstance(value, tuple) else value
+    return dataclasses.fields(one)[0].name
+
+
+def _chosen(
+    values: tuple[Any, ...], parts: list[str], path: list[str]
+) -> tuple[list[int], list[str], list[str]]:
+    """Positions that the first part chooses, the parts that are left, and the path."""
+    first, *rest = parts
+    labels = [(str(i), *_labels(value)) for i, value in enumerate(values)]
+    chosen = [i for i, some in enumerate(labels) if first in some]
+    if chosen and rest:
+        return chosen, rest, [*path, first]
+    if first.isdecimal():
+        raise UserError(
+            f"{'.'.join(path)} has {len(values)} entries, so none is {first}; they "
+            "count from 0"
+        )
+    return list(range(len(values))), parts, path
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    names = (getattr(value, "name", ""), *getattr(value, "labels", ()))
+    return tuple(name for name in names if name)
+
+
+def _parsed(kind: Any, text: str, path: str) -> Any:
+    if typing.get_origin(kind) is tuple:
+        parts = [part.strip(" '\"") for part in text.strip("()[] ").split(",")]
+        item = typing.get_args(kind)[0]
+        return tuple(_parsed(item, part, path) for part in parts if part)
+    if typing.get_origin(kind) is typing.Literal:
+        if text not in (choices := typing.get_args(kind)):
+            raise UserError(f"{path} is {text!r}; there are {list(choices)}")
+        return text
+    if kind is bool:
+        known = {"true": True, "1": True, "false": False, "0": False}
+        if (value := known.get(text.lower())) is not None:
+            return value
+    else:
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    raise UserError(f"{path} is {text!r}; it must be {_WORDS[kind]}")
+
+
+def _changed(value: Any, changes: dict[Any, Any]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_changed(v, changes.get(i, {})) for i, v in enumerate(value))
+    if not changes:
+        return value
+    made = {
+        name: change.value if isinstance(change, _Leaf)
+        else _changed(getattr(value, name), change)
+        for name, change in changes.items()
+    }  # fmt: skip
+    return dataclasses.replace(value, **made)
