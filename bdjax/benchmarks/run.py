@@ -53,7 +53,7 @@ class Benchmark:
         self._points: list[scaling.Point] = []
         self._size = scaling.QUICK if quick else scaling.Size()
         self._rivals: Any = None
-        storage.write_json(out, self.found(complete=False))
+        self.save(complete=False)
 
     def run(self) -> None:
         """Measures all there is time for; the time is all used, but for ``quick``."""
@@ -72,7 +72,7 @@ class Benchmark:
                 measurement = Measurement(section)
                 self._measured.append(measurement)
                 measurement.run(self._left() * weights[0] / sum(weights))
-                storage.write_json(self._out, self.found(complete=False))
+                self.save(complete=False)
             progress.advance(progress.total - progress.done)
 
     def _passed(self) -> float:
@@ -120,10 +120,15 @@ class Benchmark:
             "seconds": self._passed(),
         }
 
-    def tell(self, console: Console, *, complete: bool) -> None:
-        """Writes the file and prints what there is, if there is anything."""
+    def save(self, *, complete: bool) -> dict[str, Any]:
+        """Writes :meth:`found` to the file, and returns it."""
         found = self.found(complete=complete)
         storage.write_json(self._out, found)
+        return found
+
+    def tell(self, console: Console, *, complete: bool) -> None:
+        """Writes the file and prints what there is, if there is anything."""
+        found = self.save(complete=complete)
         for measurement in self._measured:
             rows = measurement.rows()
             if any(row.ms for row in rows):
