@@ -73,7 +73,7 @@ class PopulationConfig:
       shadows: benign shadow models, and as many trojaned ones.
       validation: benign validation shadows, and as many trojaned ones.
       targets: benign target models, and as many with each of ``target_attacks``.
-      shadow_attack: what the defender thinks of: key in ``bdjax.attacks.FAMILIES``.
+      shadow_attack: what the defender thinks of: key in ``bdjax.attacks.ATTACKS``.
       target_attacks: what attackers do, likewise.
       locations: where patches may lie: ``"all"``, or ``"official"`` for MNTD's
         off-by-one.

@@ -74,7 +74,7 @@ def _trigger_figure(outcome: Outcome, exhibit: Exhibit, each: int = 4) -> Any:
     labels: list[str] = []
     for kind in config.population.target_attacks:
         population = outcome.populations[f"target-{kind}"]
-        attack = get_attack(kind, task=config.task)
+        attack = get_attack(kind, task=get_task(config.task))
         for i in range(min(each, len(population))):
             row = outcome.test_N[len(clean) % len(outcome.test_N)]
             x, _ = take(

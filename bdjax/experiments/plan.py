@@ -17,6 +17,7 @@ from bdjax.experiments.rows import Row
 from bdjax.models import Model
 from bdjax.population import Examples, Execution, Recipe, cost
 from bdjax.population.width import SHARE, widest
+from bdjax.tasks import get_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _shadow(
     config: MNTDConfig, *, useful: bool
 ) -> tuple[Model, Attack, Recipe, Examples]:
     model = rows.networks_of(config)[0 if useful else 1]
-    attack = get_attack(config.population.shadow_attack, task=config.task)
+    attack = get_attack(config.population.shadow_attack, task=get_task(config.task))
     recipe = config.shadow.recipe(config.data.defender)
     return model, attack, recipe, rows.examples_of(config)
 

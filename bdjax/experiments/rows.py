@@ -125,7 +125,7 @@ def _traced(
     model: Model, task: str, attack: str, recipe: Recipe, examples: int, tested: int
 ) -> tuple[Work, Work]:
     shapes = cost.example_shapes(get_task(task), examples)
-    poison = get_attack(attack, task=task)
+    poison = get_attack(attack, task=get_task(task))
     return (
         cost.step_work(model, poison, recipe, shapes),
         cost.judge_work(model, poison, recipe, shapes, tested),

@@ -72,7 +72,7 @@ class TNDPopulationConfig:
         in all, shared out over ``calibration_attacks``.
       targets: benign targets, and as many of every attack unless ``attacked`` says.
       attacked: targets of each of ``target_attacks``; empty for ``targets`` of each.
-      calibration_attacks: keys in ``bdjax.attacks.FAMILIES``.
+      calibration_attacks: keys in ``bdjax.attacks.ATTACKS``.
       target_attacks: likewise.
       locations: where patches may lie, see :func:`bdjax.attacks.get_attack`.
     """

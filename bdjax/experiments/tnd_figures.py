@@ -110,7 +110,7 @@ def _recovered_figure(outcome: Outcome, case: Case) -> Any:
     for name in (f"{TARGET}-{BENIGN}", *tnd_scores.names_of(outcome, TARGET)):
         population = outcome.populations[name]
         attack = get_attack(
-            population.attack, task=task.name, locations=config.population.locations
+            population.attack, task=task, locations=config.population.locations
         )
         each = _EACH if population.is_trojaned else 1
         for i, found in tnd_scores.judged(outcome, case, name)[:each]:
@@ -120,7 +120,7 @@ def _recovered_figure(outcome: Outcome, case: Case) -> Any:
             x = outcome.images[others[len(columns) % len(others)]][None]
             if population.is_trojaned:
                 x = np.asarray(attack.apply(jax.tree.map(np.asarray, trigger), x))
-            mask = trigger.mask * (1 if population.is_trojaned else 0)
+            mask = trigger.form.mask * (1 if population.is_trojaned else 0)
             columns.append((x[0], mask, found.mask, found.pattern))
             true = f", T {describe_target(trigger)}" if population.is_trojaned else ""
             labels.append(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from bdjax import tree
-from bdjax.attacks import NO_TARGET, trigger_kind, trigger_size
+from bdjax.attacks import NO_TARGET, patch_size
+from bdjax.attacks.patches import describe
 from bdjax.evaluation import (
     AucSummary,
     auc,
@@ -169,10 +170,10 @@ def overlaps(outcome: Outcome, case: Case, name: str) -> np.ndarray:
     if VARIANTS[case.variant].of:
         return np.zeros(0)
     triggers = outcome.populations[name].triggers
-    whole = np.asarray(trigger_size(triggers)) == np.asarray(triggers.mask)[0].size
+    whole = np.asarray(patch_size(triggers)) == np.asarray(triggers.form.mask)[0].size
     return np.array(
         [
-            np.nan if whole[i] else iou(np.asarray(triggers.mask)[i], found.mask)
+            np.nan if whole[i] else iou(np.asarray(triggers.form.mask)[i], found.mask)
             for i, found in judged(outcome, case, name)
         ]
     )
@@ -190,9 +191,9 @@ def kinds(outcome: Outcome, case: Case) -> dict[str, dict[str, Any]]:
     found = {}
     for name in names_of(outcome, TARGET):
         triggers, some = outcome.populations[name].triggers, judged(outcome, case, name)
-        shape = np.array([trigger_kind(tree.index(triggers, i)) for i, _ in some])
+        shape = np.array([describe(tree.index(triggers, i)).kind for i, _ in some])
         score, overlap = scores(outcome, case, name), overlaps(outcome, case, name)
-        pixels = np.array([int(trigger_size(tree.index(triggers, i))) for i, _ in some])
+        pixels = np.array([int(patch_size(tree.index(triggers, i))) for i, _ in some])
         order = sorted({*zip(pixels.tolist(), shape.tolist(), strict=True)})
         for size, kind in order:
             here = shape == kind
