@@ -3,10 +3,11 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from bdjax import storage
 from bdjax.attacks import Locations
+from bdjax.detectors import Solver
 from bdjax.evaluation import BootstrapConfig
 from bdjax.evaluation.checks import check_confidence
 from bdjax.mntd import FitConfig
@@ -379,29 +380,6 @@ class Zoo:
 
 
 @dataclasses.dataclass(frozen=True)
-class Solver:
-    """What the solvers of DL-TND and DF-TND have in common.
-
-    Attributes:
-      iterations: of every problem and stage, in place of the detectors' own; 0 leaves
-        those, and anything else is for a quick look only.
-      searches: constants that are tried, likewise.
-      precision: of the networks' products; see :mod:`bdjax.models.products`.
-    """
-
-    iterations: int = 0
-    searches: int = 0
-    precision: Precision = "float32"
-
-    def __post_init__(self):
-        for name in ("iterations", "searches"):
-            if getattr(self, name) < 0:
-                raise UserError(
-                    f"solver.{name} is {getattr(self, name)}; it must be 0 or more"
-                )
-
-
-@dataclasses.dataclass(frozen=True)
 class Experiment:
     """A zoo, and the detectors that are asked about its models.
 
@@ -414,8 +392,9 @@ class Experiment:
       per_class: clean images a class, for detectors whose options do not say.
       slow_models: models of every population that slow detectors are asked about; 0
         for all.
-      min_asr: trojaned models below it count as failed attacks: reported apart, and
-        left out of AUCs, rates and calibration.
+      min_asr: trojaned models below it count as failed attacks.
+      failed_attacks: whether these are ``"left out"`` of AUCs, rates and calibration,
+        and reported apart, or ``"counted"`` as trojaned all the same, as in MNTD.
       false_alarms: wanted false-positive rate of the report's second threshold.
       confidence: of the intervals over models, in (0, 1).
       quantiles: percentiles Q, as shares, that similarities are scored by.
@@ -432,6 +411,7 @@ class Experiment:
     per_class: int = 5
     slow_models: int = 0
     min_asr: float = 0.5
+    failed_attacks: Literal["left out", "counted"] = "left out"
     false_alarms: float = 0.1
     confidence: float = 0.95
     quantiles: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75)
@@ -459,12 +439,17 @@ class Experiment:
         if self.false_alarms == 1:
             raise UserError("false_alarms is 1; it must be below 1")
 
-    def semantic(self) -> dict[str, Any]:
-        """What models follow from, as JSON: not where files lie, as they may move.
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as JSON gives them back."""
+        return storage.as_json(dataclasses.asdict(self))
 
-        What detectors compute is kept apart, each with what it follows from.
-        """
-        zoo = storage.as_json(dataclasses.asdict(self.zoo))
-        for name in ("path", "vectors"):
-            del zoo["data"][name]
-        return {"seed": self.seed, "zoo": zoo}
+
+def models_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What models follow from, of :meth:`Experiment.to_dict`.
+
+    Not where files lie, as they may move. What detectors compute is kept apart, each
+    with what it follows from.
+    """
+    zoo = config["zoo"]
+    data = {k: v for k, v in zoo["data"].items() if k not in ("path", "vectors")}
+    return {"seed": config["seed"], "zoo": zoo | {"data": data}}
