@@ -168,6 +168,14 @@ def smoke(experiment: Experiment, steps: int = 5) -> Experiment:
     return change(experiment, changes)
 
 
+def tnd_smoke(experiment: Experiment, steps: int = 40) -> Experiment:
+    """The same with models of some length, and one number of images beside."""
+    base = [name for name in experiment.detectors if "per_class=" not in name]
+    swept = len(base) < len(experiment.detectors)
+    detectors = with_images(base, (1,)) if swept else tuple(base)
+    return change(smoke(experiment, steps), {"detectors": detectors})
+
+
 def sweep(
     experiment: Experiment,
     sizes: Sequence[int] = (),
