@@ -378,6 +378,15 @@ class Zoo:
         """The groups of a role."""
         return tuple(group for group in self.groups if group.role == role)
 
+    def count(self, role: str) -> tuple[int, int]:
+        """Benign and trojaned models of a role."""
+        benign = trojaned = 0
+        for group in self.of(role):
+            times, models = len(group.networks) * len(group.recipes), group.counts
+            benign += times * models.get(BENIGN, 0)
+            trojaned += times * (sum(models.values()) - models.get(BENIGN, 0))
+        return benign, trojaned
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:

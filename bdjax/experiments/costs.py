@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.detectors import Detector
-from bdjax.experiments.config import BENIGN, ROLES, Experiment
+from bdjax.experiments.config import ROLES, Experiment
 from bdjax.experiments.devices import Device
 from bdjax.experiments.zoo import Wanted
 from bdjax.mntd import FitConfig, Meta
@@ -138,8 +138,8 @@ def fit_row(
     zoo, task = experiment.zoo, get_task(experiment.zoo.task)
     taken = shadows // 2 if fit.mode == "one_class" else shadows
     steps = fit.epochs * max(1, taken // fit.batch_size)
-    asked = fit.epochs * sum(_models(experiment, "validation"))
-    asked += sum(_models(experiment, "calibration") + _models(experiment, "target"))
+    asked = fit.epochs * sum(zoo.count("validation"))
+    asked += sum(zoo.count("calibration") + zoo.count("target"))
     if not fit.query_tuning:  # the shadows answer once, or anew in every epoch
         asked += taken * (fit.epochs if fit.query_dropout else 1)
     network = zoo.of("shadow")[0].networks[0]
@@ -166,22 +166,6 @@ def fit_row(
         bound=bound,
         launches=steps + asked,
     )
-
-
-def shadows_of(experiment: Experiment) -> int:
-    """Shadow models that a fit takes where it does not say: as many of each kind."""
-    benign, trojaned = _models(experiment, "shadow")
-    return 2 * min(benign, trojaned)
-
-
-def _models(experiment: Experiment, role: str) -> tuple[int, int]:
-    """Benign and trojaned models of a role."""
-    benign = trojaned = 0
-    for group in experiment.zoo.of(role):
-        times = len(group.networks) * len(group.recipes)
-        benign += times * group.counts.get(BENIGN, 0)
-        trojaned += times * sum(n for a, n in group.counts.items() if a != BENIGN)
-    return benign, trojaned
 
 
 def fit_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:

@@ -136,7 +136,7 @@ def make_plan(experiment: Experiment, device: Device) -> Plan:
     fits = [
         costs.fit_row(
             experiment, each.slug, each.config,
-            each.shadows or costs.shadows_of(experiment), device=device,
+            each.shadows or 2 * min(experiment.zoo.count("shadow")), device=device,
         )
         for each in asked if costs.is_fitted(each)
     ]  # fmt: skip
