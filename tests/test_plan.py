@@ -4,9 +4,6 @@ import dataclasses
 import functools
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
