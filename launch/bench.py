@@ -17,7 +17,7 @@ import jax
 from absl import app, flags
 from rich.console import Console
 
-from bdjax import storage, telemetry
+from bdjax import plots, storage, telemetry
 from bdjax.benchmarks import (
     meta,
     peak,
@@ -27,7 +27,6 @@ from bdjax.benchmarks import (
     torch_worker,
 )
 from bdjax.benchmarks.timing import Section, measure
-from bdjax.evaluation import plots
 from bdjax.types import UserError
 from launch import common, interrupts
 

@@ -37,6 +37,7 @@ from bdjax.population import (
     plan_one,
     train,
 )
+from bdjax.tasks import get_task
 from bdjax.types import UserError
 
 
@@ -123,7 +124,7 @@ def by_hand(key, recipe, attack):
 
 
 def test_statistics_are_those_of_a_plain_loop_poisoned_batches_included(six):
-    attack = get_attack("jumbo", task="tiny", locations="all")
+    attack = get_attack("jumbo", task=get_task("tiny"), locations="all")
     keys = prng.model_keys(prng.stream(prng.root(SPEC.seed), SPEC.name), jnp.arange(6))
     for i in (0, 5):
         expected, batches = by_hand(keys[i], VARIED, attack)
@@ -195,7 +196,7 @@ def test_another_architecture_in_a_directory_is_refused(six, tmp_path):
 
 
 def test_the_optimiser_moves_parameters_alone():
-    attack = get_attack("jumbo", task="tiny", locations="all")
+    attack = get_attack("jumbo", task=get_task("tiny"), locations="all")
     adam, sgd = (
         cost.step_work(model(), attack, Recipe(1, 8, optimizer=o), EXAMPLES)
         for o in ("adam", "sgd")

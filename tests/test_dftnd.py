@@ -455,7 +455,7 @@ def test_mistakes_are_named_in_one_line(changes, message):
         ({"seeds": 0}, "seeds is 0; it must be at least 1"),
         ({"iterations": 0}, "iterations is 0"),
         ({"second_iterations": -1}, "second_iterations is -1"),
-        ({"sparsity": -1.0}, "sparsity is -1.0; it must be at least 0"),
+        ({"sparsity": -1.0}, "sparsity is -1.0; it must be finite, 0 or more"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; it must be above 0"),
         ({"weight_rate": float("inf")}, "weight_rate is inf"),
         ({"geometry": "flat"}, "unknown geometry 'flat'"),

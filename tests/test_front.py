@@ -13,6 +13,7 @@ from bdjax.models.layers import dense
 from bdjax.population import Execution, Recipe, cost, train, train_models
 from bdjax.population.front import Front, add_triggered, clean_front, in_blocks
 from bdjax.population.plan import plan_one
+from bdjax.tasks import get_task
 from tests.tiny import EXAMPLES, SHAPE, tiny_tasks  # noqa: F401
 
 
@@ -42,7 +43,7 @@ def close(got, expected):
 
 
 def test_training_behind_the_front_end_changes_nothing():
-    attack, key = get_attack("M", task="tiny"), prng.root(1)
+    attack, key = get_attack("M", task=get_task("tiny")), prng.root(1)
     trigger = attack.sample(key)._replace(rate=jnp.float32(0.5))
     plan = plan_one(key, ROWS, trigger.rate, steps=8, batch_size=6)
     assert plan.poisoned.any()
@@ -62,7 +63,7 @@ def test_training_behind_the_front_end_changes_nothing():
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_a_population_is_the_same_with_and_without(width, monkeypatch):
-    attack = get_attack("jumbo", task="tiny")
+    attack = get_attack("jumbo", task=get_task("tiny"))
     keys = prng.model_keys(prng.root(1), jnp.arange(4))
     test_N = jnp.arange(40, 65)
     args = MODEL, attack, RECIPE, keys, jnp.asarray(ROWS), test_N, EXAMPLES
@@ -96,7 +97,7 @@ def test_blocks_make_no_difference(count):
 
 
 def test_memory_holds_what_is_behind_the_front_end():
-    attack = get_attack("jumbo", task="tiny")
+    attack = get_attack("jumbo", task=get_task("tiny"))
     few, many = (
         cost.model_footprint(MODEL, attack, RECIPE, EXAMPLES, trained=trained)
         for trained in (10, 60)

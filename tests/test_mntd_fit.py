@@ -449,7 +449,7 @@ def test_a_missing_class_is_named(mode, labels, validation_labels, message):
             "query_learning_rate is inf; .* finite",
         ),
         ({"query_learning_rate": -1.0}, "query_learning_rate is -1.0; .* 0 or more"),
-        ({"nu": 0.0}, "nu is 0.0; it must lie between 0 and 1"),
+        ({"nu": 0.0}, r"nu is 0.0; it must be in \(0, 1\)"),
         ({"nu": 1.0}, "nu is 1.0"),
         ({"mode": "both"}, "unknown mode 'both'; there are"),
         ({"answers": "labels"}, "unknown answers 'labels'; there are"),

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax.attacks import FAMILIES
+from bdjax.attacks import attacks_on
 from bdjax.experiments.own import MOST_TEST, read_config
 from bdjax.experiments.populations import load_data
 from bdjax.mntd import FitConfig, MetaDetector, load
@@ -62,8 +62,10 @@ def test_the_task_follows_from_the_file(tmp_path, shape, dtype, name, network, f
     variables = jax.eval_shape(model.init, jax.random.key(0))
     assert jax.eval_shape(model.apply, variables, x).shape == (5, 3)
     for attack in ("benign", "M", "B", "jumbo"):
-        drawn = jax.eval_shape(FAMILIES[family][attack](task).sample, jax.random.key(0))
-        assert drawn.pattern.shape == task.shape
+        drawn = jax.eval_shape(
+            attacks_on(family)[attack](task).sample, jax.random.key(0)
+        )
+        assert drawn.form.pattern.shape == task.shape
     dataset = task.load("npz", path=str(path))
     assert dataset.name == "a"
     assert dataset.x.shape == (ROWS, *task.shape)
@@ -238,7 +240,7 @@ def test_models_train_on_any_shape(tmp_path, shape):
     dataset = task.load("npz", path=str(path))
     _, _, quality = train_models(
         task.network(),
-        FAMILIES[task.family]["M"](task),
+        attacks_on(task.family)["M"](task),
         Recipe(steps=120, batch_size=16, learning_rate=0.01),
         jax.random.split(jax.random.key(0), 2),
         np.arange(60),

@@ -70,14 +70,18 @@ def floats(*shape):
 
 def tiny():
     model = get_model("tiny", input_shape=SHAPE, num_classes=CLASSES)
-    return model, get_attack("M", task="tiny")
+    return model, get_attack("M", task=get_task("tiny"))
 
 
 def mnist(formulation):
     task = get_task("mnist")
     shape = {"input_shape": task.shape, "num_classes": task.num_classes}
     model = get_model(task.model, formulation=formulation, **shape)
-    return model, get_attack("jumbo", task="mnist"), cost.example_shapes(task, 50)
+    return (
+        model,
+        get_attack("jumbo", task=get_task("mnist")),
+        cost.example_shapes(task, 50),
+    )
 
 
 # Work.
@@ -239,7 +243,7 @@ def test_steps_are_those_that_plans_draw(diversity, poisoned_length):
     recipe = Recipe(
         steps=40, batch_size=8, diversity=diversity, poisoned_length=poisoned_length
     )
-    attack = get_attack("M", task="mnist")
+    attack = get_attack("M", task=get_task("mnist"))
 
     def draw(key):
         plan = plan_one(

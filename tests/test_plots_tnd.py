@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from test_evaluation_plots import legend_texts, write
+from test_plots import legend_texts, write
 
-from bdjax.evaluation import AucSummary, plots
+from bdjax import plots
+from bdjax.evaluation import AucSummary
 from bdjax.types import UserError
 
 RNG = np.random.default_rng(0)

@@ -24,8 +24,7 @@ from tiny import (
 )
 
 from bdjax import prng, tree
-from bdjax.attacks import Trigger, all_to_one, blend, get_attack
-from bdjax.attacks.base import Attack
+from bdjax.attacks import Attack, Patch, Trigger, all_to_one, blend, get_attack
 from bdjax.models import get_model
 from bdjax.models.base import from_linen
 from bdjax.models.layers import dense
@@ -37,6 +36,7 @@ from bdjax.population import (
     train,
     train_models,
 )
+from bdjax.tasks import get_task
 from bdjax.types import UserError
 
 VARIED = dataclasses.replace(RECIPE, poisoned_length="official", diversity=0.5)
@@ -47,7 +47,7 @@ def models(attack, ids, **execution):
     keys = prng.model_keys(prng.root(0), jnp.asarray(ids))
     out = train_models(
         tiny_model(),
-        get_attack(attack, task="tiny", locations="all"),
+        get_attack(attack, task=get_task("tiny"), locations="all"),
         VARIED,
         keys,
         jnp.asarray(SUBSET),
@@ -61,16 +61,18 @@ def models(attack, ids, **execution):
 def make_trigger(shape=SHAPE, opacity=0.6, target=1, rate=0.2):
     rng = np.random.default_rng(6)
     return Trigger(
-        mask=rng.integers(0, 2, (*shape[:2], 1)).astype(np.float32),
-        pattern=rng.uniform(size=shape).astype(np.float32),
-        opacity=np.float32(opacity),
+        Patch(
+            mask=rng.integers(0, 2, (*shape[:2], 1)).astype(np.float32),
+            pattern=rng.uniform(size=shape).astype(np.float32),
+            opacity=np.float32(opacity),
+        ),
         target=np.int32(target),
         rate=np.float32(rate),
     )
 
 
 # What training and judging need of an attack: not where its triggers come from.
-ATTACK = Attack("", None, blend, all_to_one)
+ATTACK = Attack("", None, blend, all_to_one, None)
 fit = jax.jit(train.train_one, static_argnums=(0, 1, 2))
 judge = jax.jit(train.judge_one, static_argnums=(0, 1), static_argnames="batch_size")
 

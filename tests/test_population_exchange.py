@@ -60,7 +60,7 @@ def test_an_exported_model_comes_back_bit_for_bit(made, tmp_path):
     arrays = safetensors.numpy.load_file(files[0])
     kernel = population.variables["params"]["logits"]["kernel"][1]
     assert_same(arrays["params.logits.kernel"], kernel)
-    assert_same(arrays["trigger.mask"], population.triggers.mask[1])
+    assert_same(arrays["trigger.form.mask"], population.triggers.form.mask[1])
     about = json.loads(files[0].with_suffix(".json").read_text(), parse_constant=int)
     assert about["id"] == 1
     assert about["trigger"]["target"] == population.triggers.target[1]
@@ -120,8 +120,8 @@ FAULTS = {
     "lacking": (lambda p: rewrite(p, **{KERNEL: None}), f"lacks {KERNEL}"),
     "more": (lambda p: rewrite(p, x=np.zeros(2)), "holds x, which 'tiny' has not"),
     "trigger": (
-        lambda p: rewrite(p, **{"trigger.mask": np.zeros((5, 6, 1), np.float32)}),
-        r"trigger\.mask is float32 \(5, 6, 1\)",
+        lambda p: rewrite(p, **{"trigger.form.mask": np.zeros((5, 6, 1), np.float32)}),
+        r"trigger\.form\.mask is float32 \(5, 6, 1\)",
     ),
     **{
         name: (functools.partial(lambda p, c: edit_json(p.with_suffix(".json"), **c),
@@ -135,7 +135,7 @@ FAULTS = {
             ("attack", {"attack": "Q"}, "unknown attack 'Q'"),
             ("accuracy", {"accuracy": "good"}, "accuracy is 'good', no number"),
             ("no id", {"id": None}, "no 'id' in it"),
-            ("no target", {"trigger": {}}, r"lacks trigger\.opacity"),
+            ("no target", {"trigger": {}}, r"lacks trigger\.form\.opacity"),
         ]
     },
 }  # fmt: skip

@@ -25,8 +25,7 @@ from tiny import (
 from tiny import train as train_tiny
 
 from bdjax import prng, storage
-from bdjax.attacks import Trigger, all_to_one, blend
-from bdjax.attacks.base import Attack
+from bdjax.attacks import Attack, Patch, Trigger, all_to_one, blend
 from bdjax.experiments.config import (
     DataConfig,
     MNTDConfig,
@@ -45,7 +44,7 @@ from bdjax.population import (
 from bdjax.population.augment import crop_flip
 from bdjax.types import UserError
 
-ATTACK = Attack("", None, blend, all_to_one)
+ATTACK = Attack("", None, blend, all_to_one, None)
 fit = jax.jit(train.train_one, static_argnums=(0, 1, 2))
 
 
@@ -53,11 +52,8 @@ def make_trigger():
     """The two corners white."""
     mask = np.zeros((*SHAPE[:2], 1), np.float32)
     mask[0, 0] = mask[-1, -1] = 1
-    number = {"opacity": 1, "rate": 0.3}
-    return Trigger(
-        mask=mask, pattern=np.ones(SHAPE, np.float32), target=np.int32(2),
-        **{k: np.float32(v) for k, v in number.items()},
-    )  # fmt: skip
+    form = Patch(mask, np.ones(SHAPE, np.float32), np.float32(1))
+    return Trigger(form, target=np.int32(2), rate=np.float32(0.3))
 
 
 def make_plan(recipe, steps):
@@ -160,7 +156,7 @@ def test_the_trigger_stays_in_place():
     x, y = train.poisoned_batch(ATTACK, trigger, EXAMPLES, rows, poisoned, augment)
     clean = augment(train.take(EXAMPLES, rows)[0])
     np.testing.assert_array_equal(x[1::2], clean[1::2])
-    mask = trigger.mask[:, :, 0] > 0
+    mask = trigger.form.mask[:, :, 0] > 0
     assert (np.asarray(x[::2])[:, mask] == 1).all()
     np.testing.assert_array_equal(
         np.asarray(x[::2])[:, ~mask], np.asarray(clean[::2])[:, ~mask]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bdjax import mntd, prng, tree
-from bdjax.attacks import FAMILIES, NO_TARGET, all_to_one, get_attack
+from bdjax.attacks import NO_TARGET, all_to_one, attacks_on, get_attack
 from bdjax.data import Dataset, Vocabulary
 from bdjax.experiments.exhibits import EXHIBITS
 from bdjax.mntd import FitConfig, QuerySpec, steps
@@ -85,7 +85,7 @@ def trained(request):
 def case_of(name):
     """A task, its network, made-up examples, its attacks and some of their triggers."""
     task = get_task(name)
-    attacks = {name: get_attack(name, task=task.name) for name in FAMILIES[task.family]}
+    attacks = {name: get_attack(name, task=task) for name in attacks_on(task.family)}
     keys = prng.model_keys(prng.root(1), jnp.arange(DRAWN))
 
     @jax.jit

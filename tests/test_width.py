@@ -20,6 +20,7 @@ from tiny import (
 
 from bdjax.attacks import get_attack
 from bdjax.population import Execution, load_population, run, width
+from bdjax.tasks import get_task
 from bdjax.types import UserError
 
 FOOTPRINT = 1000
@@ -30,7 +31,7 @@ VARIED = dataclasses.replace(
 
 def choose(limit, chunk_size=24, **execution):
     return width.choose_width(
-        tiny_model(), get_attack("jumbo", task="tiny", locations="all"), RECIPE,
+        tiny_model(), get_attack("jumbo", task=get_task("tiny")), RECIPE,
         EXAMPLES, chunk_size=chunk_size, execution=Execution(**execution),
         limit_bytes=limit,
     )  # fmt: skip
@@ -56,7 +57,7 @@ def test_width_grows_with_memory_and_divides_a_device_s_models(
 
 
 def test_width_follows_the_measured_footprint():
-    attack = get_attack("jumbo", task="tiny", locations="all")
+    attack = get_attack("jumbo", task=get_task("tiny"), locations="all")
     one = width.model_footprint(tiny_model(), attack, RECIPE, EXAMPLES)
     assert one > 4 * (np.prod(SHAPE) + 1) * CLASSES
     assert choose(8 * one, 8, devices=1) == 4

@@ -110,7 +110,7 @@ def networks(
 ) -> tuple[Model, Attack]:
     """The network and the attack that are benchmarked."""
     model = get_task(task).network(formulation=formulation)
-    return model, get_attack(ATTACK, task=task)
+    return model, get_attack(ATTACK, task=get_task(task))
 
 
 def load_images(task: str) -> Dataset:

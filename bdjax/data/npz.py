@@ -14,9 +14,9 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from bdjax.checks import digits, keeps_to
 from bdjax.data.archive import opened
 from bdjax.data.base import Dataset, Progress, check_labels, check_lengths, check_shape
-from bdjax.ranges import digits, keeps_to
 from bdjax.types import UserError
 
 _CHUNK_BYTES = 1 << 24

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from bdjax.checks import digits, keeps_to
 from bdjax.data.archive import opened
 from bdjax.data.base import Dataset, Progress, check_labels, check_lengths
 from bdjax.data.encode import imbalance_notes
-from bdjax.ranges import digits, keeps_to
 from bdjax.types import UserError
 
 RATE = 16_000

@@ -36,7 +36,7 @@ class Reference(NamedTuple):
     Attributes:
       architecture: key in ``bdjax.models.MODELS``.
       regime: key in ``configs.references.REGIMES``.
-      attack: key in ``bdjax.attacks.FAMILIES``.
+      attack: key in ``bdjax.attacks.ATTACKS``.
       score: of the detector.
       is_right: whether the most suspicious label is the target; of benign ones False.
     """

@@ -19,6 +19,7 @@ from bdjax.types import PyTree, UserError, Variables
 Place = str | os.PathLike[str]
 Callback = Callable[[int, int], None]
 
+_TRIGGER = set(Trigger._fields) - {"bank"}
 _ROLE = "imported"
 _CHUNK_SIZE = 64
 
@@ -167,7 +168,7 @@ def _stacked(models: Iterator[tuple[Variables, dict[str, Any]]]) -> PyTree:
     parts = [
         {
             "variables": variables,
-            "triggers": {name: record[name] for name in Trigger._fields},
+            "triggers": {name: record[name] for name in _TRIGGER},
             "quality": {name: record[name] for name in Quality._fields},
         }
         for variables, record in models

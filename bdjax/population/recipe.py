@@ -1,15 +1,13 @@
 """How models are trained (which changes them), and how that is run (which does not)."""
 
 import dataclasses
-import math
-import typing
 from typing import Any, Literal
 
 import jax
 
+from bdjax import checks
 from bdjax.devices import local_devices
 from bdjax.models import PRECISIONS, Precision
-from bdjax.types import UserError
 
 Optimizer = Literal["adam", "sgd"]
 Schedule = Literal["constant", "cosine"]
@@ -54,37 +52,15 @@ class Recipe:
     augment: Augment = "none"
 
     def __post_init__(self):
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be at least 1"
-                )
-        if not 0 < self.learning_rate < math.inf:
-            raise UserError(
-                f"learning_rate is {self.learning_rate}; it must be above 0 and finite"
-            )
-        if not 0 <= self.diversity < 1:
-            raise UserError(
-                f"diversity is {self.diversity}; it must be 0 or more and below 1"
-            )
-        if self.poisoned_length not in ("equal", "official"):
-            raise UserError(
-                f"unknown poisoned_length {self.poisoned_length!r}; there are 'equal' "
-                "and 'official'"
-            )
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError(
-                f"weight_decay is {self.weight_decay}; it must be finite, 0 or more"
-            )
-        choices = {
-            "precision": PRECISIONS,
-            "optimizer": typing.get_args(Optimizer),
-            "schedule": typing.get_args(Schedule),
-            "augment": typing.get_args(Augment),
-        }
-        for name, known in choices.items():
-            if (value := getattr(self, name)) not in known:
-                raise UserError(f"unknown {name} {value!r}; there are {list(known)}")
+        checks.at_least(1, steps=self.steps, batch_size=self.batch_size)
+        checks.above_zero(learning_rate=self.learning_rate)
+        checks.within("[0, 1)", diversity=self.diversity)
+        checks.not_negative(weight_decay=self.weight_decay)
+        checks.one_of(("equal", "official"), poisoned_length=self.poisoned_length)
+        checks.one_of(PRECISIONS, precision=self.precision)
+        checks.one_of(Optimizer, optimizer=self.optimizer)
+        checks.one_of(Schedule, schedule=self.schedule)
+        checks.one_of(Augment, augment=self.augment)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, but those that older manifests lack only where they are set."""
@@ -131,11 +107,7 @@ class Execution:
     devices: int = 0
 
     def __post_init__(self):
-        for name in ("chunk_size", "width", "devices"):
-            if getattr(self, name) < 0:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be 0 or more"
-                )
+        checks.at_least(0, **dataclasses.asdict(self))
 
     def local_devices(self) -> list[jax.Device]:
         """The devices to use.

@@ -22,6 +22,7 @@ from bdjax.population.train import (
     on_every_device,
     train_models,
 )
+from bdjax.population.trees import trigger_dict
 from bdjax.population.width import choose_width, halved, is_out_of_memory
 from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError
@@ -143,7 +144,7 @@ def _trainer(
         return {
             "ids": ids,
             "variables": variables,
-            "triggers": triggers._asdict(),
+            "triggers": trigger_dict(triggers),
             "quality": quality._asdict(),
         }
 

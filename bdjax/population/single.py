@@ -13,6 +13,7 @@ from bdjax import storage
 from bdjax.attacks import Locations, get_attack
 from bdjax.population.contradictions import contradiction
 from bdjax.population.train import Quality
+from bdjax.population.trees import flat, nested, trigger_dict, trigger_shape
 from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError, Variables
 
@@ -67,8 +68,8 @@ def save_model(out: Path, about: dict[str, Any], model: PyTree) -> Path:
                 raise UserError(
                     f"{json} is another model: {difference}; choose another directory"
                 )
-    trigger = model["triggers"]
-    arrays = _flat(model["variables"])
+    trigger = flat(model["triggers"])
+    arrays = flat(model["variables"])
     arrays |= {f"trigger.{k}": v for k, v in trigger.items() if np.ndim(v)}
     about = about | {
         "trigger": {k: _scalar(v) for k, v in trigger.items() if not np.ndim(v)},
@@ -118,12 +119,12 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Variables, dict[str, Any]]
     record = {
         "id": about["id"],
         "attack": about["attack"],
-        **{name.partition(".")[2]: found[name] for name in triggers},
+        **nested((name.partition(".")[2], found[name]) for name in triggers),
         **{k: np.float32(_number(json, k, about.get(k))) for k in Quality._fields},
     }
     for name in ("population", "task", "architecture", "recipe", "versions", "crc32"):
         record[name] = about.get(name)
-    weights = _nested({name: found[name] for name in variables})
+    weights = nested((name, found[name]) for name in variables)
     _check_record(json, weights, record)
     return weights, record
 
@@ -143,12 +144,10 @@ def _expected(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Shapes and dtypes, by name, of the variables and the trigger of such a model."""
     model = get_task(task).network(architecture)
-    sample = get_attack(attack, task=task, locations=locations).sample
-    variables, trigger = (
-        jax.eval_shape(draw, jax.random.key(0)) for draw in (model.init, sample)
-    )
-    fields = trigger._asdict().items()
-    return _flat(variables), {f"trigger.{name}": leaf for name, leaf in fields}
+    poison = get_attack(attack, task=get_task(task), locations=locations)
+    variables = jax.eval_shape(model.init, jax.random.key(0))
+    fields = flat(trigger_dict(trigger_shape(poison)))
+    return flat(variables), {f"trigger.{name}": leaf for name, leaf in fields.items()}
 
 
 def _check(
@@ -169,28 +168,6 @@ def _check(
 
 def _read_about(path: Path) -> dict[str, Any]:
     return storage.read_header(path, schema=_SCHEMA, kind=_KIND, fields=_FIELDS)
-
-
-def _flat(variables: Variables, prefix: str = "") -> dict[str, Any]:
-    """Leaves by their path, such as ``params.conv1.kernel``."""
-    flat: dict[str, Any] = {}
-    for name, value in variables.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _nested(flat: dict[str, np.ndarray]) -> Variables:
-    variables: Variables = {}
-    for path, leaf in flat.items():
-        *parents, name = path.split(".")
-        place = variables
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[name] = leaf
-    return variables
 
 
 def _scalar(value: Any) -> int | float | None:

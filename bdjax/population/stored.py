@@ -12,6 +12,7 @@ from bdjax.attacks import Attack, Locations, Trigger, get_attack
 from bdjax.population.contradictions import contradiction
 from bdjax.population.recipe import Recipe, without_defaults
 from bdjax.population.train import Quality
+from bdjax.population.trees import trigger_dict, trigger_from
 from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError, Variables
 
@@ -27,7 +28,7 @@ class PopulationSpec:
       task: key in ``bdjax.tasks.TASKS``.
       role: ``"shadow"``, ``"validation"`` or ``"target"``, say: models of different
         roles share no randomness.
-      attack: key in ``bdjax.attacks.FAMILIES``; ``"benign"`` for clean models.
+      attack: key in ``bdjax.attacks.ATTACKS``; ``"benign"`` for clean models.
       recipe: how each model is trained.
       seed: of the experiment.
       locations: where patches may lie, see :func:`bdjax.attacks.get_attack`.
@@ -55,7 +56,7 @@ class PopulationSpec:
                 f"augment {self.recipe.augment!r} is for images; task {task.name!r} is "
                 f"of family {task.family!r}, so leave it 'none'"
             )
-        return get_attack(self.attack, task=self.task, locations=self.locations)
+        return get_attack(self.attack, task=task, locations=self.locations)
 
     def to_dict(self) -> dict[str, Any]:
         """What a manifest says of it: an architecture only if it is not the task's."""
@@ -108,7 +109,7 @@ class Population:
     def record(self, i: int) -> dict[str, Any]:
         """What is known of the ``i``-th model: id, trigger, accuracy, ASR, loss."""
         trigger, quality = tree.index((self.triggers, self.quality), i)
-        known = trigger._asdict() | quality._asdict()
+        known = trigger_dict(trigger) | quality._asdict()
         return {"id": int(self.ids_M[i]), "attack": self.attack} | known
 
     @property
@@ -202,12 +203,17 @@ def load_population(
     wanted = np.isin(joined["ids"], np.arange(ids.start, ids.stop))
     if not wanted.all():  # the last chunk is always trained whole
         joined = tree.index(joined, np.flatnonzero(wanted))
+    attack = get_attack(
+        store.recipe["attack"],
+        task=get_task(store.recipe["task"]),
+        locations=store.recipe.get("locations", "all"),
+    )
     return Population(
         name=f"{store.recipe['role']}-{store.recipe['attack']}",
         attack=store.recipe["attack"],
         ids_M=joined["ids"],
         variables=joined["variables"],
-        triggers=Trigger(**joined["triggers"]),
+        triggers=trigger_from(attack, joined["triggers"]),
         quality=Quality(**joined["quality"]),
         digest=store.digest,
     )

@@ -25,7 +25,7 @@ class Task:
       query_init: mean and standard deviation of a query's normal start, by name:
         ``"official"`` is MNTD's; ``"clipped"`` is ours for queries that must stay in
         the value range, see the note at each task.
-      family: what its triggers look like, key in ``bdjax.attacks.FAMILIES``.
+      family: what its triggers look like, a modality of ``bdjax.attacks.ATTACKS``.
       one_logit: two classes told apart by the sign of a single logit.
       input_shape: shape of what the network reads of one example; ``shape``, but for
         sentences, of which it reads word vectors ``(tokens, dimension)``.

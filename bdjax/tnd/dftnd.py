@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bdjax import prng, verdicts
+from bdjax import checks, prng, verdicts
 from bdjax.tnd import network as networks
 from bdjax.tnd.config import Execution
 from bdjax.tnd.dfconfig import DFTNDConfig
@@ -274,8 +274,7 @@ def _check_shape(
             f"input_shape is {input_shape}; it must be (H, W, C), three whole numbers "
             "above 0, such as (32, 32, 3)"
         )
-    if num_classes < 2:
-        raise UserError(f"num_classes is {num_classes}; it must be at least 2")
+    checks.at_least(2, num_classes=num_classes)
     height, width, channels = map(int, given)
     return height, width, channels
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from bdjax.ranges import keeps_to
+from bdjax.checks import keeps_to
 
 Ask = Callable[[np.ndarray], np.ndarray]
 """A network: inputs ``[N, ...]`` to finite answers ``[N, C]``, both NumPy."""

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from bdjax.evaluation.auc import mean_roc, roc, summarize_auc
-from bdjax.evaluation.plots import style
 from bdjax.evaluation.tables import auc_cell
+from bdjax.plots import style
 
 
 def roc_curves(curves: Mapping[str, tuple[ArrayLike, ArrayLike]], title: str) -> Figure:

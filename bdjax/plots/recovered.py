@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from bdjax.evaluation.checks import as_finite
 from bdjax.evaluation.masks import binarize, iou
-from bdjax.evaluation.plots import style
-from bdjax.evaluation.plots.images import (
+from bdjax.plots import style
+from bdjax.plots.images import (
     EDGE_COLOR,
     aspect,
     check_images,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from bdjax.evaluation.plots import style
+from bdjax.plots import style
 
 
 def wall_times(

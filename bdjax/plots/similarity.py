@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
-from bdjax.evaluation.plots import marks, style
+from bdjax.plots import marks, style
 from bdjax.types import UserError
 
 _DOTTED = 12  # labels; more have no room for a dot an image

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bdjax.evaluation.auc import AucSummary
-from bdjax.evaluation.plots import style
+from bdjax.plots import style
 
 PUBLISHED = "as published"
 _MARKERS = "osD^vPX"

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from bdjax.evaluation.plots import style
+from bdjax.plots import style
 
 _SHARE = 0.25  # of the axis, that the deciding stretch takes at least
 _REACH = 1.5  # times that stretch, shown on both sides of it

@@ -1,13 +1,16 @@
 """Range checks that forgive rounding and say what they refuse in enough digits."""
 
+import re
+from typing import Literal
+
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from bdjax.evaluation import plots
+from bdjax import checks, plots
+from bdjax.checks import ROUNDING, digits, keeps_to
 from bdjax.mntd.answers import check_answers
-from bdjax.ranges import ROUNDING, digits, keeps_to
 from bdjax.tnd.network import check_images
 from bdjax.types import UserError
 
@@ -64,3 +67,36 @@ def test_probabilities_are_seen_through_rounding():
 def test_shares_in_figures():
     kinds = {"M": {"accuracy": np.float32([0.5, 1 + 1.2e-7]), "ASR": None}}
     plots.quality_distributions(kinds, "t")
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (lambda: checks.at_least(2, a=2, b=1), "b is 1; it must be at least 2"),
+        (lambda: checks.at_least(0, a=-1), "a is -1; it must be 0 or more"),
+        (lambda: checks.at_least(0, a=np.nan), "a is nan; it must be 0 or more"),
+        (lambda: checks.above_zero(a=0.0), "a is 0.0; it must be above 0 and finite"),
+        (lambda: checks.above_zero(a=np.inf), "a is inf; it must be above 0 and"),
+        (lambda: checks.not_negative(a=-0.5), "a is -0.5; it must be finite, 0 or mo"),
+        (lambda: checks.finite_or_none(a=np.nan), "a is nan; it must be finite, or"),
+        (lambda: checks.within("[0, 1)", a=1), "a is 1; it must be in [0, 1)"),
+        (lambda: checks.within("(0, 1]", a=0), "a is 0; it must be in (0, 1]"),
+        (lambda: checks.within("[0, 1]", a=np.nan), "a is nan; it must be in [0, 1]"),
+        (lambda: checks.one_of("abc", a="d"), "unknown a 'd'; there are ['a', 'b', "),
+        (lambda: checks.one_of(("x", "y"), a=1), "unknown a 1; there are ['x', 'y']"),
+        (lambda: checks.one_of(Literal["x", "y"], a=1), "there are ['x', 'y']"),
+    ],
+)
+def test_what_is_refused_is_said(check, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        check()
+
+
+def test_what_is_allowed_passes():
+    checks.at_least(1, a=1, b=2.5)
+    checks.above_zero(a=1e-9)
+    checks.not_negative(a=0, b=3)
+    checks.finite_or_none(a=None, b=-1.0)
+    checks.within("[0, 1)", a=0)
+    checks.within("(0, 1]", a=1.0)
+    checks.one_of(Literal["x", "y"], a="x")

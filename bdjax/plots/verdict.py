@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from bdjax.evaluation.plots import style
-from bdjax.evaluation.plots import window as windows
-from bdjax.evaluation.plots.images import drop_grey_axis
+from bdjax.plots import style
+from bdjax.plots import window as windows
+from bdjax.plots.images import drop_grey_axis
 
 _TICKS = 12
 _LINES = 4  # of reasons, below the panels

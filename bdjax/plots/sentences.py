@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from bdjax.evaluation.checks import as_finite
-from bdjax.evaluation.plots import style
+from bdjax.plots import style
 from bdjax.types import UserError
 
 _SHOWN = 14  # letters of a word that fit a cell

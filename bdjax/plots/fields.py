@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from bdjax.evaluation.checks import as_finite
-from bdjax.evaluation.plots import style
+from bdjax.plots import style
 from bdjax.types import UserError
 
 SHOWN = 5

@@ -8,9 +8,9 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
-from bdjax.evaluation import plots
-from bdjax.evaluation.plots import style
-from bdjax.evaluation.plots.window import window
+from bdjax import plots
+from bdjax.plots import style
+from bdjax.plots.window import window
 from bdjax.types import UserError
 
 RNG = np.random.default_rng(0)
@@ -337,7 +337,7 @@ def test_tables_and_auc_do_not_import_matplotlib():
 
 def test_plots_leave_pyplot_alone():
     code = (
-        "import sys, bdjax.evaluation.plots as plots; "
+        "import sys, bdjax.plots as plots; "
         "plots.score_histograms({'benign': [0.0, 1.0]}, title='t'); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from bdjax.checks import keeps_to
 from bdjax.evaluation.checks import as_finite
-from bdjax.evaluation.plots import marks, style
-from bdjax.evaluation.plots import window as windows
-from bdjax.ranges import keeps_to
+from bdjax.plots import marks, style
+from bdjax.plots import window as windows
 from bdjax.types import UserError
 
 _QUALITIES = {"accuracy": "clean accuracy", "ASR": "attack success rate"}
