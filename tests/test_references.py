@@ -1,11 +1,13 @@
 """The built-in thresholds are what the documented scores of the references give."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from bdjax.experiments import references
 from bdjax.experiments.references import Reference
@@ -68,3 +70,43 @@ def test_thresholds_by_hand():
     assert references.thresholds([*alike, trojan]) == (grey, threshold)
     with pytest.raises(UserError, match="2 architectures"):
         references.thresholds(alike[:40])
+
+
+def test_references_of_a_run_are_those_whose_attack_took_hold():
+    def row(**cells):
+        plain = {
+            "detector": "dl_tnd", "score": "0.5", "trojaned": "1", "asr": "0.9",
+            "architecture": "mlp", "attack": "patch", "top_label": "3", "target": "3",
+        }  # fmt: skip
+        return plain | cells
+
+    found = references.collect(
+        "few",
+        [
+            row(detector=""),
+            row(),
+            row(top_label="4", asr="0.8"),
+            row(asr="0.79"),
+            row(score=""),
+            row(trojaned="0", attack="benign", asr="", target="", detector="df_tnd"),
+            row(attack="all_to_all", target=""),
+        ],
+    )
+    assert found == {
+        "dl_tnd": [
+            Reference("mlp", "few", "patch", 0.5, True),
+            Reference("mlp", "few", "patch", 0.5, False),
+            Reference("mlp", "few", "all_to_all", 0.5, False),
+        ],
+        "df_tnd": [Reference("mlp", "few", "benign", 0.5, False)],
+    }
+
+
+def test_regimes_that_lack_their_data(tmp_path):
+    said = Console(file=io.StringIO())
+    with pytest.raises(UserError, match="no regime is left; give --mnist or --cifar10"):
+        references.run(tmp_path, ["lenet", "cifar10_resnet"], {}, console=said)
+    assert "lenet: left out, for want of --mnist" in said.file.getvalue()
+    assert "cifar10_resnet: left out, for want of --cifar10" in said.file.getvalue()
+    with pytest.raises(UserError, match=r"no regime 'x'; there are \['mlp', "):
+        references.run(tmp_path, ["x"], {}, console=said)

@@ -5,17 +5,20 @@ seen. Each is left out in turn, the thresholds are set on the others, and its ow
 networks are judged by them.
 """
 
+import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.console import Console
 from scipy import stats
 
+from bdjax.detectors import Detector
 from bdjax.evaluation import Table, auc, threshold_at_fpr
-from bdjax.experiments.tnd import Outcome
-from bdjax.experiments.tnd_config import VARIANTS, detector_config
+from bdjax.experiments import configurations, runner, scores
+from bdjax.experiments.overrides import change
 from bdjax.tnd.references import settings_of
 from bdjax.types import UserError
 from bdjax.verdicts import Calibration
@@ -50,22 +53,73 @@ class Reference(NamedTuple):
         return self.attack == "benign"
 
 
-def collect(regime: str, architecture: str, outcome: Outcome) -> dict[str, list]:
-    """References by detector, of a finished run; failed attacks are left out."""
+def run(
+    workdir: Path,
+    names: Sequence[str],
+    paths: Mapping[str, str],
+    *,
+    out: Path | None = None,
+    console: Console | None = None,
+) -> dict[str, Table]:
+    """Trains and judges regimes, each a run of its own, and sets thresholds on them.
+
+    Args:
+      workdir: a folder of runs, each resumed if it is there.
+      names: of regimes, keys of ``REGIMES`` in ``configs/references.py``.
+      paths: by task, an npz; regimes that lack theirs are left out.
+      out: where calibrations, scores and tables go; ``workdir / "calibrations"``.
+      console: gets what the user should know.
+
+    Returns:
+      A table a detector.
+
+    Raises:
+      UserError: a regime is unknown, none is left, or as
+        :func:`bdjax.experiments.runner.run`.
+    """
+    console = console or Console()
+    regimes = configurations.module("references").REGIMES
     found: dict[str, list[Reference]] = {}
-    for case, by_name in outcome.verdicts.items():
-        for name, judged in by_name.items():
-            population = outcome.populations[name]
-            asr = np.nan_to_num(np.asarray(population.quality.asr), nan=1.0)
-            targets = np.asarray(population.triggers.target)
-            for each, rate, target in zip(judged, asr, targets, strict=True):
-                if not each or rate < LEAST_ASR:
-                    continue
-                right = population.is_trojaned and each.label == int(target)
-                row = Reference(
-                    architecture, regime, population.attack, each.score, right
-                )
-                found.setdefault(case.variant, []).append(row)
+    asked: list[Detector] = []
+    for name in names:
+        if name not in regimes:
+            raise UserError(f"no regime {name!r}; there are {list(regimes)}")
+        experiment = configurations.load(f"references:{name}")
+        task = experiment.zoo.task
+        if experiment.zoo.data.source == "npz":
+            if not (path := paths.get(task)):
+                console.print(f"{name}: left out, for want of --{task}")
+                continue
+            experiment = change(experiment, {"zoo.data.path": path})
+        table = runner.run(experiment, workdir / name, console=console)
+        assert table  # one process
+        asked = runner.detectors_of(experiment)
+        for slug, some in collect(name, scores.read(table)).items():
+            found.setdefault(slug, []).extend(some)
+    if not asked:
+        raise UserError("no regime is left; give --mnist or --cifar10")
+    return write(out or workdir / "calibrations", found, asked)
+
+
+def collect(
+    regime: str, rows: Iterable[Mapping[str, str]]
+) -> dict[str, list[Reference]]:
+    """References by detector, of a run's scores; failed attacks are left out."""
+    found: dict[str, list[Reference]] = {}
+    for row in rows:
+        if not row["detector"] or not row["score"]:
+            continue
+        trojaned = row["trojaned"] == "1"
+        if trojaned and float(row["asr"] or "nan") < LEAST_ASR:
+            continue
+        reference = Reference(
+            architecture=row["architecture"],
+            regime=regime,
+            attack=row["attack"],
+            score=float(row["score"]),
+            is_right=trojaned and row["top_label"] == row["target"],
+        )
+        found.setdefault(row["detector"], []).append(reference)
     return found
 
 
@@ -202,24 +256,19 @@ def calibration(
     )
 
 
-def settings(outcome: Outcome, variant: str) -> dict[str, Any]:
-    """What a detector of a run computed."""
-    return settings_of(detector_config(outcome.config, variant))
-
-
 def write(
-    folder: Path, found: dict[str, list[Reference]], outcome: Outcome
+    folder: Path, found: Mapping[str, Sequence[Reference]], asked: Iterable[Detector]
 ) -> dict[str, Table]:
-    """Calibrations as JSON and all scores as CSV; tables by detector."""
+    """Calibrations as JSON, all scores as CSV, and the tables, which are returned."""
     tables = {}
-    for variant, references in found.items():
-        detector = "df_tnd" if VARIANTS[variant].data_free else "dl_tnd"
-        folder.mkdir(parents=True, exist_ok=True)
-        made = calibration(settings(outcome, variant), references)
-        made.save(folder / f"{detector}.json")
-        rows = [",".join(Reference._fields)]
-        rows += [",".join(map(str, each)) for each in references]
-        text = "\n".join(rows) + "\n"
-        (folder / f"{detector}.csv").write_text(text, encoding="utf-8")
-        tables[detector] = table(VARIANTS[variant].title, references)
+    folder.mkdir(parents=True, exist_ok=True)
+    for detector in asked:
+        references, settings = found[detector.slug], settings_of(detector.config)
+        calibration(settings, references).save(folder / f"{detector.name}.json")
+        with open(folder / f"{detector.name}.csv", "w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([Reference._fields, *references])
+        tables[detector.name] = table(detector.title, references)
+    text = "\n\n".join(table.to_markdown() for table in tables.values())
+    (folder / "thresholds.md").write_text(text + "\n", encoding="utf-8")
     return tables

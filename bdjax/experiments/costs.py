@@ -7,26 +7,25 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks import get_attack
-from bdjax.experiments import fits
-from bdjax.experiments.config import MNTDConfig
+from bdjax.detectors import Detector
+from bdjax.experiments.config import ROLES, Experiment
 from bdjax.experiments.devices import Device
+from bdjax.experiments.zoo import Wanted
 from bdjax.mntd import FitConfig, Meta
 from bdjax.mntd.steps import classifier_of, read_answers
 from bdjax.models import Model
-from bdjax.population import Examples, PopulationSpec, Recipe, cost
+from bdjax.population import Examples, PopulationSpec, cost
 from bdjax.population.recipe import chunk_size_for
 from bdjax.population.work import Work, count_work, shape_of, tree_bytes
 from bdjax.tasks import Task, get_task
-from bdjax.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One population, or one variant's meta-training.
+    """One population, or one detector's meta-training.
 
     Attributes:
-      name: such as ``"shadow-jumbo"`` or ``"meta jumbo"``.
+      name: such as ``"shadow-jumbo"`` or ``"fit mntd"``.
       models: in the population; of meta-training, its repeats.
       steps: optimiser steps of each, on average.
       model_steps: all that run, a last chunk's padding included.
@@ -50,38 +49,35 @@ class Row:
     launches: float
 
 
-def networks_of(config: MNTDConfig) -> tuple[Model, Model]:
-    """The network as its useful arithmetic is counted, and as it runs."""
-    task = get_task(config.task)
-    return (
-        task.network(config.architecture, "lax"),
-        task.network(config.architecture, config.formulation),
-    )
+def networks_of(experiment: Experiment, name: str = "") -> tuple[Model, Model]:
+    """A network as its useful arithmetic is counted, and as it runs."""
+    task = get_task(experiment.zoo.task)
+    return task.network(name, "lax"), task.network(name, experiment.formulation)
 
 
-def examples_of(config: MNTDConfig) -> Examples:
+def examples_of(experiment: Experiment) -> Examples:
     """Shapes of the examples that the experiment uses; there may be more."""
-    data, task = config.data, get_task(config.task)
+    data, task = experiment.zoo.data, get_task(experiment.zoo.task)
     return cost.example_shapes(task, data.defender + data.attacker + data.test)
 
 
 def population_row(
-    config: MNTDConfig, spec: PopulationSpec, count: int, *, width: int, device: Device
+    experiment: Experiment, wanted: Wanted, *, batching: int, device: Device
 ) -> Row:
-    """Training, judging and keeping ``count`` models, ``width`` of them at once."""
-    recipe, chunk = spec.recipe, chunk_size(config, count, device)
-    attack = spec.resolve()
-    size = config.data.attacker if spec.role == "target" else config.data.defender
-    steps = cost.mean_steps(recipe, attack, size, together=width > 1)
-    useful, useful_judge = _model_work(config, spec.attack, recipe, useful=True)
-    real, real_judge = _model_work(config, spec.attack, recipe, useful=False)
+    """Training, judging and keeping a population, ``batching`` models at once."""
+    spec, count = wanted.spec, len(wanted.ids)
+    recipe, chunk = spec.recipe, chunk_size(experiment, count, device)
+    size = getattr(experiment.zoo.data, ROLES[spec.role])
+    steps = cost.mean_steps(recipe, spec.attack, size, together=batching > 1)
+    useful, useful_judge = _model_work(experiment, spec, useful=True)
+    real, real_judge = _model_work(experiment, spec, useful=False)
     # A chunk is trained and kept whole, though fewer models may be asked for; and
     # devices do equally many of it.
     chunks, lanes = -(-count // chunk), -(-chunk // device.count)
     trained = chunks * lanes * device.count
     flops = trained * (steps * useful.flops + useful_judge.flops)
     moved = trained * (steps * real.bytes + real_judge.bytes)
-    disk_bytes = cost.population_bytes(networks_of(config)[1], attack, count, chunk)
+    disk_bytes = cost.population_bytes(spec.network, spec.attack, count, chunk)
     parts = device.limits(
         flops=flops / device.count,
         moved=moved / device.count,
@@ -99,58 +95,59 @@ def population_row(
         disk_bytes=disk_bytes,
         seconds=parts[bound],
         bound=bound,
-        launches=chunks * math.ceil(lanes / width) * steps,
+        launches=chunks * math.ceil(lanes / batching) * steps,
     )
 
 
-def chunk_size(config: MNTDConfig, count: int, device: Device) -> int:
+def chunk_size(experiment: Experiment, count: int, device: Device) -> int:
     """Models that are trained and committed together, of a population of ``count``."""
     chosen = chunk_size_for(count, device.count, cpu=device.is_cpu)
-    return config.execution.chunk_size or chosen
+    return experiment.execution.chunk_size or chosen
 
 
 def _model_work(
-    config: MNTDConfig, attack: str, recipe: Recipe, *, useful: bool
+    experiment: Experiment, spec: PopulationSpec, *, useful: bool
 ) -> tuple[Work, Work]:
     """Of one model: a step and its judging, useful or as it runs."""
-    # Of all that a configuration says, tracing takes this; roles have it in common.
-    return _traced(
-        networks_of(config)[0 if useful else 1], config.task, attack, recipe,
-        len(examples_of(config).y), config.data.test,
-    )  # fmt: skip
+    # Of all that a population is, tracing takes this; roles have it in common.
+    network = networks_of(experiment, spec.network.name)[0 if useful else 1]
+    plain = dataclasses.replace(spec, role="", network=network, seed=0)
+    count, tested = len(examples_of(experiment).y), experiment.zoo.data.test
+    return _traced(plain, count, tested)
 
 
 @functools.cache
-def _traced(
-    model: Model, task: str, attack: str, recipe: Recipe, examples: int, tested: int
-) -> tuple[Work, Work]:
-    shapes = cost.example_shapes(get_task(task), examples)
-    poison = get_attack(attack, task=get_task(task))
-    return (
-        cost.step_work(model, poison, recipe, shapes),
-        cost.judge_work(model, poison, recipe, shapes, tested),
-    )
+def _traced(spec: PopulationSpec, examples: int, tested: int) -> tuple[Work, Work]:
+    shapes = cost.example_shapes(spec.task, examples)
+    parts = spec.network, spec.attack, spec.recipe, shapes
+    return cost.step_work(*parts), cost.judge_work(*parts, tested)
 
 
-def meta_row(config: MNTDConfig, variant: str, *, device: Device) -> Row:
-    """All repeats of one variant's fit, which one device does alone.
+def fit_row(
+    experiment: Experiment, name: str, fit: FitConfig, shadows: int, *, device: Device
+) -> Row:
+    """All repeats of one meta-classifier's fit, which one device does alone.
 
-    Raises:
-      UserError: there is no such variant.
+    Args:
+      experiment: whose.
+      name: of its detector.
+      fit: its settings.
+      shadows: how many it learns from, half of them benign.
+      device: where.
     """
-    if variant not in fits.VARIANTS:
-        raise UserError(f"unknown variant {variant!r}; there are {list(fits.VARIANTS)}")
-    task, counts = get_task(config.task), config.population
-    fit = fits.fit_config(config, variant)
-    shadows = counts.shadows * (1 if fit.mode == "one_class" else 2)
-    steps = fit.epochs * max(1, shadows // fit.batch_size)
-    asked = fit.epochs * 2 * counts.validation
-    asked += counts.targets * (1 + len(counts.target_attacks))
+    zoo, task = experiment.zoo, get_task(experiment.zoo.task)
+    taken = shadows // 2 if fit.mode == "one_class" else shadows
+    steps = fit.epochs * max(1, taken // fit.batch_size)
+    asked = fit.epochs * sum(zoo.count("validation"))
+    asked += sum(zoo.count("calibration") + zoo.count("target"))
     if not fit.query_tuning:  # the shadows answer once, or anew in every epoch
-        asked += shadows * (fit.epochs if fit.query_dropout else 1)
+        asked += taken * (fit.epochs if fit.query_dropout else 1)
+    network = zoo.of("shadow")[0].networks[0]
     useful, real = (
         step * (steps * fit.repeats) + ask * (asked * fit.repeats)
-        for step, ask in (_meta_work(model, task, fit) for model in networks_of(config))
+        for step, ask in (
+            fit_work(model, task, fit) for model in networks_of(experiment, network)
+        )
     )
     # Its products are float32 whatever the shadows' are.
     parts = device.limits(
@@ -158,7 +155,7 @@ def meta_row(config: MNTDConfig, variant: str, *, device: Device) -> Row:
     )
     bound = max(parts, key=lambda name: parts[name])
     return Row(
-        name=f"meta {variant}",
+        name=f"fit {name}",
         models=fit.repeats,
         steps=steps,
         model_steps=steps * fit.repeats,
@@ -171,7 +168,7 @@ def meta_row(config: MNTDConfig, variant: str, *, device: Device) -> Row:
     )
 
 
-def _meta_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:
+def fit_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:
     """Of one repeat: an Adam step on a batch of shadows, and asking one model."""
     classifier = classifier_of(fit)
     logits = shape_of((fit.queries, task.num_logits), jnp.float32)
@@ -196,3 +193,10 @@ def _meta_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:
         )
     step = one * fit.batch_size
     return Work(step.flops, step.bytes + 7 * tree_bytes(meta)), ask
+
+
+def is_fitted(detector: Detector) -> bool:
+    """Whether it is a meta-classifier, whose fit is worth a row."""
+    return detector.needs.shadows and isinstance(
+        getattr(detector, "config", None), FitConfig
+    )

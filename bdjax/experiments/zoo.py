@@ -1,0 +1,339 @@
+"""The populations of an experiment: data, specifications, training."""
+
+import contextlib
+import dataclasses
+import itertools
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from bdjax import data, storage, telemetry
+from bdjax.attacks import get_attack
+from bdjax.data import Dataset, Splits
+from bdjax.data.arrays import describe
+from bdjax.experiments import directory
+from bdjax.experiments.config import ROLES, Experiment
+from bdjax.population import (
+    Examples,
+    Population,
+    PopulationSpec,
+    Quality,
+    load_population,
+    train_population,
+)
+from bdjax.tasks import get_task
+from bdjax.tasks.npz import name_of
+from bdjax.types import UserError
+
+OWN_ARRAYS = "npz"
+DEFENDER, ATTACKER = 0.25, 0.5
+"""Shares of the training rows of a user's arrays; without a test split, what is left is
+for testing. The defender's may be more, one a class.
+"""
+MOST_TEST = 2000
+"""Test rows, for no more than judging models would take as long as training them."""
+
+
+class Wanted(NamedTuple):
+    """A population, and the ids of its models."""
+
+    spec: PopulationSpec
+    ids: range
+
+
+def resolve(experiment: Experiment) -> Experiment:
+    """The experiment with all that a user's own file of arrays answers.
+
+    Where the task is ``npz``, the file's headers and labels say which one it is, and
+    sizes of 0 become shares of its rows. Any other is returned as it is.
+
+    Raises:
+      UserError: the file is at fault.
+    """
+    zoo, wanted = experiment.zoo, experiment.zoo.data
+    if zoo.task.partition(":")[0] != OWN_ARRAYS:
+        return experiment
+    found = describe(wanted.path or None)
+    classes = int(found.labels.max()) + 1
+    task = zoo.task
+    if task == OWN_ARRAYS:
+        task = name_of(found.shape, found.dtype, classes)
+    # Shadow models need a row of every class, of which there may be many.
+    defender = wanted.defender or max(int(DEFENDER * found.train), classes)
+    attacker = wanted.attacker or int(ATTACKER * found.train)
+    rest = found.test or found.train - defender - attacker
+    test = wanted.test or max(1, min(rest, MOST_TEST))
+    sizes = {"defender": defender, "attacker": attacker, "test": test}
+    zoo = dataclasses.replace(zoo, task=task, data=dataclasses.replace(wanted, **sizes))
+    return dataclasses.replace(experiment, zoo=zoo)
+
+
+def load_data(experiment: Experiment) -> tuple[Dataset, Splits]:
+    """The data set and who holds which of its rows.
+
+    Raises:
+      UserError: the source or the sizes are at fault.
+    """
+    wanted = experiment.zoo.data
+    # Sources that are quick do not report.
+    with telemetry.reporter("reading data", unit="rows", enabled=True) as progress:
+        dataset = get_task(experiment.zoo.task).load(
+            wanted.source,
+            path=wanted.path or None,
+            progress=progress,
+            **wanted.options,
+        )
+    splits = data.make_splits(
+        dataset,
+        defender=wanted.defender,
+        attacker=wanted.attacker,
+        test=wanted.test,
+        seed=experiment.seed,
+        mode=wanted.split,
+    )
+    return dataset, splits
+
+
+def examples_of(dataset: Dataset) -> Examples:
+    """The data as training takes them, on the device."""
+    vectors = dataset.vocabulary.vectors if dataset.vocabulary else None
+    return jax.device_put(Examples(dataset.x, dataset.y, vectors))
+
+
+def specs(experiment: Experiment) -> list[Wanted]:
+    """Every population of the experiment, in order, and the ids of its models.
+
+    Raises:
+      UserError: an attack, a network or a recipe is at fault, or two populations would
+        have one name.
+    """
+    zoo, task = experiment.zoo, get_task(experiment.zoo.task)
+    wanted = []
+    for group in zoo.groups:
+        rows = getattr(zoo.data, ROLES[group.role])
+        attacks = {
+            name: get_attack(name, task=task, locations=zoo.locations)
+            for name in group.attacks
+        }
+        edited = [attack for attack in attacks.values() if attack.edit]
+        for network, recipe in itertools.product(group.networks, group.recipes):
+            for name, count in group.counts.items():
+                spec = PopulationSpec(
+                    role=group.role,
+                    task=task,
+                    attack=attacks[name],
+                    network=task.network(network, experiment.formulation),
+                    recipe=recipe.for_rows(rows),
+                    seed=experiment.seed,
+                    control=edited[0] if attacks[name].is_benign and edited else None,
+                )
+                wanted.append(Wanted(spec, range(count)))
+    names = [spec.name for spec, _ in wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"two populations are called {name!r}; give recipes that differ names "
+                "that differ, or leave one out"
+            )
+    return wanted
+
+
+def place(workdir: Path, spec: PopulationSpec) -> Path:
+    """Where a run keeps a population."""
+    return workdir / "populations" / spec.name
+
+
+def load(workdir: Path, wanted: list[Wanted]) -> list[Population]:
+    """Reads trained populations back, in order.
+
+    Raises:
+      UserError: one is incomplete or damaged.
+    """
+    return [load_population(place(workdir, spec), ids) for spec, ids in wanted]
+
+
+def require(workdir: Path, wanted: list[Wanted]) -> None:
+    """Raises UserError unless all models of a run are on disk."""
+    fix = "train them first: bdjax run with the same configuration and --workdir"
+    if not directory.is_begun(workdir):
+        raise UserError(f"{workdir} is no run: it has no {directory.EXPERIMENT}; {fix}")
+    for spec, ids in wanted:
+        if not storage.is_begun(place(workdir, spec)):
+            raise UserError(
+                f"{workdir} is no finished run: it lacks {spec.name}; {fix}"
+            )
+        store = storage.read_population(place(workdir, spec))
+        if missing := {*store.chunks_of(ids)} - {*store.committed()}:
+            raise UserError(
+                f"{workdir} is no finished run: {spec.name} lacks chunk {min(missing)}"
+                f"; {fix}"
+            )
+
+
+def drop_diverged(trained: list[Population]) -> tuple[list[Population], list[str]]:
+    """The models that training did not break, and a note for each population.
+
+    Raises:
+      UserError: it broke all of one.
+    """
+    notes = []
+    for population in trained:
+        if ids := population.diverged_ids:
+            notes.append(
+                f"{population.name}: training diverged (NaN) for models {ids}; they "
+                "are left out"
+            )
+            if len(ids) == len(population):
+                raise UserError(
+                    f"every model of {population.name} diverged (NaN); lower the "
+                    "learning rate"
+                )
+    return [population.without_diverged() for population in trained], notes
+
+
+class _Silent(telemetry.MetricsWriter):
+    """Of the processes that write nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, event: str, /, **fields: Any) -> None:
+        del event, fields
+
+    def close(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def open_metrics(workdir: Path) -> Iterator[telemetry.MetricsWriter]:
+    """The run's ``metrics.jsonl``, which only the first process writes.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    path = workdir / directory.METRICS
+    with telemetry.MetricsWriter(path) if storage.is_first() else _Silent() as metrics:
+        yield metrics
+
+
+class _Others:
+    """Counts what the other processes commit, for a progress that is of all.
+
+    They do not tell; what counts as done is what is on disk anyhow.
+    """
+
+    def __init__(self, folder: Path, ids: range):
+        self._folder, self._ids, self._seen = folder, ids, 0
+
+    def more(self) -> int:
+        """Models of other processes on disk, beyond those said before."""
+        if jax.process_count() == 1:
+            return 0
+        store = storage.read_population(self._folder)
+        chunks, size = store.chunks_of(self._ids), store.recipe["chunk_size"]
+        mine = storage.share(chunks, self._folder.name)
+        models = sum(
+            min(self._ids.stop, (n + 1) * size) - max(self._ids.start, n * size)
+            for n in set(store.committed()) & set(chunks) - set(mine)
+        )
+        more, self._seen = models - self._seen, models
+        return more
+
+
+def train(
+    experiment: Experiment,
+    wanted: list[Wanted],
+    examples: Examples,
+    splits: Splits,
+    workdir: Path,
+    metrics: telemetry.MetricsWriter,
+    *,
+    console: Console,
+) -> None:
+    """Trains what is not on disk yet of ``wanted``, with progress.
+
+    Under ``jax.distributed`` every process trains chunks of its own and says, in a line
+    at the end, how many; the first shows what all of them have committed.
+
+    Args:
+      experiment: how it is run.
+      wanted: populations and ids.
+      examples: from :func:`examples_of`.
+      splits: from :func:`load_data`.
+      workdir: the run's directory.
+      metrics: gets a line a chunk of this process.
+      console: gets what the user should know.
+
+    Raises:
+      UserError: see :func:`bdjax.population.train_population`.
+    """
+    provenance = {"data": experiment.zoo.data.to_dict() | {"crc32": _crc32(examples)}}
+    total, trained = sum(len(ids) for _, ids in wanted), 0
+    first = storage.is_first()
+    bars = telemetry.progress("training", total=total, unit="models", enabled=first)
+    with bars as bar:
+        for spec, ids in wanted:
+            others = _Others(place(workdir, spec), ids)
+
+            def done(
+                models: int,
+                quality: Quality | None,
+                name: str = spec.name,
+                others: _Others = others,
+            ) -> None:
+                nonlocal trained
+                if quality is None:
+                    bar.advance(models + others.more(), now=f"{name} (on disk)")
+                    return
+                trained += models
+                means = {k: _mean(v) for k, v in quality._asdict().items()}
+                bar.advance(
+                    models + others.more(), now=name, accuracy=means["accuracy"]
+                )
+                metrics.write("chunk", population=name, models=models, **means)
+
+            train_population(
+                place(workdir, spec),
+                spec,
+                ids,
+                examples=examples,
+                subset_N=getattr(splits, ROLES[spec.role]),
+                test_N=splits.test,
+                provenance=provenance,
+                execution=experiment.execution,
+                callback=done,
+                note=lambda text: note(console, text),
+            )
+            if more := others.more():
+                bar.advance(more)
+    if jax.process_count() > 1:
+        console.print(
+            f"process {jax.process_index()} of {jax.process_count()} trained {trained} "
+            "models",
+            highlight=False,
+        )
+
+
+def note(console: Console, text: str) -> None:
+    """Says what the user should know, once for all processes."""
+    if storage.is_first():
+        console.print(f"[yellow]note:[/] {text}")
+
+
+def _crc32(examples: Examples) -> int:
+    """Tells data sets apart, for resuming."""
+    value = 0
+    for array in examples:
+        if array is not None:
+            value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
+    return value
+
+
+def _mean(values: np.ndarray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None
