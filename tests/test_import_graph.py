@@ -61,6 +61,8 @@ ROOMS: dict[str, set[str]] = {
         "bdjax.verdicts",
     },
     "bdjax.experiments": BELOW,
+    "bdjax.report": BASE
+    | {f"bdjax.{room}" for room in ("evaluation", "plots", "storage", "tasks", "data")},
     "bdjax.benchmarks": BELOW,
     "configs": {"bdjax", "configs"},
     "launch": {"bdjax", "configs", "launch"},
@@ -73,6 +75,7 @@ CONFINED = {
     "etils": {"bdjax.storage"},
     "flax": {"bdjax.models", "bdjax.mntd.classifier"},
     "matplotlib": {"bdjax.plots"},
+    "jinja2": {"bdjax.report"},
     "tensorflow_datasets": {"bdjax.data"},
     "tensorflow": {"bdjax.data"},
     "mlxtend": {"bdjax.data"},
