@@ -65,7 +65,7 @@ ROOMS: dict[str, set[str]] = {
     | {f"bdjax.{room}" for room in ("evaluation", "plots", "storage", "tasks", "data")},
     "bdjax.benchmarks": BELOW,
     "configs": {"bdjax", "configs"},
-    "launch": {"bdjax", "configs", "launch"},
+    "launch": {"bdjax.cli", "launch"},
 }
 # Packages that stay in one place, so that they can be replaced there.
 CONFINED = {

@@ -159,9 +159,9 @@ class Measurement:
         while True:
             eager = [lane for lane in self._lanes if lane.wants(self.section.repeats)]
             ran = False
-            for i, lane in enumerate(eager):
+            for lane in eager:
                 left = end - clock()
-                share = left / (len(eager) - i) if shared else left
+                share = left / len(eager) if shared else left
                 if left > 0 and lane.expected <= share:
                     lane.go(left, clock)
                     tell()
@@ -182,7 +182,7 @@ class _Lane:
         self.expected = 0.0  # seconds of another run; a first figure is always worth it
 
     def wants(self, repeats: int) -> bool:
-        """Whether another run would do any good, where there are ``repeats`` at most."""
+        """Whether another run would do good, of ``repeats`` at most (0: any number)."""
         enough = repeats and len(self._samples) >= repeats
         return not (self._reason or enough)
 

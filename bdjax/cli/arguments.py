@@ -49,7 +49,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     looks = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = _Parser(prog="bdjax", description=_INTRO, allow_abbrev=False, **looks)
     parser.add_argument("--version", action="store_true", help="print it and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands"
+    )
     for name, (line, add) in _COMMANDS.items():
         text = f"{line[0].upper()}{line[1:]}."
         one = commands.add_parser(
@@ -65,7 +67,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.print_help()
         parser.exit(2)
     if rest and not getattr(options, "experiment", None):
-        raise UsageError(f"unknown arguments {rest}; see bdjax {options.command} --help")
+        raise UsageError(
+            f"unknown arguments {rest}; see bdjax {options.command} --help"
+        )
     options.overrides = rest
     return options
 
@@ -180,7 +184,9 @@ def _processes(parser: argparse.ArgumentParser) -> None:
     add("--coordinator", metavar="HOST:PORT", help="of process 0")
     add("--process_id", type=int, metavar="I", help="which this is, from 0")
     add("--num_processes", type=int, metavar="N", help="how many there are")
-    add("--start_seconds", type=_at_least(1), default=300, help="to wait for the others")
+    add(
+        "--start_seconds", type=_at_least(1), default=300, help="to wait for the others"
+    )
     silence = "silence after which one is dead"
     add("--heartbeat_seconds", type=_at_least(10), default=100, help=silence)
 
@@ -188,7 +194,9 @@ def _processes(parser: argparse.ArgumentParser) -> None:
 def _at_least(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} on")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a number from {least} on"
+            )
         return int(text)
 
     return parse

@@ -7,7 +7,6 @@ same experiment and directory goes on from there.
 import argparse
 import re
 import sys
-from pathlib import Path
 
 import jax
 from rich.console import Console

@@ -59,9 +59,7 @@ class Job:
             )
 
 
-def job_of(
-    options: argparse.Namespace, environment: Mapping[str, str]
-) -> Job | None:
+def job_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Job | None:
     """The job that the options or the cluster's variables describe, None for no job.
 
     Raises:

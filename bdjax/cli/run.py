@@ -16,8 +16,7 @@ def run(options: argparse.Namespace) -> None:
     if options.list:
         listed = configurations.listed()
         for name, line in listed.items():
-            width = max(map(len, listed))
-            console.print(f"{name:{width}}  {line}", markup=False, highlight=False)
+            print(f"{name:{max(map(len, listed))}}  {line}")
         return
     experiment, workdir = common.experiment_of(options)
     if runner.run(experiment, workdir, clock=clock, console=console):

@@ -1,4 +1,4 @@
-"""The same work in PyTorch: its networks, the work, its processes, and whose turn it is.
+"""The same work in PyTorch: its networks, the work itself, and its processes.
 
 In checkouts alone: wheels leave it out.
 """

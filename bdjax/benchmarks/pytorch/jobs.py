@@ -19,8 +19,8 @@ from bdjax.benchmarks.pytorch.layout import torch_arrays, torch_images, torch_in
 from bdjax.benchmarks.pytorch.worker import Pool, Torch, end_all
 from bdjax.benchmarks.timing import Absent, Contender, DidNotRunError
 from bdjax.data import Dataset
-from bdjax.models import mel
 from bdjax.mntd.classifier import MetaClassifier
+from bdjax.models import mel
 from bdjax.population import Examples, Recipe
 from bdjax.population.train import take
 from bdjax.types import PRNGKey, Variables
@@ -75,7 +75,9 @@ class Processes:
         """An Adam step a shadow, which is read from disk or in memory."""
         settings, stacked = meta.config(epochs=1, repeats=1), jax.device_get(shadows)
         job = meta_job(settings, meta_start(settings, prng.root(0))) | {
-            "shadows": [torch_arrays(tree.index(stacked, i)) for i in range(size.shadows)],
+            "shadows": [
+                torch_arrays(tree.index(stacked, i)) for i in range(size.shadows)
+            ],
             "labels_M": meta.labels(size.shadows),
             "passes": size.passes,
         }
