@@ -18,8 +18,8 @@ bdjax.mntd.load("runs/mntd_mnist5k").score(network)."""
 
 _EXPERIMENT = """\
 EXPERIMENT is a name of `bdjax run --list`, or a Python file with a function
-get_config(arguments) -> bdjax.experiments.config.Experiment; what follows a colon goes
-to that function (smoke: tiny; others are named in the file). Any field of it can be set:
+get_config(arguments) -> bdjax.experiments.config.Experiment. What follows a colon goes
+to that function (smoke: tiny; others are named in the file). Any field can be set:
 
   --seed=3  --zoo.data.path=mine.npz  --detectors=mntd,dl_tnd  --fit.epochs=20
 
@@ -185,10 +185,20 @@ def _processes(parser: argparse.ArgumentParser) -> None:
     add("--process_id", type=int, metavar="I", help="which this is, from 0")
     add("--num_processes", type=int, metavar="N", help="how many there are")
     add(
-        "--start_seconds", type=_at_least(1), default=300, help="to wait for the others"
+        "--start_seconds",
+        type=_at_least(1),
+        default=300,
+        metavar="S",
+        help="to wait for all",
     )
     silence = "silence after which one is dead"
-    add("--heartbeat_seconds", type=_at_least(10), default=100, help=silence)
+    add(
+        "--heartbeat_seconds",
+        type=_at_least(10),
+        default=100,
+        metavar="S",
+        help=silence,
+    )
 
 
 def _at_least(least: int) -> Callable[[str], int]:

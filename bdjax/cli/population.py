@@ -1,4 +1,4 @@
-"""``bdjax population`` and the tools beside it: ``inspect``, ``export``, ``import_``, …
+"""``bdjax population``, and tools beside it: inspect, export, import, merge.
 
 Populations are those of an experiment, in its run directory: ``bdjax run`` with the
 same experiment and directory goes on from there.

@@ -244,12 +244,13 @@ class Meta:
 
     def run(self, limit: float) -> tuple[float, float]:
         """Passes over the shadows in random order; a unit is a step."""
-        start = _now()
-        for done in range(1, self._passes + 1):
-            self.steps(torch.randperm(len(self._nets)).tolist())
+        start, steps = _now(), 0
+        while steps < self._passes * len(self._nets):
+            self.steps(order := torch.randperm(len(self._nets)).tolist())
+            steps += len(order)
             if _now() - start >= limit:
                 break
-        return _now() - start, done * len(self._nets)
+        return _now() - start, steps
 
     def steps(self, order: Sequence[int]) -> None:
         """One Adam step on each of the shadows ``order``."""
