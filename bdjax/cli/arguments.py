@@ -184,21 +184,10 @@ def _processes(parser: argparse.ArgumentParser) -> None:
     add("--coordinator", metavar="HOST:PORT", help="of process 0")
     add("--process_id", type=int, metavar="I", help="which this is, from 0")
     add("--num_processes", type=int, metavar="N", help="how many there are")
-    add(
-        "--start_seconds",
-        type=_at_least(1),
-        default=300,
-        metavar="S",
-        help="to wait for all",
-    )
-    silence = "silence after which one is dead"
-    add(
-        "--heartbeat_seconds",
-        type=_at_least(10),
-        default=100,
-        metavar="S",
-        help=silence,
-    )
+    wait = {"type": _at_least(1), "default": 300, "metavar": "S"}
+    add("--start_seconds", help="to wait for all of them", **wait)
+    silence = {"type": _at_least(10), "default": 100, "metavar": "S"}
+    add("--heartbeat_seconds", help="silence after which one is dead", **silence)
 
 
 def _at_least(least: int) -> Callable[[str], int]:
