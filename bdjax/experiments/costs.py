@@ -85,18 +85,11 @@ def population_row(
         precision=recipe.precision,
     ) | {"disk": disk_bytes / device.disk}
     bound = max(parts, key=lambda name: parts[name])
+    steps_run, launches = trained * steps, chunks * math.ceil(lanes / batching) * steps
     return Row(
-        name=spec.name,
-        models=count,
-        steps=steps,
-        model_steps=trained * steps,
-        flops=flops,
-        bytes=moved,
-        disk_bytes=disk_bytes,
-        seconds=parts[bound],
-        bound=bound,
-        launches=chunks * math.ceil(lanes / batching) * steps,
-    )
+        spec.name, count, steps, steps_run, flops, moved, disk_bytes,
+        seconds=parts[bound], bound=bound, launches=launches,
+    )  # fmt: skip
 
 
 def chunk_size(experiment: Experiment, count: int, device: Device) -> int:
@@ -155,17 +148,10 @@ def fit_row(
     )
     bound = max(parts, key=lambda name: parts[name])
     return Row(
-        name=f"fit {name}",
-        models=fit.repeats,
-        steps=steps,
-        model_steps=steps * fit.repeats,
-        flops=useful.flops,
-        bytes=real.bytes,
-        disk_bytes=0,
-        seconds=parts[bound],
-        bound=bound,
+        f"fit {name}", fit.repeats, steps, steps * fit.repeats, useful.flops,
+        real.bytes, disk_bytes=0, seconds=parts[bound], bound=bound,
         launches=steps + asked,
-    )
+    )  # fmt: skip
 
 
 def fit_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:

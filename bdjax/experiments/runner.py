@@ -10,7 +10,7 @@ from rich.console import Console
 from bdjax import detectors, storage, telemetry
 from bdjax.data import Dataset, Splits
 from bdjax.detectors import JOINT, Detector, Finding, Labelled, Resources
-from bdjax.experiments import artefacts, directory, scores, zoo
+from bdjax.experiments import artefacts, directory, scores, training, zoo
 from bdjax.experiments.config import JUDGED, Experiment
 from bdjax.population import Population
 from bdjax.population.examples import Examples, embed, take
@@ -55,18 +55,23 @@ def run(
     with clock.phase("data"):
         dataset, splits = zoo.load_data(experiment)
         examples = zoo.examples_of(dataset)
-        resources = _resources(experiment, dataset, examples, splits, workdir)
+        resources = _resources(experiment, dataset, examples, splits)
     for detector in asked:
         detector.check(resources)
-    # Only now, so that a mistake in the data does not bind the directory to it.
     if not train:
         zoo.require(workdir, wanted)
     if storage.is_first():
+        # Only now, so that a mistake in the data does not bind the directory to it.
         directory.claim(workdir, experiment)
-    with zoo.open_metrics(workdir) as metrics:
-        metrics.write("start", config=experiment.to_dict())
+        resources = dataclasses.replace(resources, directory=workdir / DETECTORS)
+        for detector in asked:
+            detector.check(resources)
+        directory.write(workdir, experiment)
+    with training.open_metrics(workdir) as metrics:
+        if metrics:
+            metrics.write("start", experiment=experiment.to_dict())
         with clock.phase("population"):
-            zoo.train(
+            training.train(
                 experiment, wanted, examples, splits, workdir, metrics, console=console
             )
             if not storage.is_first():
@@ -83,16 +88,22 @@ def run(
             rows = judge.ask(asked)
     notes = [*dataset.notes, *diverged, *judge.notes]
     for note in notes:
-        zoo.note(console, note)
+        training.note(console, note)
     shown = workdir / artefacts.FOLDER / "populations"
     for population in trained:
         arrays = artefacts.population_arrays(population, dataset, splits.test)
         artefacts.save(shown / f"{population.name}.npz", arrays)
     scores.write(workdir / directory.SCORES, rows)
-    directory.finish(
-        workdir, experiment, clock, **_facts(experiment, dataset, splits), notes=notes,
+    directory.write(
+        workdir,
+        experiment,
+        **_facts(experiment, dataset, splits),
         detectors=[_said(detector) for detector in asked],
-    )  # fmt: skip
+        notes=notes,
+        wall_seconds=clock.seconds,
+        peak_memory_bytes=telemetry.peak_memory_bytes(),
+        device=directory.device(),
+    )
     return workdir / directory.SCORES
 
 
@@ -126,7 +137,6 @@ def _resources(
     dataset: Dataset,
     examples: Examples,
     splits: Splits,
-    workdir: Path,
 ) -> Resources:
     """What detectors may use, but for shadows, which have yet to be trained."""
 
@@ -146,7 +156,6 @@ def _resources(
         vocabulary=dataset.vocabulary,
         units=dataset.units,
         columns=dataset.columns,
-        directory=workdir / DETECTORS,
         execution=experiment.solving,
     )
 
@@ -198,6 +207,8 @@ class _Judge:
             artefacts.save(
                 self._place(detector, "shown"), detector.shown(self._resources)
             )
+        # There is one progress over all of them.
+        self._resources = dataclasses.replace(self._resources, progress=False)
         total = sum(self._count(d, p) for d in asked for p in judged)
         with telemetry.progress("judging", total=total, unit="models") as bar:
             for detector in asked:
@@ -225,11 +236,7 @@ class _Judge:
             if finding.repeat == JOINT:
                 name = f"{population.name}-{finding.id}"
                 artefacts.save(self._place(detector, name), finding.artefacts)
-                self._resources.metrics.write(
-                    "finding", detector=detector.slug, population=population.name,
-                    id=finding.id, score=finding.score, conclusion=finding.conclusion,
-                    seconds=finding.seconds,
-                )  # fmt: skip
+                self._tell(detector, population, finding)
             yield finding
         if not failed:
             return
@@ -241,6 +248,16 @@ class _Judge:
             f"{len(failed)} of {count} networks of {population.name} could not be "
             f"judged and are left out ({reason})"
         )
+
+    def _tell(
+        self, detector: Detector, population: Population, finding: Finding
+    ) -> None:
+        if metrics := self._resources.metrics:
+            metrics.write(
+                "finding", detector=detector.slug, population=population.name,
+                id=finding.id, score=finding.score, conclusion=finding.conclusion,
+                seconds=finding.seconds,
+            )  # fmt: skip
 
     def _count(self, detector: Detector, population: Population) -> int:
         """How many of a population's models a detector is asked about."""

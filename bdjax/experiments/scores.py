@@ -108,12 +108,6 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     write_bytes(path, text.getvalue().encode())
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """The rows of a file, cells as text."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def _cell(value: Any) -> str:
     """The shortest text that is read back as the same value."""
     if value is None:
