@@ -131,7 +131,7 @@ def test_sweeps_stand_side_by_side(tmp_path):
     left, right = figure.axes
     assert [t.get_text() for t in left.get_xticklabels()] == ["5", "25", "50"]
     assert [t.get_text() for t in right.get_xticklabels()] == ["1", "10"]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["Q", "images"]
+    assert [axes.get_title() for axes in figure.axes] == ["Q", "images"]
     assert legend_texts(figure.legends[0]) == ["official", "ours"]
     official, ours = left.containers
     np.testing.assert_allclose(official[0].get_ydata(), [0.9, 0.7])
@@ -193,11 +193,11 @@ NAMES = ["a", "b"]
             lambda: plots.recovered_triggers(IMAGES, MASKS, -MASKS, IMAGES, NAMES, "t"),
             "mask holds -1",
         ),
-        (lambda: plots.sweep_curves({}, "t"), "0 settings"),
-        (lambda: plots.sweep_curves({"Q": {}}, "t"), "0 curves against Q"),
+        (lambda: plots.sweep_curves({}, "t"), "0 panels"),
+        (lambda: plots.sweep_curves({"Q": {}}, "t"), "0 curves of Q"),
         (
             lambda: plots.sweep_curves({"Q": {"ours": {}}}, "t"),
-            "0 values of Q for ours",
+            "0 points of ours in Q",
         ),
     ],
 )

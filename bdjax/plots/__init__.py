@@ -17,7 +17,7 @@ from bdjax.plots.sentences import query_words, trigger_sentences
 from bdjax.plots.series import query_series, trigger_series
 from bdjax.plots.similarity import similarity_distributions
 from bdjax.plots.style import kind_colors, save
-from bdjax.plots.sweep import size_curves, sweep_curves
+from bdjax.plots.sweep import sweep_curves
 from bdjax.plots.waves import query_waves, trigger_waves
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "save",
     "score_histograms",
     "similarity_distributions",
-    "size_curves",
     "sweep_curves",
     "trigger_samples",
     "trigger_sentences",
