@@ -374,7 +374,7 @@ def test_queries_are_answered_and_can_be_tuned(trained):
     task = case.task
     keys = prng.model_keys(prng.root(0), jnp.arange(1))
     state, _ = steps.begin(
-        case.model.apply, spec_of(task, clip=True), CONFIG, keys, shadows
+        (case.model.apply,), spec_of(task, clip=True), CONFIG, keys, (shadows,)
     )
     queries = np.asarray(state.meta.queries[0])
     assert queries.shape == (3, *task.query_shape)
@@ -396,14 +396,15 @@ def test_from_shadows_to_a_saved_detector(trained, tmp_path):
     case, task = trained.case, trained.case.task
     shadows, labels = shadows_of(trained), np.array([0, 0, 1, 1])
     spec = spec_of(task, clip=True)
+    groups = [mntd.Networks(case.model.apply, shadows)]
     fit = mntd.fit(
-        case.model.apply, shadows, labels, shadows, labels,
+        groups, labels, groups, labels,
         spec=spec, config=CONFIG, key=prng.root(0),
     )  # fmt: skip
     scores = fit.validation_scores_RxV[0]
     assert np.isfinite(scores).all()
     detector = mntd.from_fit(
-        fit, case.model.apply, shadows, labels, task=task.name,
+        fit, groups, labels, task=task.name,
         num_classes=task.num_logits, spec=spec, config=CONFIG,
     )  # fmt: skip
     detector.save(tmp_path / "detector")
