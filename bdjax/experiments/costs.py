@@ -7,7 +7,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bdjax.detectors import Detector
 from bdjax.experiments.config import ROLES, Experiment
 from bdjax.experiments.devices import Device
 from bdjax.experiments.zoo import Wanted
@@ -179,10 +178,3 @@ def fit_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:
         )
     step = one * fit.batch_size
     return Work(step.flops, step.bytes + 7 * tree_bytes(meta)), ask
-
-
-def is_fitted(detector: Detector) -> bool:
-    """Whether it is a meta-classifier, whose fit is worth a row."""
-    return detector.needs.shadows and isinstance(
-        getattr(detector, "config", None), FitConfig
-    )
