@@ -600,12 +600,10 @@ def test_a_sweep_fits_to_fewer_shadows_and_trains_none(copy, whole, tmp_path):
         of(whole.rows, detector="mntd")
     )
     shutil.rmtree(copy / "populations" / "target-patch" / "chunks" / "1")
-    with pytest.raises(
-        UserError, match=r"target-patch lacks chunk 1; train them first"
-    ):
+    with pytest.raises(UserError, match=r"target-patch is incomplete: it lacks chunks"):
         run(swept, copy, train=False)
     shutil.rmtree(copy / "populations" / "target-patch")
-    with pytest.raises(UserError, match="is no finished run: it lacks target-patch"):
+    with pytest.raises(UserError, match="target-patch"):
         run(swept, copy, train=False)
     with pytest.raises(UserError, match=r"is no run: it has no experiment\.json"):
         run(swept, tmp_path / "none", train=False)

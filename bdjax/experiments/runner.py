@@ -57,7 +57,7 @@ def run(
     for detector in asked:
         detector.check(resources)
     if not train:
-        zoo.require(workdir, wanted)
+        directory.read(workdir)  # or UserError
     if storage.is_first():
         # Only now, so that a mistake in the data does not bind the directory to it.
         directory.claim(workdir, experiment)
@@ -69,9 +69,11 @@ def run(
         if metrics:
             metrics.write("start", experiment=experiment.to_dict())
         with clock.phase("population"):
-            training.train(
-                experiment, wanted, examples, splits, workdir, metrics, console=console
-            )
+            if train:
+                training.train(
+                    experiment, wanted, examples, splits, workdir, metrics,
+                    console=console,
+                )  # fmt: skip
             if not storage.is_first():
                 return None
             trained, diverged = zoo.drop_diverged(zoo.load(workdir, wanted))

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import jax
 
-from bdjax import data, storage, telemetry
+from bdjax import data, telemetry
 from bdjax.attacks import get_attack
 from bdjax.data import Dataset, Splits
 from bdjax.data.arrays import describe
-from bdjax.experiments import directory
 from bdjax.experiments.config import ROLES, Experiment
 from bdjax.population import (
     Examples,
@@ -148,24 +147,6 @@ def load(workdir: Path, wanted: list[Wanted]) -> list[Population]:
       UserError: one is incomplete or damaged.
     """
     return [load_population(place(workdir, spec), ids) for spec, ids in wanted]
-
-
-def require(workdir: Path, wanted: list[Wanted]) -> None:
-    """Raises UserError unless all models of a run are on disk."""
-    fix = "train them first: bdjax run with the same configuration and --workdir"
-    if not directory.is_begun(workdir):
-        raise UserError(f"{workdir} is no run: it has no {directory.EXPERIMENT}; {fix}")
-    for spec, ids in wanted:
-        if not storage.is_begun(place(workdir, spec)):
-            raise UserError(
-                f"{workdir} is no finished run: it lacks {spec.name}; {fix}"
-            )
-        store = storage.read_population(place(workdir, spec))
-        if missing := {*store.chunks_of(ids)} - {*store.committed()}:
-            raise UserError(
-                f"{workdir} is no finished run: {spec.name} lacks chunk {min(missing)}"
-                f"; {fix}"
-            )
 
 
 def drop_diverged(trained: list[Population]) -> tuple[list[Population], list[str]]:
