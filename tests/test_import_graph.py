@@ -90,7 +90,7 @@ CONFINED = {
         "bdjax.experiments.references",
         "bdjax.mntd.coverage",
     },
-    "sklearn": {"bdjax.data", "bdjax.evaluation"},
+    "sklearn": {"bdjax.data", "bdjax.detectors.linear_weights", "bdjax.evaluation"},
     "ml_collections": {"configs", "launch"},
     # Its logging is where orbax's messages come out, which storage quiets.
     "absl": {"configs", "launch", "bdjax.storage"},

@@ -169,7 +169,7 @@ def _facts(
     return {
         "task": {
             "name": task.name,
-            "modality": task.family,
+            "modality": task.modality.name,
             "num_classes": task.num_classes,
             "value_range": task.value_range,
         },
