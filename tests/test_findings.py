@@ -4,11 +4,11 @@ import io
 
 import numpy as np
 import pytest
+from bdjax.experiments.findings import Called
 from rich.console import Console
 
 from bdjax.evaluation import AucSummary
 from bdjax.experiments import findings, reporting
-from bdjax.experiments.findings import Called
 from bdjax.verdicts import Conclusion
 
 

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from bdjax.experiments.config import from_mapping
 from bdjax.experiments.tnd import network, specs
 from bdjax.experiments.tnd_config import VARIANTS, TNDConfig
+
+from bdjax.experiments.config import from_mapping
 from bdjax.types import UserError
 
 ROOT = Path(__file__).parents[1]

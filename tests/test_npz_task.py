@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-
-from bdjax.attacks import attacks_on
 from bdjax.experiments.own import MOST_TEST, read_config
 from bdjax.experiments.populations import load_data
+
+from bdjax.attacks import attacks_on
 from bdjax.mntd import FitConfig, MetaDetector, load
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.coverage import covering

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bdjax.experiments.exhibits import EXHIBITS
 
 from bdjax import mntd, prng, tree
 from bdjax.attacks import NO_TARGET, all_to_one, attacks_on, get_attack
 from bdjax.data import Dataset, Vocabulary
-from bdjax.experiments.exhibits import EXHIBITS
 from bdjax.mntd import FitConfig, QuerySpec, steps
 from bdjax.population import Examples, Execution, Recipe, plan_one, train_models
 from bdjax.population.train import embed, poisoned_batch, take

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bdjax.experiments.exhibits import EXHIBITS
 
 from bdjax import mntd
 from bdjax.data import Dataset, Vocabulary
 from bdjax.experiments import mntd as experiment
 from bdjax.experiments.config import MNTDConfig, from_mapping
-from bdjax.experiments.exhibits import EXHIBITS
 from bdjax.mntd import FitConfig, QuerySpec, words
 from bdjax.types import UserError
 from configs import mntd_mnist5k, mntd_mr

@@ -17,6 +17,7 @@ from rich.console import Console
 from scipy import stats
 
 from bdjax.detectors import Detector
+from bdjax.detectors.perturbations import Perturbing
 from bdjax.evaluation import Table, auc, threshold_at_fpr
 from bdjax.experiments import configurations, runner
 from bdjax.experiments.config import BENIGN
@@ -216,6 +217,7 @@ def write(
     tables = {}
     folder.mkdir(parents=True, exist_ok=True)
     for detector in asked:
+        assert isinstance(detector, Perturbing)
         references = found[found.detector == detector.slug]
         made = calibration(settings_of(detector.config), references)
         made.save(folder / f"{detector.name}.json")

@@ -60,8 +60,8 @@ def resolve(experiment: Experiment) -> Experiment:
     attacker = wanted.attacker or int(ATTACKER * found.train)
     rest = found.test or found.train - defender - attacker
     test = wanted.test or max(1, min(rest, MOST_TEST))
-    sizes = {"defender": defender, "attacker": attacker, "test": test}
-    zoo = dataclasses.replace(zoo, task=task, data=dataclasses.replace(wanted, **sizes))
+    own = dataclasses.replace(wanted, defender=defender, attacker=attacker, test=test)
+    zoo = dataclasses.replace(zoo, task=task, data=own)
     return dataclasses.replace(experiment, zoo=zoo)
 
 
