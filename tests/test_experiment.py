@@ -616,7 +616,8 @@ def test_a_sweep_fits_to_fewer_shadows_and_trains_none(copy, whole, tmp_path):
 def broken(whole, monkeypatch, **diverged):
     """In place of training: the run's populations, some models of them not finite."""
 
-    def load(directory, ids):
+    def load(directory, ids, **way):
+        del way
         models = population(whole.workdir, directory.name)
         assert range(len(models)) == ids
         ids = diverged.get(directory.name.replace("-", "_"), [])

@@ -30,7 +30,7 @@ def labelled(trained: Sequence[Population], role: str) -> Labelled:
     here = [population for population in trained if population.role == role]
     return Labelled(
         tuple(map(group_of, here)),
-        tuple(np.full(len(p), int(not p.attack.is_benign)) for p in here),
+        tuple(np.full(len(p), int(p.is_trojaned)) for p in here),
     )
 
 
@@ -106,7 +106,7 @@ def _unjudged(
     """A note; where there is nothing left to compare with, an error."""
     (first, finding), *_ = failed.items()
     reason = f"{population.name} {first}, {detector.slug}: {' '.join(finding.notes)}"
-    if population.attack.is_benign and len(failed) == count:
+    if not population.is_trojaned and len(failed) == count:
         raise UserError(f"no network of {population.name} can be judged: {reason}")
     return (
         f"{len(failed)} of {count} networks of {population.name} could not be judged "

@@ -76,7 +76,7 @@ def run(
                 )  # fmt: skip
             if not storage.is_first():
                 return None
-            trained, diverged = zoo.drop_diverged(zoo.load(workdir, wanted))
+            trained, diverged = zoo.drop_diverged(zoo.load(experiment, workdir, wanted))
         with clock.phase("detectors"):
             resources = dataclasses.replace(
                 resources,

@@ -140,13 +140,16 @@ def place(workdir: Path, spec: PopulationSpec) -> Path:
     return workdir / "populations" / spec.name
 
 
-def load(workdir: Path, wanted: list[Wanted]) -> list[Population]:
+def load(
+    experiment: Experiment, workdir: Path, wanted: list[Wanted]
+) -> list[Population]:
     """Reads trained populations back, in order.
 
     Raises:
       UserError: one is incomplete or damaged.
     """
-    return [load_population(place(workdir, spec), ids) for spec, ids in wanted]
+    way = {"formulation": experiment.formulation}
+    return [load_population(place(workdir, spec), ids, **way) for spec, ids in wanted]
 
 
 def drop_diverged(trained: list[Population]) -> tuple[list[Population], list[str]]:
