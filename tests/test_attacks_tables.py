@@ -10,21 +10,21 @@ from scipy import stats
 
 from bdjax.attacks import attacks_on
 from bdjax.attacks.mntd import blending, jumbo, modification
-from bdjax.tasks import TASKS, Task
+from bdjax.tasks import SERIES, TABLES, TASKS, Task
 
 MANY = 3000
 FIELDS = ((0, 1), (1, 4), (4, 5), (5, 6), (6, 8), (8, 9))
-TABLE = Task("t", (9,), 3, (0.0, 1.0), "", {}, family="tables", fields=FIELDS)
-PLAIN = Task("p", (5,), 2, (-1.0, 3.0), "", {}, family="tables")
-SERIES = Task("s", (20,), 2, (0.0, 1.0), "", {}, family="series")
-WIDE = Task("w", (12, 3), 4, (0.0, 1.0), "", {}, family="series")
-TASKS_HERE = [TABLE, PLAIN, SERIES, WIDE]
+TABLE = Task("t", (9,), 3, (0.0, 1.0), "", {}, modality=TABLES, fields=FIELDS)
+PLAIN = Task("p", (5,), 2, (-1.0, 3.0), "", {}, modality=TABLES)
+LINE = Task("s", (20,), 2, (0.0, 1.0), "", {}, modality=SERIES)
+WIDE = Task("w", (12, 3), 4, (0.0, 1.0), "", {}, modality=SERIES)
+TASKS_HERE = [TABLE, PLAIN, LINE, WIDE]
 NAMES = ("benign", "M", "B", "jumbo")
 
 
 @functools.cache
 def triggers(name, task):
-    attack = attacks_on(task.family)[name](task)
+    attack = attacks_on(task.modality.name)[name](task)
     keys = jax.random.split(jax.random.key(3), MANY)
     return jax.device_get(jax.jit(jax.vmap(attack.sample))(keys))
 
@@ -39,7 +39,7 @@ def covered(stacked):
 @pytest.mark.parametrize("task", TASKS_HERE, ids=lambda t: t.name)
 @pytest.mark.parametrize("name", NAMES)
 def test_triggers_have_one_form_and_stay_in_range(name, task):
-    attack = attacks_on(task.family)[name](task)
+    attack = attacks_on(task.modality.name)[name](task)
     drawn = jax.eval_shape(attack.sample, jax.random.key(0))
     leaves = (*drawn.form, drawn.target, drawn.rate)
     for leaf, shape in zip(leaves, (*[task.shape] * 2, (), (), ()), strict=True):
@@ -71,7 +71,9 @@ def test_triggers_have_one_form_and_stay_in_range(name, task):
 @pytest.mark.parametrize("name", NAMES)
 def test_no_key_is_used_for_two_draws(name, task):
     with jax.debug_key_reuse(True):
-        jax.make_jaxpr(attacks_on(task.family)[name](task).sample)(jax.random.key(0))
+        jax.make_jaxpr(attacks_on(task.modality.name)[name](task).sample)(
+            jax.random.key(0)
+        )
 
 
 def test_modification_sets_one_to_four_fields():
@@ -133,7 +135,7 @@ def test_jumbo_is_the_mixture_of_the_images(task):
     assert stats.chisquare(targets).pvalue > 0.01
 
 
-@pytest.mark.parametrize(("task", "lengths"), [(SERIES, 4), (WIDE, 2)])
+@pytest.mark.parametrize(("task", "lengths"), [(LINE, 4), (WIDE, 2)])
 def test_a_series_changes_in_one_run_of_steps(task, lengths):
     mask = triggers("M", task).form.mask.reshape(MANY, task.shape[0], -1)
     assert (mask == mask[..., :1]).all()  # all channels

@@ -319,7 +319,7 @@ def test_bad_input_is_named():
 
 
 def test_registered_for_the_real_tasks():
-    images = [name for name, task in TASKS.items() if task.family == "images"]
+    images = [name for name, task in TASKS.items() if task.modality.name == "images"]
     assert {"cifar10", "mnist"} <= set(images)
     for task in images:
         for name in ("patch", *SINGLE, "blend", "all_to_all"):

@@ -143,8 +143,9 @@ def test_meta_training_is_the_same_work(on_disk, tmp_path):
     shadows, labels = meta.random_shadows(2), meta.labels(2)
     key, config = prng.root(5), meta.config(epochs=1, repeats=1)
     model, _ = population.networks()
+    groups = [mntd.Networks(model.apply, shadows)]
     fitted = mntd.fit(
-        model.apply, shadows, labels, shadows, labels,
+        groups, labels, groups, labels,
         spec=meta.query_spec(), config=config, key=key,
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ MNTD and accuracy are asked in earnest, beside a detector that answers at once f
 weights that it is given. One run serves most tests.
 """
 
+import csv
 import dataclasses
 import io
 import json
@@ -21,7 +22,15 @@ from tiny import CLASSES, NETWORKS, SHAPE, TASK, make_examples
 from bdjax import data, mntd, telemetry
 from bdjax.data import Dataset
 from bdjax.detectors import DETECTORS, Access, Detector, Entry, Finding, Needs, unjudged
-from bdjax.experiments import artefacts, directory, presets, runner, scores, zoo
+from bdjax.experiments import (
+    artefacts,
+    directory,
+    presets,
+    runner,
+    scores,
+    training,
+    zoo,
+)
 from bdjax.experiments.config import DataConfig, Experiment, Group, Zoo
 from bdjax.experiments.overrides import change
 from bdjax.mntd import FitConfig
@@ -143,7 +152,7 @@ def run(experiment, workdir, **options):
     console = Console(file=said, width=300)
     path = runner.run(experiment, workdir, clock=clock, console=console, **options)
     assert path == workdir / "scores.csv"
-    return SimpleNamespace(rows=scores.read(path), said=said.getvalue(), clock=clock)
+    return SimpleNamespace(rows=read(path), said=said.getvalue(), clock=clock)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +170,11 @@ def whole(tmp_path_factory, world):
 def copy(whole, tmp_path):
     """The same run in a directory of a test's own."""
     return shutil.copytree(whole.workdir, tmp_path / "run")
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def of(rows, **cells):
@@ -302,7 +316,7 @@ def test_who_trains_on_whose_rows(tmp_path, monkeypatch):
         del directory, ids
         seen[spec.name] = options["subset_N"], options["test_N"]
 
-    monkeypatch.setattr(zoo, "train_population", train)
+    monkeypatch.setattr(training, "train_population", train)
     with pytest.raises(UserError):  # none of them is there then
         run(EXPERIMENT, tmp_path / "run")
     assert list(seen) == list(COUNTS)
@@ -427,14 +441,14 @@ def test_what_is_missing_is_made_again_however_it_is_run(whole, copy):
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(whole, tmp_path, monkeypatch):
-    train, done = zoo.train_population, []
+    train, done = training.train_population, []
 
     def interrupted(*args, **options):
         if len(done) == 5:
             raise KeyboardInterrupt
         done.append(train(*args, **options))
 
-    monkeypatch.setattr(zoo, "train_population", interrupted)
+    monkeypatch.setattr(training, "train_population", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(EXPERIMENT, tmp_path / "run")
     assert not (tmp_path / "run" / "scores.csv").exists()
@@ -586,12 +600,10 @@ def test_a_sweep_fits_to_fewer_shadows_and_trains_none(copy, whole, tmp_path):
         of(whole.rows, detector="mntd")
     )
     shutil.rmtree(copy / "populations" / "target-patch" / "chunks" / "1")
-    with pytest.raises(
-        UserError, match=r"target-patch lacks chunk 1; train them first"
-    ):
+    with pytest.raises(UserError, match=r"target-patch is incomplete: it lacks chunks"):
         run(swept, copy, train=False)
     shutil.rmtree(copy / "populations" / "target-patch")
-    with pytest.raises(UserError, match="is no finished run: it lacks target-patch"):
+    with pytest.raises(UserError, match="target-patch"):
         run(swept, copy, train=False)
     with pytest.raises(UserError, match=r"is no run: it has no experiment\.json"):
         run(swept, tmp_path / "none", train=False)
@@ -604,7 +616,8 @@ def test_a_sweep_fits_to_fewer_shadows_and_trains_none(copy, whole, tmp_path):
 def broken(whole, monkeypatch, **diverged):
     """In place of training: the run's populations, some models of them not finite."""
 
-    def load(directory, ids):
+    def load(directory, ids, **way):
+        del way
         models = population(whole.workdir, directory.name)
         assert range(len(models)) == ids
         ids = diverged.get(directory.name.replace("-", "_"), [])
@@ -616,7 +629,7 @@ def broken(whole, monkeypatch, **diverged):
         quality = models.quality._replace(loss=loss)
         return dataclasses.replace(models, variables=variables, quality=quality)
 
-    monkeypatch.setattr(zoo, "train_population", lambda *_, **__: None)
+    monkeypatch.setattr(training, "train_population", lambda *_, **__: None)
     monkeypatch.setattr(zoo, "load_population", load)
 
 

@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.devices": {"bdjax.types"},
     "bdjax.logits": set(),
     "bdjax.checks": {"bdjax.types"},
+    "bdjax.engine": {"bdjax.types", "bdjax.tree"},
     "bdjax.models": BASE,
     "bdjax.data": BASE,
     "bdjax.tasks": BASE | {"bdjax.models", "bdjax.data"},
@@ -89,7 +90,7 @@ CONFINED = {
         "bdjax.experiments.references",
         "bdjax.mntd.coverage",
     },
-    "sklearn": {"bdjax.data", "bdjax.evaluation"},
+    "sklearn": {"bdjax.data", "bdjax.detectors.linear_weights", "bdjax.evaluation"},
     # Its logging is where orbax's messages come out, which storage quiets.
     "absl": {"bdjax.storage"},
 }

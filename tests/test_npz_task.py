@@ -12,7 +12,7 @@ from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.coverage import covering
 from bdjax.population import Examples, Execution, Recipe
 from bdjax.population.train import train_models
-from bdjax.tasks import get_task
+from bdjax.tasks import SERIES, get_task
 from bdjax.tasks.npz import name_of
 from bdjax.types import UserError
 from bdjax.verdicts import Calibration
@@ -38,7 +38,7 @@ def config(path, *, arg="smoke", **changes):
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype", "name", "network", "family"),
+    ("shape", "dtype", "name", "network", "kind"),
     [
         ((28, 28), "u1", "npz:28x28x1:3", "mntd_mnist_cnn", "images"),
         ((28, 28), "f4", "npz:28x28x1:3", "mntd_mnist_cnn", "images"),
@@ -50,26 +50,24 @@ def config(path, *, arg="smoke", **changes):
         ((7,), "f4", "npz:7:3", "mlp", "tables"),
     ],
 )
-def test_the_task_follows_from_the_file(tmp_path, shape, dtype, name, network, family):
+def test_the_task_follows_from_the_file(tmp_path, shape, dtype, name, network, kind):
     path = write(tmp_path / "a.npz", shape, dtype=dtype, classes=3)
     made = config(path)
     assert made.task == name
     task = get_task(name)
     assert get_task(name) is task
-    assert (task.model, task.family, task.num_classes) == (network, family, 3)
+    assert (task.model, task.modality.name, task.num_classes) == (network, kind, 3)
     model = task.network()
     x = jax.ShapeDtypeStruct((5, *task.shape), np.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0))
     assert jax.eval_shape(model.apply, variables, x).shape == (5, 3)
     for attack in ("benign", "M", "B", "jumbo"):
-        drawn = jax.eval_shape(
-            attacks_on(family)[attack](task).sample, jax.random.key(0)
-        )
+        drawn = jax.eval_shape(attacks_on(kind)[attack](task).sample, jax.random.key(0))
         assert drawn.form.pattern.shape == task.shape
     dataset = task.load("npz", path=str(path))
     assert dataset.name == "a"
     assert dataset.x.shape == (ROWS, *task.shape)
-    assert (dataset.units is None) == (family == "images")
+    assert (dataset.units is None) == (kind == "images")
 
 
 def test_sizes_of_zero_are_shares_of_the_rows(tmp_path):
@@ -151,7 +149,7 @@ def test_a_full_name_is_taken_at_its_word(tmp_path):
     path = write(tmp_path / "a.npz", (24, 24))
     assert config(path).task == "npz:24x24x1:2"
     assert config(path, task="npz:24x24:2").task == "npz:24x24:2"
-    assert get_task("npz:24x24:2").family == "series"
+    assert get_task("npz:24x24:2").modality is SERIES
 
 
 def test_other_tasks_are_left_alone():
@@ -240,7 +238,7 @@ def test_models_train_on_any_shape(tmp_path, shape):
     dataset = task.load("npz", path=str(path))
     _, _, quality = train_models(
         task.network(),
-        attacks_on(task.family)["M"](task),
+        attacks_on(task.modality.name)["M"](task),
         Recipe(steps=120, batch_size=16, learning_rate=0.01),
         jax.random.split(jax.random.key(0), 2),
         np.arange(60),

@@ -102,7 +102,10 @@ def test_all_take_effect_together():
         ("--formulation=fast", r"--formulation is 'fast'; there are"),
         ("--zoo.groups.models=1,x", r"models is 'x'; it must be a whole number"),
         ("--fit.epochs=0", "epochs is 0; it must be at least 1"),
-        ("--zoo.groups.target.models=0", "0 models of role 'target' with benign"),
+        (
+            "--zoo.groups.target.models=0",
+            "role 'target' with benign is 0; it must be at",
+        ),
         (
             "--zoo.groups.target.models=1,2",
             r"models of role 'target' are \(1, 2\); giv",

@@ -46,10 +46,10 @@ def _quick_compilation():
 
 
 def whole_story():
-    """Tasks to train networks of: the smallest of each family, the others if slow."""
+    """Tasks to train networks of: the smallest of each modality, the others if slow."""
     first, marked = {}, []
     for name in sorted(NAMES, key=lambda name: math.prod(get_task(name).input_shape)):
-        is_first = first.setdefault(get_task(name).family, name) == name
+        is_first = first.setdefault(get_task(name).modality, name) == name
         marks = () if is_first else (pytest.mark.slow,)
         marked.append(pytest.param(name, marks=marks))
     return marked
@@ -85,7 +85,9 @@ def trained(request):
 def case_of(name):
     """A task, its network, made-up examples, its attacks and some of their triggers."""
     task = get_task(name)
-    attacks = {name: get_attack(name, task=task) for name in attacks_on(task.family)}
+    attacks = {
+        name: get_attack(name, task=task) for name in attacks_on(task.modality.name)
+    }
     keys = prng.model_keys(prng.root(1), jnp.arange(DRAWN))
 
     @jax.jit
@@ -189,7 +191,7 @@ def test_a_task_is_whole(case):
     assert task.num_classes >= 2
     assert task.num_logits == (1 if task.one_logit else task.num_classes)
     assert {"benign", "M", "jumbo"} <= set(case.attacks)
-    assert task.family in EXHIBITS
+    assert task.modality.name in EXHIBITS
     assert set(task.query_init) == {"official", "clipped"}
     low, high = task.value_range
     assert low < high
@@ -324,7 +326,7 @@ def test_an_attack_that_poisons_nothing_leaves_a_benign_model(trained):
     )
     assert_equal(idle, benign)
     assert_equal(same, quality)
-    assert np.asarray(triggers.mask).any()
+    assert np.asarray(triggers.form.mask).any()
     other = jax.tree.leaves(trained.models["jumbo"][0])
     assert any(
         (np.asarray(a) != np.asarray(b)).any()
@@ -374,7 +376,7 @@ def test_queries_are_answered_and_can_be_tuned(trained):
     task = case.task
     keys = prng.model_keys(prng.root(0), jnp.arange(1))
     state, _ = steps.begin(
-        case.model.apply, spec_of(task, clip=True), CONFIG, keys, shadows
+        (case.model.apply,), spec_of(task, clip=True), CONFIG, keys, (shadows,)
     )
     queries = np.asarray(state.meta.queries[0])
     assert queries.shape == (3, *task.query_shape)
@@ -396,14 +398,15 @@ def test_from_shadows_to_a_saved_detector(trained, tmp_path):
     case, task = trained.case, trained.case.task
     shadows, labels = shadows_of(trained), np.array([0, 0, 1, 1])
     spec = spec_of(task, clip=True)
+    groups = [mntd.Networks(case.model.apply, shadows)]
     fit = mntd.fit(
-        case.model.apply, shadows, labels, shadows, labels,
+        groups, labels, groups, labels,
         spec=spec, config=CONFIG, key=prng.root(0),
     )  # fmt: skip
     scores = fit.validation_scores_RxV[0]
     assert np.isfinite(scores).all()
     detector = mntd.from_fit(
-        fit, case.model.apply, shadows, labels, task=task.name,
+        fit, groups, labels, task=task.name,
         num_classes=task.num_logits, spec=spec, config=CONFIG,
     )  # fmt: skip
     detector.save(tmp_path / "detector")
@@ -417,7 +420,7 @@ def test_from_shadows_to_a_saved_detector(trained, tmp_path):
     assert not [r for r in verdict.reasons if "inference mode" in r]
     x = np.asarray(take(examples_of(case), np.arange(2))[0])
     attack, trigger = case.attacks["M"], one(case.triggers["M"], 0)
-    drawn = EXHIBITS[task.family]
+    drawn = EXHIBITS[task.modality.name]
     assert drawn.queries(loaded, case.dataset).axes
     assert drawn.triggers(
         x, np.asarray(jitted(attack.apply)(trigger, x)), ["a", "b"], case.dataset

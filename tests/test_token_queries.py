@@ -50,7 +50,8 @@ def networks(seed, count):
 
 def fit(vectors=VECTORS, **change):
     return mntd.fit(
-        network, networks(0, 12), LABELS, networks(1, 12), LABELS,
+        [mntd.Networks(network, networks(0, 12))], LABELS,
+        [mntd.Networks(network, networks(1, 12))], LABELS,
         spec=SPEC, config=dataclasses.replace(CONFIG, **change), key=jax.random.key(6),
         vectors_VxE=vectors,
     )  # fmt: skip
@@ -63,7 +64,8 @@ def fitted():
 
 def make(found, **change):
     return mntd.from_fit(
-        found, network, networks(1, 12), LABELS, task="mr:5:8", num_classes=1,
+        found, [mntd.Networks(network, networks(1, 12))], LABELS,
+        task="mr:5:8", num_classes=1,
         spec=SPEC, config=dataclasses.replace(CONFIG, **change),
         vocabulary=(NAMES, VECTORS),
     )  # fmt: skip

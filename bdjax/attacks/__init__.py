@@ -83,12 +83,13 @@ def get_attack(name: str, *, task: Task, locations: Locations = "all") -> Attack
     Raises:
       UserError: unknown attack or locations, or the task cannot have it.
     """
-    attacks = attacks_on(task.family)
+    kind = task.modality.name
+    attacks = attacks_on(kind)
     if name not in attacks:
-        why = REFUSED.get((name, task.family))
+        why = REFUSED.get((name, kind))
         raise UserError(
             f"{f'no attack {name!r}' if why else f'unknown attack {name!r}'} on "
-            f"{task.family}{f' ({why})' if why else ''}; there are {sorted(attacks)}"
+            f"{kind}{f' ({why})' if why else ''}; there are {sorted(attacks)}"
         )
     if locations not in ("all", "official"):
         raise UserError(

@@ -51,10 +51,9 @@ class Bdjax:
         model, _ = networks()
         ends: list[float] = []
         mntd.fit(
-            model.apply,
-            self._shadows,
+            [mntd.Networks(model.apply, self._shadows)],
             self._labels_M,
-            tree.index(self._shadows, slice(2)),
+            [mntd.Networks(model.apply, tree.index(self._shadows, slice(2)))],
             self._labels_M[:2],
             spec=query_spec(),
             config=self._config,

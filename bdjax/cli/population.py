@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bdjax import population, storage, telemetry
 from bdjax.cli import common
-from bdjax.experiments import directory, inventory, zoo
+from bdjax.experiments import directory, inventory, training, zoo
 from bdjax.types import UserError
 
 
@@ -43,9 +43,10 @@ def train(options: argparse.Namespace) -> None:
             _say(console, f"discarded {spec.name} {damage}")
         if not damaged:
             _say(console, f"{spec.name}: no damage in what is there")
-    with zoo.open_metrics(workdir) as metrics:
-        zoo.train(
-            experiment, wanted, dataset, splits, workdir, metrics, console=console
+    examples = zoo.examples_of(dataset)
+    with training.open_metrics(workdir) as metrics:
+        training.train(
+            experiment, wanted, examples, splits, workdir, metrics, console=console
         )
 
 
@@ -150,5 +151,5 @@ def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _chunks(what: str):
+def _chunks(what: str) -> AbstractContextManager[Callable[[int, int], None]]:
     return telemetry.reporter(what, unit="chunks", enabled=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from bdjax import tree
 from bdjax.data import Dataset
 from bdjax.population import Examples, Population
 from bdjax.population.examples import take
@@ -48,7 +47,7 @@ def population_arrays(
     apply = jax.jit(population.attack.apply)
     rows = np.resize(test_N, TRIED)
     x, _ = take(Examples(dataset.x[rows], dataset.y[rows]), np.arange(TRIED))
-    triggers = [tree.index(few.triggers, i) for i in range(len(few))]
+    triggers = [few.trigger(i) for i in range(len(few))]
     triggered = np.stack([apply(trigger, x) for trigger in triggers])
     found = {
         "x_clean": np.asarray(x[: len(few)]),

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
-from bdjax import storage
+from bdjax import checks, storage
 from bdjax.attacks import Locations
 from bdjax.detectors import Solver
 from bdjax.evaluation.checks import check_confidence
@@ -87,8 +87,7 @@ class Group:
     networks: tuple[str, ...] = ("",)
 
     def __post_init__(self):
-        if self.role not in ROLES:
-            raise UserError(f"unknown role {self.role!r}; there are {[*ROLES]}")
+        checks.one_of(ROLES, role=self.role)
         for name in ("attacks", "recipes", "networks"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
@@ -102,11 +101,7 @@ class Group:
                 f"{len(self.attacks)}, one for each of {self.attacks}"
             )
         for attack, count in self.counts.items():
-            if count < 1:
-                raise UserError(
-                    f"{count} models of role {self.role!r} with {attack}; it must be "
-                    "at least 1"
-                )
+            checks.at_least(1, **{f"models of role {self.role!r} with {attack}": count})
 
     @property
     def counts(self) -> dict[str, int]:
@@ -207,18 +202,12 @@ class Experiment:
             raise UserError(
                 f"detectors is {self.detectors}; name one or more, each once"
             )
-        if self.per_class < 1:
-            raise UserError(f"per_class is {self.per_class}; it must be at least 1")
-        if self.slow_models < 0:
-            raise UserError(f"slow_models is {self.slow_models}; it must be 0 or more")
+        checks.at_least(1, per_class=self.per_class)
+        checks.at_least(0, slow_models=self.slow_models)
         check_confidence(self.confidence)
-        shares = {"min_asr": self.min_asr, "false_alarms": self.false_alarms}
-        shares |= {f"quantiles[{i}]": q for i, q in enumerate(self.quantiles)}
-        for name, value in shares.items():
-            if not 0 <= value <= 1:
-                raise UserError(f"{name} is {value}; it must be in [0, 1]")
-        if self.false_alarms == 1:
-            raise UserError("false_alarms is 1; it must be below 1")
+        shares = {f"quantiles[{i}]": q for i, q in enumerate(self.quantiles)}
+        checks.within("[0, 1]", min_asr=self.min_asr, **shares)
+        checks.within("[0, 1)", false_alarms=self.false_alarms)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as JSON gives them back."""

@@ -7,7 +7,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bdjax.detectors import Detector
 from bdjax.experiments.config import ROLES, Experiment
 from bdjax.experiments.devices import Device
 from bdjax.experiments.zoo import Wanted
@@ -85,18 +84,11 @@ def population_row(
         precision=recipe.precision,
     ) | {"disk": disk_bytes / device.disk}
     bound = max(parts, key=lambda name: parts[name])
+    steps_run, launches = trained * steps, chunks * math.ceil(lanes / batching) * steps
     return Row(
-        name=spec.name,
-        models=count,
-        steps=steps,
-        model_steps=trained * steps,
-        flops=flops,
-        bytes=moved,
-        disk_bytes=disk_bytes,
-        seconds=parts[bound],
-        bound=bound,
-        launches=chunks * math.ceil(lanes / batching) * steps,
-    )
+        spec.name, count, steps, steps_run, flops, moved, disk_bytes,
+        seconds=parts[bound], bound=bound, launches=launches,
+    )  # fmt: skip
 
 
 def chunk_size(experiment: Experiment, count: int, device: Device) -> int:
@@ -155,17 +147,10 @@ def fit_row(
     )
     bound = max(parts, key=lambda name: parts[name])
     return Row(
-        name=f"fit {name}",
-        models=fit.repeats,
-        steps=steps,
-        model_steps=steps * fit.repeats,
-        flops=useful.flops,
-        bytes=real.bytes,
-        disk_bytes=0,
-        seconds=parts[bound],
-        bound=bound,
+        f"fit {name}", fit.repeats, steps, steps * fit.repeats, useful.flops,
+        real.bytes, disk_bytes=0, seconds=parts[bound], bound=bound,
         launches=steps + asked,
-    )
+    )  # fmt: skip
 
 
 def fit_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:
@@ -193,10 +178,3 @@ def fit_work(model: Model, task: Task, fit: FitConfig) -> tuple[Work, Work]:
         )
     step = one * fit.batch_size
     return Work(step.flops, step.bytes + 7 * tree_bytes(meta)), ask
-
-
-def is_fitted(detector: Detector) -> bool:
-    """Whether it is a meta-classifier, whose fit is worth a row."""
-    return detector.needs.shadows and isinstance(
-        getattr(detector, "config", None), FitConfig
-    )

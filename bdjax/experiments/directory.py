@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from bdjax import storage, telemetry
+from bdjax import storage
 from bdjax.experiments.config import Experiment, models_of
 from bdjax.types import UserError
 
@@ -39,15 +39,17 @@ def read(workdir: Path) -> dict[str, Any]:
 def claim(workdir: Path, experiment: Experiment) -> None:
     """Makes a run's directory, or checks that this one is of the same zoo.
 
+    What else it says of the experiment changes with :func:`write`.
+
     Raises:
       UserError: it is another zoo's (the first field that differs is named), of an
         older bdjax, or something that is no run.
     """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file; choose a directory for the run")
-    config = experiment.to_dict()
     if is_begun(workdir):
-        stored, asked = models_of(read(workdir)["experiment"]), models_of(config)
+        stored = models_of(read(workdir)["experiment"])
+        asked = models_of(experiment.to_dict())
         if difference := storage.difference("config", stored, asked):
             raise UserError(
                 f"{workdir} holds another run: {difference}; use another --workdir or "
@@ -63,30 +65,19 @@ def claim(workdir: Path, experiment: Experiment) -> None:
             f"{workdir} is not empty and has no {EXPERIMENT}, so it is no run of ours; "
             "choose another --workdir"
         )
-    _write(workdir, config)
+    else:
+        write(workdir, experiment)
 
 
-def finish(
-    workdir: Path, experiment: Experiment, clock: telemetry.Clock, **facts: Any
-) -> None:
-    """Adds to ``experiment.json`` what is known at the end.
+def write(workdir: Path, experiment: Experiment, **facts: Any) -> None:
+    """Writes ``experiment.json``.
 
     Args:
       workdir: the run's directory.
       experiment: it.
-      clock: seconds by phase, ``wall_seconds``.
-      **facts: the rest, as JSON, beside ``device`` and ``peak_memory_bytes``.
+      **facts: what is known at the end, JSON.
     """
-    machine = {
-        "wall_seconds": clock.seconds,
-        "peak_memory_bytes": telemetry.peak_memory_bytes(),
-        "device": device(),
-    }
-    _write(workdir, experiment.to_dict(), **machine, **facts)
-
-
-def _write(workdir: Path, config: dict[str, Any], **facts: Any) -> None:
-    said = storage.header(SCHEMA, KIND) | {"experiment": config, **facts}
+    said = storage.header(SCHEMA, KIND) | {"experiment": experiment.to_dict(), **facts}
     said["versions"] = {p: importlib.metadata.version(p) for p in _PACKAGES}
     said["versions"]["python"] = platform.python_version()
     storage.write_json(workdir / EXPERIMENT, said)

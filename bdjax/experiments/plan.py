@@ -10,6 +10,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from bdjax.detectors.mntd import MNTD
 from bdjax.experiments import costs, devices, runner, zoo
 from bdjax.experiments.config import Experiment
 from bdjax.experiments.costs import Row
@@ -133,13 +134,14 @@ def make_plan(experiment: Experiment, device: Device) -> Plan:
         # more, joined and as its own.
         memory = trained + max(device.count * training, 2 * trained)
     asked = runner.detectors_of(experiment)
+    shadows = 2 * min(experiment.zoo.count("shadow"))
     fits = [
         costs.fit_row(
-            experiment, each.slug, each.config,
-            each.shadows or 2 * min(experiment.zoo.count("shadow")), device=device,
+            experiment, each.slug, each.fit, each.shadows or shadows, device=device
         )
-        for each in asked if costs.is_fitted(each)
-    ]  # fmt: skip
+        for each in asked
+        if isinstance(each, MNTD)
+    ]
     plan = Plan(
         device=device,
         precision=recipe.precision,
@@ -155,7 +157,7 @@ def make_plan(experiment: Experiment, device: Device) -> Plan:
         width=width,
         memory_bytes=memory,
     )
-    others = [each.title for each in asked if not costs.is_fitted(each)]
+    others = [each.title for each in asked if not isinstance(each, MNTD)]
     notes = [*_notes(plan, lanes, room // step.memory_bytes)]
     if others:
         notes.append(f"not modelled: {', '.join(others)}")

@@ -1,7 +1,6 @@
 """Experiments end to end: a zoo is trained, detectors are asked, scores are kept."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,9 @@ from rich.console import Console
 
 from bdjax import detectors, storage, telemetry
 from bdjax.data import Dataset, Splits
-from bdjax.detectors import JOINT, Detector, Finding, Labelled, Resources
-from bdjax.experiments import artefacts, directory, scores, zoo
-from bdjax.experiments.config import JUDGED, Experiment
-from bdjax.population import Population
+from bdjax.detectors import Detector, Resources
+from bdjax.experiments import artefacts, directory, judging, scores, training, zoo
+from bdjax.experiments.config import Experiment
 from bdjax.population.examples import Examples, embed, take
 from bdjax.tasks import get_task
 from bdjax.types import UserError
@@ -55,44 +53,58 @@ def run(
     with clock.phase("data"):
         dataset, splits = zoo.load_data(experiment)
         examples = zoo.examples_of(dataset)
-        resources = _resources(experiment, dataset, examples, splits, workdir)
+        resources = _resources(experiment, dataset, examples, splits)
     for detector in asked:
         detector.check(resources)
-    # Only now, so that a mistake in the data does not bind the directory to it.
     if not train:
-        zoo.require(workdir, wanted)
+        directory.read(workdir)  # or UserError
     if storage.is_first():
+        # Only now, so that a mistake in the data does not bind the directory to it.
         directory.claim(workdir, experiment)
-    with zoo.open_metrics(workdir) as metrics:
-        metrics.write("start", config=experiment.to_dict())
+        resources = dataclasses.replace(resources, directory=workdir / DETECTORS)
+        for detector in asked:
+            detector.check(resources)
+        directory.write(workdir, experiment)
+    with training.open_metrics(workdir) as metrics:
+        if metrics:
+            metrics.write("start", experiment=experiment.to_dict())
         with clock.phase("population"):
-            zoo.train(
-                experiment, wanted, examples, splits, workdir, metrics, console=console
-            )
+            if train:
+                training.train(
+                    experiment, wanted, examples, splits, workdir, metrics,
+                    console=console,
+                )  # fmt: skip
             if not storage.is_first():
                 return None
-            trained, diverged = zoo.drop_diverged(zoo.load(workdir, wanted))
+            trained, diverged = zoo.drop_diverged(zoo.load(experiment, workdir, wanted))
         with clock.phase("detectors"):
             resources = dataclasses.replace(
                 resources,
-                shadows=_labelled(trained, "shadow"),
-                validation=_labelled(trained, "validation"),
+                shadows=judging.labelled(trained, "shadow"),
+                validation=judging.labelled(trained, "validation"),
                 metrics=metrics,
             )
-            judge = _Judge(experiment, trained, resources, workdir)
-            rows = judge.ask(asked)
-    notes = [*dataset.notes, *diverged, *judge.notes]
+            rows, unjudged = judging.judge(
+                experiment, asked, trained, resources, workdir / artefacts.FOLDER
+            )
+    notes = [*dataset.notes, *diverged, *unjudged]
     for note in notes:
-        zoo.note(console, note)
+        training.note(console, note)
     shown = workdir / artefacts.FOLDER / "populations"
     for population in trained:
         arrays = artefacts.population_arrays(population, dataset, splits.test)
         artefacts.save(shown / f"{population.name}.npz", arrays)
     scores.write(workdir / directory.SCORES, rows)
-    directory.finish(
-        workdir, experiment, clock, **_facts(experiment, dataset, splits), notes=notes,
+    directory.write(
+        workdir,
+        experiment,
+        **_facts(experiment, dataset, splits),
         detectors=[_said(detector) for detector in asked],
-    )  # fmt: skip
+        notes=notes,
+        wall_seconds=clock.seconds,
+        peak_memory_bytes=telemetry.peak_memory_bytes(),
+        device=directory.device(),
+    )
     return workdir / directory.SCORES
 
 
@@ -126,7 +138,6 @@ def _resources(
     dataset: Dataset,
     examples: Examples,
     splits: Splits,
-    workdir: Path,
 ) -> Resources:
     """What detectors may use, but for shadows, which have yet to be trained."""
 
@@ -146,109 +157,8 @@ def _resources(
         vocabulary=dataset.vocabulary,
         units=dataset.units,
         columns=dataset.columns,
-        directory=workdir / DETECTORS,
         execution=experiment.solving,
     )
-
-
-def _group(population: Population) -> detectors.Group:
-    return detectors.Group(
-        name=population.name,
-        network=population.network,
-        variables=population.variables,
-        ids_M=population.ids_M,
-        digest=population.digest,
-    )
-
-
-def _labelled(trained: Sequence[Population], role: str) -> Labelled:
-    here = [population for population in trained if population.role == role]
-    return Labelled(
-        tuple(map(_group, here)),
-        tuple(np.full(len(p), int(not p.attack.is_benign)) for p in here),
-    )
-
-
-class _Judge:
-    """Asks detectors about populations; ``notes`` says what could not be judged."""
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        trained: Sequence[Population],
-        resources: Resources,
-        workdir: Path,
-    ):
-        self._experiment, self._trained = experiment, trained
-        self._resources, self._workdir = resources, workdir
-        self.notes: list[str] = []
-
-    def ask(self, asked: Sequence[Detector]) -> list[scores.Row]:
-        """All rows of ``scores.csv``; artefacts are written on the way."""
-        judged = [p for p in self._trained if p.role in JUDGED]
-        known = {
-            population.name: scores.model_rows(population, self._experiment)
-            for population in self._trained
-        }
-        rows = [
-            row for p in self._trained if p.role not in JUDGED for row in known[p.name]
-        ]
-        for detector in asked:
-            detector.prepare(self._resources)
-            artefacts.save(
-                self._place(detector, "shown"), detector.shown(self._resources)
-            )
-        total = sum(self._count(d, p) for d in asked for p in judged)
-        with telemetry.progress("judging", total=total, unit="models") as bar:
-            for detector in asked:
-                for population in judged:
-                    by_id = {row["id"]: row for row in known[population.name]}
-                    for finding in self._findings(detector, population, bar):
-                        rows.append(
-                            scores.finding_row(by_id[finding.id], detector, finding)
-                        )
-        return rows
-
-    def _findings(
-        self, detector: Detector, population: Population, bar: telemetry.Progress
-    ) -> Iterator[Finding]:
-        count = self._count(detector, population)
-        group = _group(population).take(slice(count))
-        failed: dict[int, str] = {}
-        seen = None
-        for finding in detector.examine(group, self._resources):
-            if finding.id != seen:
-                bar.advance(1, now=f"{detector.slug} {population.name}")
-                seen = finding.id
-            if np.isnan(finding.score):
-                failed.setdefault(finding.id, " ".join(finding.notes))
-            if finding.repeat == JOINT:
-                name = f"{population.name}-{finding.id}"
-                artefacts.save(self._place(detector, name), finding.artefacts)
-                self._resources.metrics.write(
-                    "finding", detector=detector.slug, population=population.name,
-                    id=finding.id, score=finding.score, conclusion=finding.conclusion,
-                    seconds=finding.seconds,
-                )  # fmt: skip
-            yield finding
-        if not failed:
-            return
-        (first, why), *_ = failed.items()
-        reason = f"{population.name} {first}, {detector.slug}: {why}"
-        if population.attack.is_benign and len(failed) == count:
-            raise UserError(f"no network of {population.name} can be judged: {reason}")
-        self.notes.append(
-            f"{len(failed)} of {count} networks of {population.name} could not be "
-            f"judged and are left out ({reason})"
-        )
-
-    def _count(self, detector: Detector, population: Population) -> int:
-        """How many of a population's models a detector is asked about."""
-        cap = self._experiment.slow_models if detector.is_slow else 0
-        return min(cap or len(population), len(population))
-
-    def _place(self, detector: Detector, name: str) -> Path:
-        return self._workdir / artefacts.FOLDER / detector.slug / f"{name}.npz"
 
 
 def _facts(
@@ -259,7 +169,7 @@ def _facts(
     return {
         "task": {
             "name": task.name,
-            "modality": task.family,
+            "modality": task.modality.name,
             "num_classes": task.num_classes,
             "value_range": task.value_range,
         },

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from bdjax.attacks import NO_TARGET
 from bdjax.detectors import Detector, Finding
 from bdjax.experiments.config import Experiment
 from bdjax.population import Population
@@ -38,14 +37,14 @@ def model_rows(population: Population, experiment: Experiment) -> list[Row]:
     """
     rows = []
     least = experiment.min_asr if experiment.failed_attacks == "left out" else None
-    trojaned = not population.attack.is_benign
+    trojaned, recipe = population.is_trojaned, population.recipe
     for record in population.records():
         row = {
             "population": population.name,
             "role": population.role,
             "attack": population.attack.name,
             "architecture": population.network.name,
-            "recipe": population.recipe.name,
+            "recipe": recipe.name if recipe else "",
             "id": record["id"],
             "seed": experiment.seed,
             "trojaned": int(trojaned),
@@ -54,11 +53,10 @@ def model_rows(population: Population, experiment: Experiment) -> list[Row]:
             "holds": int(not trojaned or least is None or record["asr"] >= least),
         }
         if trojaned:
-            target, described = record["target"], record["description"]
             row |= {
-                "target": None if target == NO_TARGET else target,
-                "trigger_kind": described.kind,
-                "trigger_size": described.size,
+                "target": record["target"],
+                "trigger_kind": record["description"].kind,
+                "trigger_size": record["description"].size,
                 "poisoning_rate": record["rate"],
                 "asr": record["asr"],
             }
@@ -106,12 +104,6 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     writer.writerow(COLUMNS)
     writer.writerows([_cell(row.get(name)) for name in COLUMNS] for row in rows)
     write_bytes(path, text.getvalue().encode())
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """The rows of a file, cells as text."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _cell(value: Any) -> str:

@@ -1,30 +1,22 @@
 """The populations of an experiment: data, specifications, training."""
 
-import contextlib
 import dataclasses
 import itertools
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import numpy as np
-from rich.console import Console
 
-from bdjax import data, storage, telemetry
+from bdjax import data, telemetry
 from bdjax.attacks import get_attack
 from bdjax.data import Dataset, Splits
 from bdjax.data.arrays import describe
-from bdjax.experiments import directory
 from bdjax.experiments.config import ROLES, Experiment
 from bdjax.population import (
     Examples,
     Population,
     PopulationSpec,
-    Quality,
     load_population,
-    train_population,
 )
 from bdjax.tasks import get_task
 from bdjax.tasks.npz import name_of
@@ -68,8 +60,8 @@ def resolve(experiment: Experiment) -> Experiment:
     attacker = wanted.attacker or int(ATTACKER * found.train)
     rest = found.test or found.train - defender - attacker
     test = wanted.test or max(1, min(rest, MOST_TEST))
-    sizes = {"defender": defender, "attacker": attacker, "test": test}
-    zoo = dataclasses.replace(zoo, task=task, data=dataclasses.replace(wanted, **sizes))
+    own = dataclasses.replace(wanted, defender=defender, attacker=attacker, test=test)
+    zoo = dataclasses.replace(zoo, task=task, data=own)
     return dataclasses.replace(experiment, zoo=zoo)
 
 
@@ -148,31 +140,16 @@ def place(workdir: Path, spec: PopulationSpec) -> Path:
     return workdir / "populations" / spec.name
 
 
-def load(workdir: Path, wanted: list[Wanted]) -> list[Population]:
+def load(
+    experiment: Experiment, workdir: Path, wanted: list[Wanted]
+) -> list[Population]:
     """Reads trained populations back, in order.
 
     Raises:
       UserError: one is incomplete or damaged.
     """
-    return [load_population(place(workdir, spec), ids) for spec, ids in wanted]
-
-
-def require(workdir: Path, wanted: list[Wanted]) -> None:
-    """Raises UserError unless all models of a run are on disk."""
-    fix = "train them first: bdjax run with the same configuration and --workdir"
-    if not directory.is_begun(workdir):
-        raise UserError(f"{workdir} is no run: it has no {directory.EXPERIMENT}; {fix}")
-    for spec, ids in wanted:
-        if not storage.is_begun(place(workdir, spec)):
-            raise UserError(
-                f"{workdir} is no finished run: it lacks {spec.name}; {fix}"
-            )
-        store = storage.read_population(place(workdir, spec))
-        if missing := {*store.chunks_of(ids)} - {*store.committed()}:
-            raise UserError(
-                f"{workdir} is no finished run: {spec.name} lacks chunk {min(missing)}"
-                f"; {fix}"
-            )
+    way = {"formulation": experiment.formulation}
+    return [load_population(place(workdir, spec), ids, **way) for spec, ids in wanted]
 
 
 def drop_diverged(trained: list[Population]) -> tuple[list[Population], list[str]]:
@@ -194,146 +171,3 @@ def drop_diverged(trained: list[Population]) -> tuple[list[Population], list[str
                     "learning rate"
                 )
     return [population.without_diverged() for population in trained], notes
-
-
-class _Silent(telemetry.MetricsWriter):
-    """Of the processes that write nothing."""
-
-    def __init__(self) -> None:
-        pass
-
-    def write(self, event: str, /, **fields: Any) -> None:
-        del event, fields
-
-    def close(self) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def open_metrics(workdir: Path) -> Iterator[telemetry.MetricsWriter]:
-    """The run's ``metrics.jsonl``, which only the first process writes.
-
-    Raises:
-      UserError: it cannot be written.
-    """
-    path = workdir / directory.METRICS
-    with telemetry.MetricsWriter(path) if storage.is_first() else _Silent() as metrics:
-        yield metrics
-
-
-class _Others:
-    """Counts what the other processes commit, for a progress that is of all.
-
-    They do not tell; what counts as done is what is on disk anyhow.
-    """
-
-    def __init__(self, folder: Path, ids: range):
-        self._folder, self._ids, self._seen = folder, ids, 0
-
-    def more(self) -> int:
-        """Models of other processes on disk, beyond those said before."""
-        if jax.process_count() == 1:
-            return 0
-        store = storage.read_population(self._folder)
-        chunks, size = store.chunks_of(self._ids), store.recipe["chunk_size"]
-        mine = storage.share(chunks, self._folder.name)
-        models = sum(
-            min(self._ids.stop, (n + 1) * size) - max(self._ids.start, n * size)
-            for n in set(store.committed()) & set(chunks) - set(mine)
-        )
-        more, self._seen = models - self._seen, models
-        return more
-
-
-def train(
-    experiment: Experiment,
-    wanted: list[Wanted],
-    examples: Examples,
-    splits: Splits,
-    workdir: Path,
-    metrics: telemetry.MetricsWriter,
-    *,
-    console: Console,
-) -> None:
-    """Trains what is not on disk yet of ``wanted``, with progress.
-
-    Under ``jax.distributed`` every process trains chunks of its own and says, in a line
-    at the end, how many; the first shows what all of them have committed.
-
-    Args:
-      experiment: how it is run.
-      wanted: populations and ids.
-      examples: from :func:`examples_of`.
-      splits: from :func:`load_data`.
-      workdir: the run's directory.
-      metrics: gets a line a chunk of this process.
-      console: gets what the user should know.
-
-    Raises:
-      UserError: see :func:`bdjax.population.train_population`.
-    """
-    provenance = {"data": experiment.zoo.data.to_dict() | {"crc32": _crc32(examples)}}
-    total, trained = sum(len(ids) for _, ids in wanted), 0
-    first = storage.is_first()
-    bars = telemetry.progress("training", total=total, unit="models", enabled=first)
-    with bars as bar:
-        for spec, ids in wanted:
-            others = _Others(place(workdir, spec), ids)
-
-            def done(
-                models: int,
-                quality: Quality | None,
-                name: str = spec.name,
-                others: _Others = others,
-            ) -> None:
-                nonlocal trained
-                if quality is None:
-                    bar.advance(models + others.more(), now=f"{name} (on disk)")
-                    return
-                trained += models
-                means = {k: _mean(v) for k, v in quality._asdict().items()}
-                bar.advance(
-                    models + others.more(), now=name, accuracy=means["accuracy"]
-                )
-                metrics.write("chunk", population=name, models=models, **means)
-
-            train_population(
-                place(workdir, spec),
-                spec,
-                ids,
-                examples=examples,
-                subset_N=getattr(splits, ROLES[spec.role]),
-                test_N=splits.test,
-                provenance=provenance,
-                execution=experiment.execution,
-                callback=done,
-                note=lambda text: note(console, text),
-            )
-            if more := others.more():
-                bar.advance(more)
-    if jax.process_count() > 1:
-        console.print(
-            f"process {jax.process_index()} of {jax.process_count()} trained {trained} "
-            "models",
-            highlight=False,
-        )
-
-
-def note(console: Console, text: str) -> None:
-    """Says what the user should know, once for all processes."""
-    if storage.is_first():
-        console.print(f"[yellow]note:[/] {text}")
-
-
-def _crc32(examples: Examples) -> int:
-    """Tells data sets apart, for resuming."""
-    value = 0
-    for array in examples:
-        if array is not None:
-            value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
-    return value
-
-
-def _mean(values: np.ndarray) -> float | None:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else None

@@ -1,7 +1,7 @@
 """Where the repeats of a fit are computed."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -65,12 +65,15 @@ class Repeats:
         )
 
 
-def repeats_of(count: int, models_M: Variables) -> Repeats:
-    """The fastest way known for ``count`` repeats on such stacked models."""
+def repeats_of(count: int, groups: Sequence[Variables]) -> Repeats:
+    """The fastest way known for ``count`` repeats on such groups of stacked models."""
     devices = jax.local_devices()
     together = True
     if devices[0].platform == "cpu":
-        leaves = jax.tree.leaves(models_M)
-        together = sum(leaf.size // leaf.shape[0] for leaf in leaves) < LARGE
+        sizes = [
+            sum(leaf.size // leaf.shape[0] for leaf in jax.tree.leaves(models_M))
+            for models_M in groups
+        ]
+        together = max(sizes) < LARGE
         devices = devices[:1] if together else devices
     return Repeats(count, together, tuple(devices[:count]))

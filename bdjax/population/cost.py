@@ -54,15 +54,13 @@ def example_shapes(task: Task, count: int, dtype: Any = None) -> train.Examples:
     Args:
       task: the task; of sentences, the vocabulary is taken to be as small as can be.
       count: of examples.
-      dtype: of x; by default bytes of images, int32 of sentences, else float32.
+      dtype: of x; by default the modality's.
     """
     vectors = None
-    usual = jnp.uint8 if len(task.shape) == 3 else jnp.float32
-    if task.words:
-        usual = jnp.int32
+    if task.modality.is_discrete:
         vectors = shape_of((task.words + 2, task.input_shape[-1]), jnp.float32)
     return train.Examples(
-        shape_of((count, *task.shape), dtype or usual),
+        shape_of((count, *task.shape), dtype or task.modality.dtype),
         shape_of((count,), jnp.int32),
         vectors,
     )

@@ -51,10 +51,11 @@ class PopulationSpec:
           UserError: they do not.
         """
         task = get_task(self.task)
-        if self.recipe.augment != "none" and task.family != "images":
+        augments = ("none", *task.modality.augments)
+        if self.recipe.augment not in augments:
             raise UserError(
-                f"augment {self.recipe.augment!r} is for images; task {task.name!r} is "
-                f"of family {task.family!r}, so leave it 'none'"
+                f"augment {self.recipe.augment!r} is not for {task.modality.name}, "
+                f"such as of task {task.name!r}; there are {list(augments)}"
             )
         return get_attack(self.attack, task=task, locations=self.locations)
 

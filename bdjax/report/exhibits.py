@@ -32,7 +32,7 @@ class Exhibit(NamedTuple):
 def exhibit_of(task: str, shape: tuple[int, ...]) -> Exhibit:
     """That of a task; of an unknown one, by the shape of its examples."""
     try:
-        return EXHIBITS[get_task(task).family]
+        return EXHIBITS[get_task(task).modality.name]
     except (UserError, KeyError):
         return EXHIBITS[{1: "tables", 2: "series"}.get(len(shape), "images")]
 
@@ -136,4 +136,4 @@ EXHIBITS = {
     "text": Exhibit(_text_queries, _text_triggers),
     "waves": Exhibit(_wave_queries, _wave_triggers),
 }
-"""A task's ``family`` -> its figures."""
+"""A task's modality -> its figures."""

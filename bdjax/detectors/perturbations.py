@@ -1,0 +1,287 @@
+"""DL-TND and DF-TND: a solution a network, kept at once, and the scores it comes to.
+
+Solutions of DL-TND's own formulation score by any of its rules, so that detectors that
+differ in the rule alone share them.
+"""
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bdjax import prng, tnd
+from bdjax.detectors.base import (
+    Access,
+    Defaults,
+    Finding,
+    Needs,
+    named,
+    own_fields,
+    slug_of,
+)
+from bdjax.detectors.keeping import Arrays, Solving
+from bdjax.detectors.options import typed
+from bdjax.detectors.resources import Resources
+from bdjax.models import Model, Precision
+from bdjax.tnd import scores
+from bdjax.tnd.network import Apply
+from bdjax.tnd.references import calibration_for
+from bdjax.types import UserError, Variables
+from bdjax.verdicts import conclude
+
+_RULES = ("score", "quantile", "threshold")  # of the same solutions
+
+
+@functools.cache
+def functions_of(model: Model, precision: Precision) -> tuple[Apply, Apply]:
+    """``apply`` and ``features``; the same each time, or all would compile again."""
+    if precision == "float32":
+        return model.apply, model.features
+    in_precision = functools.partial(functools.partial, precision=precision)
+    return in_precision(model.apply), in_precision(model.features)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perturbing(Solving):
+    """What both have in common.
+
+    Attributes:
+      config: what scores are made by.
+      solving: what is solved: ``config``, but for rules that the same solutions may be
+        scored by.
+      kept_as: the folder of solutions.
+      precision: of the networks' products.
+    """
+
+    access: ClassVar[Access] = Access.FEATURES
+    configured: ClassVar[type]
+    limited: ClassVar[tuple[str, str]]
+
+    config: Any
+    solving: Any
+    kept_as: str
+    precision: Precision = "float32"
+
+    @classmethod
+    def make(
+        cls,
+        identity: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        given: Mapping[str, str],
+        defaults: Defaults,
+    ) -> "Perturbing":
+        """See :meth:`Detector.make`; options are also those of the configuration."""
+        name, own = identity["name"], own_fields(cls)
+        for field in ("config", "solving", "kept_as"):
+            del own[field]
+        known = typing.get_type_hints(cls.configured)
+        values = typed(name, given, own | known)
+        mine = cls.defaults_of(defaults)
+        mine |= {field: values.pop(field) for field in own if field in values}
+        limits = cls.limits_of(defaults)
+        config = cls.configured(**{**limits, **changes, **values})
+        # Rules, but for the threshold, are our DL-TND's alone.
+        rules = _RULES if cls.solves_once(config, changes) else ("threshold",)
+        solving = {k: v for k, v in {**changes, **values}.items() if k not in rules}
+        options = tuple((k, v) for k, v in given.items() if k not in rules)
+        family = "dl_tnd" if rules == _RULES else name
+        return cls(
+            **identity,
+            **mine,
+            config=config,
+            solving=cls.configured(**{**limits, **solving}),
+            kept_as=slug_of(family, options),
+        )
+
+    @classmethod
+    def defaults_of(cls, defaults: Defaults) -> dict[str, Any]:
+        """Its own fields as they are by default."""
+        return {"precision": defaults.solver.precision}
+
+    @classmethod
+    def limits_of(cls, defaults: Defaults) -> dict[str, Any]:
+        """What a quick look changes."""
+        iterations = defaults.solver.iterations
+        return dict.fromkeys(cls.limited, iterations) if iterations else {}
+
+    @classmethod
+    def solves_once(cls, config: Any, changes: Mapping[str, Any]) -> bool:
+        """Whether rules differ in what they make of the same solutions alone."""
+        del config, changes
+        return False
+
+    @property
+    def folder(self) -> str:
+        """See :attr:`Solving.folder`."""
+        return self.kept_as
+
+    def settings(self, resources: Resources) -> dict[str, Any]:
+        """See :meth:`Solving.settings`."""
+        fields = dataclasses.asdict(self.solving)
+        del fields["threshold"]  # which no solution depends on
+        return {
+            "detector": fields,
+            "precision": self.precision,
+            "scores": scores.VERSION,
+            "images": self.needs.images_per_class,
+            "seed": resources.seed,
+        }
+
+    def conclude(self, id_: int, arrays: Arrays, meta: dict[str, Any]) -> Finding:
+        """See :meth:`Solving.conclude`; by the rules and the calibration of the day."""
+        solved, score = arrays["label_scores"], float(meta["score"])
+        label_scores = solved
+        if self.config != dataclasses.replace(
+            self.solving, threshold=self.config.threshold
+        ):
+            label_scores = _scored(self.config, arrays)
+            score = float(label_scores.max())
+        labels = np.arange(len(label_scores))
+        calibration, unknown = calibration_for(self.config, num_classes=len(labels))
+        found = conclude(
+            score, label_scores, labels, calibration, meta["doubts"], [], unknown
+        )
+        # What is of the label that was most suspicious as it was solved.
+        others = ("mask", "pattern") if label_scores.argmax() != solved.argmax() else ()
+        return Finding(
+            id_,
+            score,
+            conclusion=named(found["conclusion"]),
+            threshold=calibration.threshold,
+            labels=labels,
+            label_scores=label_scores,
+            target=next(iter(found["target_labels"]), None),
+            artefacts={k: v for k, v in arrays.items() if k not in others},
+            notes=tuple(meta["notes"]),
+            reasons=found["reasons"],
+            seconds=meta["seconds"],
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DLTND(Perturbing):
+    """DL-TND with ``per_class`` clean images a class."""
+
+    configured = tnd.DLTNDConfig
+    limited = ("iterations", "image_iterations")
+
+    per_class: int = 5
+
+    def __post_init__(self):
+        if self.per_class < 1:
+            raise UserError(
+                f"{self.name}: per_class is {self.per_class}; it must be at least 1"
+            )
+
+    @property
+    def needs(self) -> Needs:
+        """Some images."""
+        return Needs(images_per_class=self.per_class)
+
+    @classmethod
+    def defaults_of(cls, defaults: Defaults) -> dict[str, Any]:
+        """See :meth:`Perturbing.defaults_of`."""
+        return super().defaults_of(defaults) | {"per_class": defaults.per_class}
+
+    @classmethod
+    def limits_of(cls, defaults: Defaults) -> dict[str, Any]:
+        """See :meth:`Perturbing.limits_of`."""
+        searches = defaults.solver.searches
+        return super().limits_of(defaults) | (
+            {"searches": searches} if searches else {}
+        )
+
+    @classmethod
+    def solves_once(cls, config: Any, changes: Mapping[str, Any]) -> bool:
+        """See :meth:`Perturbing.solves_once`."""
+        return config.parity == "bdjax" and set(changes) <= {*_RULES}
+
+    def check(self, resources: Resources) -> None:
+        """See :meth:`Detector.check`."""
+        resources.images(self.per_class)
+        super().check(resources)
+
+    def solve(
+        self, network: Model, variables: Variables, resources: Resources
+    ) -> tuple[Arrays, dict[str, Any]]:
+        """See :meth:`Solving.solve`."""
+        apply, features = functions_of(network, self.precision)
+        verdict = tnd.dl_tnd(
+            apply,
+            variables,
+            *resources.images(self.per_class),
+            num_classes=resources.task.num_classes,
+            value_range=resources.task.value_range,
+            features=features,
+            config=self.solving,
+            execution=resources.execution,
+            progress=False,
+        )
+        top = int(verdict.label_scores.argmax())
+        return _kept(
+            verdict,
+            similarities=verdict.similarity,
+            mask_area=verdict.mask_area,
+            image_area=verdict.image_area,
+            mask=verdict.mask[top],
+            pattern=verdict.pattern[top],
+            **verdict.sizes,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DFTND(Perturbing):
+    """DF-TND, which sees no images."""
+
+    needs: ClassVar[Needs] = Needs()
+    configured = tnd.DFTNDConfig
+    limited = ("iterations", "second_iterations")
+
+    def solve(
+        self, network: Model, variables: Variables, resources: Resources
+    ) -> tuple[Arrays, dict[str, Any]]:
+        """See :meth:`Solving.solve`."""
+        height, width, channels = resources.task.shape
+        apply, features = functions_of(network, self.precision)
+        verdict = tnd.df_tnd(
+            apply,
+            variables,
+            input_shape=(height, width, channels),
+            num_classes=resources.task.num_classes,
+            value_range=resources.task.value_range,
+            features=features,
+            config=self.solving,
+            execution=resources.execution,
+            # Equal noise: then networks are the only difference between scores.
+            key=prng.stream(prng.root(resources.seed), "df_tnd"),
+            progress=False,
+        )
+        return _kept(
+            verdict,
+            mask=verdict.masks.mean(0),
+            pattern=verdict.patterns.mean(0),
+        )
+
+
+def _scored(config: tnd.DLTNDConfig, arrays: Arrays) -> np.ndarray:
+    """Label scores of solutions by another rule, float32 ``[K]``."""
+    sizes = {name: arrays[name] for name in ("sparse", "dense")}
+    return scores.label_scores(
+        config.score, sizes, arrays["similarities"], arrays["image_area"],
+        config.quantile,
+    ).astype(np.float32)  # fmt: skip
+
+
+def _kept(
+    verdict: tnd.Verdict | tnd.DFVerdict, **arrays: np.ndarray
+) -> tuple[Arrays, dict[str, Any]]:
+    arrays["label_scores"] = verdict.label_scores
+    meta = {
+        "score": float(verdict.score),
+        "doubts": list(verdict.doubts),
+        "notes": [note for note in verdict.notes if note not in verdict.reasons],
+    }
+    return {name: np.asarray(a, np.float32) for name, a in arrays.items()}, meta
