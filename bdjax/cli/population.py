@@ -7,6 +7,8 @@ same experiment and directory goes on from there.
 import argparse
 import re
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import jax
 from rich.console import Console
