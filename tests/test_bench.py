@@ -353,7 +353,8 @@ def test_what_was_measured_is_kept_when_it_is_stopped(tmp_path, signum):
 
 @pytest.mark.slow
 def test_scaling_times_populations_and_draws_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(scaling, "QUICK", scaling.Size(populations=(2, 4), steps=1))
+    monkeypatch.setattr(scaling, "QUICK", (2, 4))
+    monkeypatch.setattr(scaling, "STEPS", 1)
     monkeypatch.setattr(scaling, "WARM_UP", 2)
     monkeypatch.setattr(run, "_rivals", lambda: nullcontext(None))
     out = tmp_path / "bench.json"
@@ -366,7 +367,7 @@ def test_scaling_times_populations_and_draws_them(tmp_path, monkeypatch):
     assert out.with_suffix(".png").stat().st_size > 10_000
     # What would take longer than there is time for is left out.
     points = []
-    scaling.measure(scaling.Size((2, 4), steps=1), None, points, lambda: 0.0)
+    scaling.measure((2, 4), None, points, lambda: 0.0)
     assert [p.models for p in points] == [2]
 
 

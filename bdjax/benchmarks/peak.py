@@ -1,6 +1,5 @@
 """What the machine can do at most: products of square float32 matrices."""
 
-import dataclasses
 import functools
 import time
 from typing import Any
@@ -12,30 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from bdjax.benchmarks.timing import ABSENT, Sample, Section
 
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """How much work a timed run is.
-
-    Attributes:
-      side: of the matrices on a CPU.
-      accelerator_side: of the matrices on an accelerator.
-      products: one after the other.
-      repeats: timed runs of each contender at most.
-    """
-
-    side: int = 1024
-    accelerator_side: int = 8192
-    products: int = 24
-    repeats: int = 12
-
-    @property
-    def here(self) -> int:
-        """The side that suits the backend."""
-        return self.side if jax.default_backend() == "cpu" else self.accelerator_side
-
-
-QUICK = Size(products=8, repeats=3)
+PRODUCTS = 24, 8  # one after the other; the fewer where it is to be quick
 
 
 class Xla:
@@ -75,20 +51,21 @@ def _chain(mesh, products, matrices):
     )(jnp.asarray(matrices))
 
 
-def section(size: Size, rivals: Any = None) -> Section:
+def section(*, quick: bool = False, rivals: Any = None) -> Section:
     """Matrix products, timed; ``rivals`` are the :class:`pytorch.jobs.Processes`."""
     devices = jax.local_devices()
-    shape = {"side": size.here, "products": size.products}
+    side = 1024 if jax.default_backend() == "cpu" else 8192
+    shape = {"side": side, "products": PRODUCTS[quick]}
     return Section(
         name="matmul",
-        title=f"The machine: products of {size.here} x {size.here} float32 matrices",
+        title=f"The machine: products of {side} x {side} float32 matrices",
         unit="product",
         contenders=[
             Xla("one device", devices[:1], **shape),
             Xla("all devices at once", devices, **shape),
             *(rivals.matmul(**shape) if rivals else ABSENT),
         ],
-        repeats=size.repeats,
+        repeats=3 if quick else 12,
         weight=0.5,
-        flop=2 * size.here**3,
+        flop=2 * side**3,
     )

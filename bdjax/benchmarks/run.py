@@ -51,7 +51,6 @@ class Benchmark:
         self._machine = report.machine()
         self._measured: list[Measurement] = []
         self._points: list[scaling.Point] = []
-        self._size = scaling.QUICK if quick else scaling.Size()
         self._rivals: Any = None
         self.save(complete=False)
 
@@ -65,7 +64,8 @@ class Benchmark:
             _rivals() as self._rivals,
         ):
             if self._chosen == "scaling":
-                scaling.measure(self._size, self._rivals, self._points, self._left)
+                sizes = scaling.QUICK if self._quick else scaling.POPULATIONS
+                scaling.measure(sizes, self._rivals, self._points, self._left)
             todo = self._sections()
             for i, section in enumerate(todo):
                 weights = [each.weight for each in todo[i:]]
@@ -85,11 +85,10 @@ class Benchmark:
         """What the set times."""
         if self._chosen == "scaling":
             return []
-        matmul, mnist = peak.Size(), population.Size()
-        others, shadows = list(population.OTHERS), meta.Size()
+        mnist, shadows = population.Size(), meta.Size()
+        others = list(population.OTHERS)
         if self._quick:
-            matmul, mnist, shadows = peak.QUICK, population.QUICK, meta.QUICK
-            others = []
+            mnist, shadows, others = population.QUICK, meta.QUICK, []
         if self._chosen in ("formulations", "gpu"):
             mnist, *others = (
                 dataclasses.replace(size, formulations=("tile", "im2col", "direct"))
@@ -98,7 +97,7 @@ class Benchmark:
                 for size in (mnist, *others)
             )
         return [
-            peak.section(matmul, self._rivals),
+            peak.section(quick=self._quick, rivals=self._rivals),
             *(population.section(size, self._rivals) for size in (mnist, *others)),
             meta.section(shadows, self._rivals),
         ]
@@ -136,8 +135,8 @@ class Benchmark:
                 for note in report.notes(rows):
                     console.print(note, markup=False)
         if self._points:
-            console.print(scaling.table(self._points, self._size.steps).to_rich())
-            _draw(self._points, self._size.steps, self._out.with_suffix(".png"))
+            console.print(scaling.table(self._points).to_rich())
+            _draw(self._points, self._out.with_suffix(".png"))
         if not found["sections"]:
             return
         for line in report.headline(found):
@@ -185,9 +184,9 @@ def _ticking(tick: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def _draw(points: list[scaling.Point], steps: int, path: Path) -> None:
+def _draw(points: list[scaling.Point], path: Path) -> None:
     series: dict[str, list[tuple[int, float]]] = {}
     for point in points:
         series.setdefault(point.name, []).append((point.models, point.seconds))
-    title = f"Training a population of MNIST shadow models, {steps} steps each"
+    title = f"Training a population of MNIST shadow models, {scaling.STEPS} steps each"
     plots.save(plots.wall_times(series, title, unit="models"), path)

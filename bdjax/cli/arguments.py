@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
       UsageError: there is no such command or option, or a value is at fault.
     """
-    looks = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    looks: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = _Parser(prog="bdjax", description=_INTRO, allow_abbrev=False, **looks)
     parser.add_argument("--version", action="store_true", help="print it and exit")
     commands = parser.add_subparsers(
@@ -180,7 +180,8 @@ def _out(add: _Add) -> None:
 
 
 def _processes(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("several processes", _PROCESSES).add_argument
+    group = parser.add_argument_group("several processes", _PROCESSES)
+    add: _Add = group.add_argument
     add("--coordinator", metavar="HOST:PORT", help="of process 0")
     add("--process_id", type=int, metavar="I", help="which this is, from 0")
     add("--num_processes", type=int, metavar="N", help="how many there are")

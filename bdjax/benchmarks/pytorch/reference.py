@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,16 +20,6 @@ from bdjax.benchmarks.pytorch.networks import network
 
 CHANNELS_LAST = torch.channels_last
 Weights = Mapping[str, np.ndarray]
-
-
-class Job(Protocol):
-    """Work that a worker does again and again; made once, outside the timing."""
-
-    def run(self, limit: float) -> tuple[float, float]:
-        """Does it once, or as much of it as takes ``limit`` seconds.
-
-        Returns the seconds and the units of work done in them.
-        """
 
 
 def device() -> torch.device:
@@ -150,21 +139,13 @@ class TrainVmap:
     """Training of several models at once under ``torch.func.vmap``."""
 
     def __init__(
-        self,
-        x_N: np.ndarray,
-        y_N: np.ndarray,
-        *,
-        models: int,
-        accelerator_models: int,
-        steps: int,
-        batch_size: int,
-        learning_rate: float,
-    ):
+        self, x_N: np.ndarray, y_N: np.ndarray, *, models: int, accelerator_models: int,
+        steps: int, batch_size: int, learning_rate: float,
+    ):  # fmt: skip
         """As for :class:`Train`; ``models`` at once, more on an accelerator."""
         self._x, self._y = (torch.from_numpy(a).to(device()) for a in (x_N, y_N))
         self._models = accelerator_models if device().type == "cuda" else models
-        self._steps, self._batch_size = steps, batch_size
-        self._learning_rate = learning_rate
+        self._shape, self._learning_rate = (steps, batch_size), learning_rate
 
     def run(self, limit: float) -> tuple[float, float]:
         """Trains the models; a unit is a step of one model."""
@@ -179,23 +160,18 @@ class TrainVmap:
             return nn.functional.cross_entropy(logits, y)
 
         grad = torch.func.vmap(torch.func.grad(loss_fn))
-        row_MxSxB = torch.stack(
-            [
-                shuffled(len(self._x), self._steps, self._batch_size)
-                for _ in range(self._models)
-            ]
-        ).to(device())
-        start = _now()
-        for s in range(self._steps):
-            row_MxB = row_MxSxB[:, s]
+        rows = [shuffled(len(self._x), *self._shape) for _ in nets]
+        start, steps = _now(), 0
+        for row_MxB in torch.stack(rows, dim=1).to(device()):
             detached = {name: p.detach() for name, p in parameters.items()}
             grads = grad(detached, self._x[row_MxB], self._y[row_MxB])
             for name, parameter in parameters.items():
                 parameter.grad = grads[name]
             optimizer.step()
+            steps += self._models
             if _now() - start >= limit:
                 break
-        return _now() - start, self._models * (s + 1)
+        return _now() - start, steps
 
 
 def shuffled(examples: int, steps: int, batch_size: int) -> torch.Tensor:
@@ -292,6 +268,8 @@ class Matmul:
         return _now() - start, self._products
 
 
+# A job is made once, outside the timing; ``run(limit)`` does it, or as much of it as
+# takes ``limit`` seconds, and returns the seconds and the units of work done in them.
 JOBS: dict[str, type] = {
     "train": Train,
     "train_vmap": TrainVmap,
