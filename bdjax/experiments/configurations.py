@@ -5,14 +5,13 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-import bdjax
 from bdjax.experiments.config import Experiment
 from bdjax.types import UserError
 
 
 def folder() -> Path:
     """Where they lie: in the package once installed, beside it in a checkout."""
-    package = Path(bdjax.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 

@@ -1,5 +1,6 @@
-"""Several processes and hosts: ``jax.distributed`` from flags or from the cluster."""
+"""Several processes and hosts: ``jax.distributed`` from options or from the cluster."""
 
+import argparse
 import dataclasses
 import os
 import re
@@ -11,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from absl import flags
 
 from bdjax import storage
 from bdjax.types import UserError
@@ -20,12 +20,6 @@ from bdjax.types import UserError
 # SLURM_NTASKS also stands in a shell that merely holds the machines.
 _COUNTS = {"Slurm": "SLURM_STEP_NUM_TASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE"}
 _TPU_HOSTS = "TPU_WORKER_HOSTNAMES"
-USAGE = """
-  --coordinator=HOST:PORT --process_id=I --num_processes=N
-              one of N processes that train together, HOST being that of process 0;
-              under Slurm, Open MPI and on TPU pods they find each other
-  --start_seconds=300, --heartbeat_seconds=100
-              how long to wait for the others, and after what silence one is dead"""
 _MORE_SECONDS = 60  # JAX aborts with a stack trace where we end with a line
 
 _meeting = threading.Event()  # the others cannot be told anything yet
@@ -65,25 +59,16 @@ class Job:
             )
 
 
-def define_flags() -> None:
-    """Adds the flags that name a job, for launchers that can run as one."""
-    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for several.")
-    flags.DEFINE_integer("process_id", None, "Which process this is, from 0.")
-    flags.DEFINE_integer("num_processes", None, "How many processes there are.")
-    flags.DEFINE_integer("start_seconds", 300, "How long to wait for the others.", 1)
-    flags.DEFINE_integer(
-        "heartbeat_seconds", 100, "Silence after which a process counts as dead.", 10
-    )
-
-
-def from_flags(environment: Mapping[str, str]) -> Job | None:
-    """The job that the flags or the cluster's variables describe, None for no job.
+def job_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Job | None:
+    """The job that the options or the cluster's variables describe, None for no job.
 
     Raises:
-      UserError: the flags are at fault.
+      UserError: the options are at fault.
     """
     names = ("coordinator", "process_id", "num_processes")
-    given: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
+    if not hasattr(options, "coordinator"):
+        return None  # a command that runs alone
+    given: dict[str, Any] = {name: getattr(options, name) for name in names}
     missing = [f"--{name}" for name, value in given.items() if value in (None, "")]
     if missing and len(missing) < len(names):
         raise UserError(
@@ -99,7 +84,7 @@ def from_flags(environment: Mapping[str, str]) -> Job | None:
     return Job() if many else None
 
 
-def start(job: Job) -> None:
+def start(job: Job, options: argparse.Namespace) -> None:
     """Joins the processes; must come before JAX's backend starts.
 
     Ends the process with one line where they do not all come: JAX itself would abort.
@@ -107,7 +92,7 @@ def start(job: Job) -> None:
     Raises:
       UserError: this is process 0 and its port is taken.
     """
-    limit = flags.FLAGS.start_seconds
+    limit = options.start_seconds
     if job.coordinator and job.process_id == 0:
         _check_port(job)
     # JAX would take SIGTERM for itself and only note it.
@@ -122,7 +107,7 @@ def start(job: Job) -> None:
         job.process_id if job.coordinator else None,
         local_device_ids=_device_ids(os.environ),
         initialization_timeout=limit + _MORE_SECONDS,
-        heartbeat_timeout_seconds=flags.FLAGS.heartbeat_seconds,
+        heartbeat_timeout_seconds=options.heartbeat_seconds,
     )
     jax.local_devices()  # here too each waits for all
     timer.cancel()

@@ -2,31 +2,24 @@
 
 Poisoned data are made up front and lie in memory; a batch is an index into them, with
 neither ``DataLoader`` nor copies from the host; Adam is the fused one. Imports torch,
-so only the workers (:mod:`bdjax.benchmarks.torch_worker`) and tests import this.
+so only the workers (:mod:`bdjax.benchmarks.pytorch.worker`) and tests import this.
 """
 
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from bdjax.benchmarks.torch_networks import network
+from bdjax.benchmarks.pytorch.networks import network
 
 CHANNELS_LAST = torch.channels_last
 Weights = Mapping[str, np.ndarray]
-
-
-class Job(Protocol):
-    """Work that a worker does again and again; made once, outside the timing."""
-
-    def run(self) -> tuple[float, float]:
-        """Does it once. Returns the seconds and the units of work done in them."""
 
 
 def device() -> torch.device:
@@ -35,7 +28,7 @@ def device() -> torch.device:
 
 
 def state_dict(weights: Weights) -> dict[str, torch.Tensor]:
-    """Arrays of :func:`bdjax.benchmarks.layout.torch_arrays` as tensors."""
+    """Arrays of :func:`bdjax.benchmarks.pytorch.layout.torch_arrays` as tensors."""
     return {name: torch.from_numpy(array) for name, array in weights.items()}
 
 
@@ -48,8 +41,12 @@ def train(
     learning_rate: float,
     parameters: Sequence[nn.Parameter],
     bfloat16: bool = False,
+    end: float = math.inf,
 ) -> torch.Tensor:
-    """An Adam step a row of ``row_SxB``; returns the losses before each, ``[S]``."""
+    """An Adam step a row of ``row_SxB``; returns the losses before each, ``[S]``.
+
+    There is one step at least, and none begins after ``end``.
+    """
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     losses = []
     mixed = torch.autocast(device().type, dtype=torch.bfloat16, enabled=bfloat16)
@@ -61,6 +58,8 @@ def train(
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
+        if time.perf_counter() >= end:
+            break
     return torch.stack(losses)
 
 
@@ -104,13 +103,13 @@ class Train:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled_into
             self._forward = torch.compile(self._net)
 
-    def run(self) -> tuple[float, float]:
+    def run(self, limit: float = math.inf) -> tuple[float, float]:
         """Trains a model; a unit is a step."""
         for layer in self._net.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear | nn.LSTM):
                 layer.reset_parameters()
         start = _now()
-        train(
+        losses = train(
             self._forward,
             self._x,
             self._y,
@@ -118,18 +117,19 @@ class Train:
             learning_rate=self._learning_rate,
             parameters=list(self._net.parameters()),
             bfloat16=self._bfloat16,
+            end=start + limit,
         )
-        return _now() - start, self._steps
+        return _now() - start, len(losses)
 
 
 class Population(Train):
     """A population, trained model after model and saved, a file a model."""
 
-    def run(self, models: int = 1) -> tuple[float, float]:
+    def run(self, models: float = 1) -> tuple[float, float]:
         """Trains so many models; a unit is one of them."""
         start = _now()
         with tempfile.TemporaryDirectory(prefix="bdjax-bench-") as directory:
-            for i in range(models):
+            for i in range(int(models)):
                 super().run()
                 torch.save(self._net.state_dict(), Path(directory) / f"{i}.pt")
         return _now() - start, models
@@ -139,23 +139,15 @@ class TrainVmap:
     """Training of several models at once under ``torch.func.vmap``."""
 
     def __init__(
-        self,
-        x_N: np.ndarray,
-        y_N: np.ndarray,
-        *,
-        models: int,
-        accelerator_models: int,
-        steps: int,
-        batch_size: int,
-        learning_rate: float,
-    ):
+        self, x_N: np.ndarray, y_N: np.ndarray, *, models: int, accelerator_models: int,
+        steps: int, batch_size: int, learning_rate: float,
+    ):  # fmt: skip
         """As for :class:`Train`; ``models`` at once, more on an accelerator."""
         self._x, self._y = (torch.from_numpy(a).to(device()) for a in (x_N, y_N))
         self._models = accelerator_models if device().type == "cuda" else models
-        self._steps, self._batch_size = steps, batch_size
-        self._learning_rate = learning_rate
+        self._shape, self._learning_rate = (steps, batch_size), learning_rate
 
-    def run(self) -> tuple[float, float]:
+    def run(self, limit: float) -> tuple[float, float]:
         """Trains the models; a unit is a step of one model."""
         nets = [network().to(device()) for _ in range(self._models)]
         parameters, _ = torch.func.stack_module_state(nets)
@@ -168,21 +160,18 @@ class TrainVmap:
             return nn.functional.cross_entropy(logits, y)
 
         grad = torch.func.vmap(torch.func.grad(loss_fn))
-        row_MxSxB = torch.stack(
-            [
-                shuffled(len(self._x), self._steps, self._batch_size)
-                for _ in range(self._models)
-            ]
-        ).to(device())
-        start = _now()
-        for s in range(self._steps):
-            row_MxB = row_MxSxB[:, s]
+        rows = [shuffled(len(self._x), *self._shape) for _ in nets]
+        start, steps = _now(), 0
+        for row_MxB in torch.stack(rows, dim=1).to(device()):
             detached = {name: p.detach() for name, p in parameters.items()}
             grads = grad(detached, self._x[row_MxB], self._y[row_MxB])
             for name, parameter in parameters.items():
                 parameter.grad = grads[name]
             optimizer.step()
-        return _now() - start, self._models * self._steps
+            steps += self._models
+            if _now() - start >= limit:
+                break
+        return _now() - start, steps
 
 
 def shuffled(examples: int, steps: int, batch_size: int) -> torch.Tensor:
@@ -229,12 +218,15 @@ class Meta:
         for i, net in enumerate(self._nets if directory else []):
             torch.save(net.state_dict(), self._path(i))
 
-    def run(self) -> tuple[float, float]:
+    def run(self, limit: float) -> tuple[float, float]:
         """Passes over the shadows in random order; a unit is a step."""
-        start = _now()
-        for _ in range(self._passes):
-            self.steps(torch.randperm(len(self._nets)).tolist())
-        return _now() - start, self._passes * len(self._nets)
+        start, steps = _now(), 0
+        while steps < self._passes * len(self._nets):
+            self.steps(order := torch.randperm(len(self._nets)).tolist())
+            steps += len(order)
+            if _now() - start >= limit:
+                break
+        return _now() - start, steps
 
     def steps(self, order: Sequence[int]) -> None:
         """One Adam step on each of the shadows ``order``."""
@@ -267,14 +259,17 @@ class Matmul:
         self._b = torch.rand(size, size, device=device()) / size
         self._products = products
 
-    def run(self) -> tuple[float, float]:
+    def run(self, limit: float) -> tuple[float, float]:
         """Multiplies; a unit is a product."""
+        del limit
         start, a = _now(), self._a
         for _ in range(self._products):
             a = a @ self._b
         return _now() - start, self._products
 
 
+# A job is made once, outside the timing; ``run(limit)`` does it, or as much of it as
+# takes ``limit`` seconds, and returns the seconds and the units of work done in them.
 JOBS: dict[str, type] = {
     "train": Train,
     "train_vmap": TrainVmap,

@@ -9,7 +9,7 @@ DENSE = ("hidden", "logits")
 
 
 def torch_arrays(variables: Variables) -> dict[str, np.ndarray]:
-    """A state dict for :func:`bdjax.benchmarks.torch_reference.network`.
+    """A state dict for :func:`bdjax.benchmarks.pytorch.networks.network`.
 
     Kernels ``[K, K, C, F]`` become ``[F, C, K, K]`` and ``[in, out]`` becomes
     ``[out, in]``. Both networks flatten their activations in the order channel, row,
@@ -24,25 +24,6 @@ def torch_arrays(variables: Variables) -> dict[str, np.ndarray]:
         kernel = np.asarray(params[name]["kernel"]).transpose(axes)
         arrays[f"{name}.weight"] = np.ascontiguousarray(kernel)
         arrays[f"{name}.bias"] = np.array(params[name]["bias"])
-    return arrays
-
-
-def torch_speech_arrays(variables: Variables) -> dict[str, np.ndarray]:
-    """A state dict for the network of ``"speech"``, but for what it keeps besides.
-
-    Args:
-      variables: one model's, of ``mntd_speech_lstm``.
-    """
-    params, arrays = variables["params"], {}
-    for layer in ("attention", "logits"):
-        arrays[f"{layer}.weight"] = np.array(params[layer]["kernel"]).T.copy()
-        arrays[f"{layer}.bias"] = np.array(params[layer]["bias"])
-    names = {"kernel": "weight_ih", "recurrent": "weight_hh"}
-    names |= {"bias": "bias_ih", "recurrent_bias": "bias_hh"}
-    for i, layer in enumerate(("lstm1", "lstm2")):
-        for ours, theirs in names.items():
-            array = np.array(params[layer][ours]).T.copy()
-            arrays[f"lstm.{theirs}_l{i}"] = array
     return arrays
 
 

@@ -1,6 +1,6 @@
 """MNTD's networks in PyTorch, as its user would write them.
 
-Imports torch, so only :mod:`bdjax.benchmarks.torch_reference` imports this.
+Imports torch, so only :mod:`bdjax.benchmarks.pytorch.reference` imports this.
 """
 
 from collections import OrderedDict
