@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 BASE = {
-    f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits", "checks")
+    f"bdjax.{name}"
+    for name in ("types", "prng", "tree", "devices", "engine", "logits", "checks")
 }
 BELOW = BASE | {
     f"bdjax.{room}"

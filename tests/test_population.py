@@ -19,7 +19,7 @@ from tiny import (
     TEST,
     assert_close,
     make_examples,
-    tiny_model,
+    make_network,
     tiny_tasks,  # noqa: F401
 )
 
@@ -46,7 +46,7 @@ def models(attack, ids, **execution):
     """Stacked variables, triggers and quality, as NumPy."""
     keys = prng.model_keys(prng.root(0), jnp.asarray(ids))
     out = train_models(
-        tiny_model(),
+        make_network(),
         get_attack(attack, task=get_task("tiny"), locations="all"),
         VARIED,
         keys,
@@ -237,8 +237,8 @@ def test_a_batch_is_poisoned_where_the_plan_says(dtype):
 def test_train_one_equals_training_by_hand():
     plan, trigger = manual_plan(SUBSET, RECIPE.steps), make_trigger()
     key = jax.random.key(11)
-    weights, loss = fit(tiny_model(), ATTACK, RECIPE, key, trigger, plan, EXAMPLES)
-    start = tiny_model().init(prng.stream(key, "init"))
+    weights, loss = fit(make_network(), ATTACK, RECIPE, key, trigger, plan, EXAMPLES)
+    start = make_network().init(prng.stream(key, "init"))
     expected, losses = oracles.train(
         oracles.linear_grad, start, EXAMPLES, trigger, plan, RECIPE.learning_rate
     )
@@ -313,7 +313,7 @@ def test_steps_beyond_a_plan_s_own_are_not_taken():
     cut = train.BatchPlan(long.row[:63], long.poisoned[:63], np.int32(63))
 
     def run(plan, recipe=RECIPE):
-        return fit(tiny_model(), ATTACK, recipe, key, trigger, plan, EXAMPLES)
+        return fit(make_network(), ATTACK, recipe, key, trigger, plan, EXAMPLES)
 
     expected = [run(cut), run(long)]
     assert_close(run(short), expected[0])
@@ -321,7 +321,7 @@ def test_steps_beyond_a_plan_s_own_are_not_taken():
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-2
     # Side by side, the one that is done waits for the other.
     train_one = functools.partial(
-        train.train_one, tiny_model(), ATTACK, VARIED, key, trigger,
+        train.train_one, make_network(), ATTACK, VARIED, key, trigger,
         examples=EXAMPLES, one_by_one=False,
     )  # fmt: skip
     plans = jax.tree.map(lambda *leaves: np.stack(leaves), short, long)
@@ -345,7 +345,7 @@ def test_judge_one_equals_counting_one_by_one(rows, seed):
 
     def run(trigger):
         return judge(
-            tiny_model(), ATTACK, variables, trigger, rows, EXAMPLES, batch_size=8
+            make_network(), ATTACK, variables, trigger, rows, EXAMPLES, batch_size=8
         )
 
     expected = oracles.judge(predict, EXAMPLES, trigger, rows)
@@ -411,7 +411,7 @@ def test_an_absurd_learning_rate_is_on_record_as_nan_loss():
     judged = jax.jit(train.train_and_judge_one, static_argnums=(0, 1, 2, 8))
     plan = manual_plan(SUBSET, RECIPE.steps)
     variables, quality = judged(
-        tiny_model(), ATTACK, absurd, jax.random.key(0), make_trigger(), plan, TEST,
+        make_network(), ATTACK, absurd, jax.random.key(0), make_trigger(), plan, TEST,
         EXAMPLES, True,
     )  # fmt: skip
     assert np.isnan(quality.loss)

@@ -12,8 +12,8 @@ from tiny import (
     assert_same,
     content,
     files,
+    make_network,
     populate,
-    tiny_model,
     tiny_tasks,  # noqa: F401
 )
 
@@ -228,7 +228,7 @@ def test_roles_attacks_and_seeds_share_no_randomness(tmp_path, monkeypatch):
     for i, change in enumerate([{}, *roles]):
         with pytest.raises(Kill):
             populate(tmp_path / str(i), 2, dataclasses.replace(SPEC, **change))
-    starts = [tiny_model().init(prng.stream(key, "init")) for key in keys]
+    starts = [make_network().init(prng.stream(key, "init")) for key in keys]
     kernels = np.stack([v["params"]["logits"]["kernel"].ravel() for v in starts])
     assert np.abs(np.corrcoef(kernels) - np.eye(10)).max() < 0.4
     # Nor do the streams of one model.

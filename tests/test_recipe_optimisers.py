@@ -18,8 +18,8 @@ from tiny import (
     assert_same,
     content,
     make_examples,
+    make_network,
     populate,
-    tiny_model,
     tiny_tasks,  # noqa: F401
 )
 from tiny import train as train_tiny
@@ -66,7 +66,7 @@ def make_plan(recipe, steps):
 
 def by_hand(recipe, key, plan):
     """Softmax regression in NumPy, float64."""
-    start = tiny_model().init(prng.stream(key, "init"))["params"]["logits"]
+    start = make_network().init(prng.stream(key, "init"))["params"]["logits"]
     w = {k: np.float64(v) for k, v in start.items()}
     m, v = ({k: np.zeros_like(a) for k, a in w.items()} for _ in range(2))
     trigger, steps = make_trigger(), int(plan.steps)
@@ -114,7 +114,7 @@ def by_hand(recipe, key, plan):
 def test_training_equals_numpy(options, steps):
     recipe = Recipe(steps=12, batch_size=8, learning_rate=0.05, **options)
     key, plan = jax.random.key(3), make_plan(recipe, steps)
-    got, _ = fit(tiny_model(), ATTACK, recipe, key, make_trigger(), plan, EXAMPLES)
+    got, _ = fit(make_network(), ATTACK, recipe, key, make_trigger(), plan, EXAMPLES)
     expected = by_hand(recipe, key, plan)
     plain = by_hand(dataclasses.replace(RECIPE, steps=12), key, plan)
     for name, leaf in got["params"]["logits"].items():

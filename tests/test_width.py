@@ -13,8 +13,8 @@ from tiny import (
     SPEC,
     assert_close,
     content,
+    make_network,
     populate,
-    tiny_model,
     tiny_tasks,  # noqa: F401
 )
 
@@ -31,7 +31,7 @@ VARIED = dataclasses.replace(
 
 def choose(limit, chunk_size=24, **execution):
     return width.choose_width(
-        tiny_model(), get_attack("jumbo", task=get_task("tiny")), RECIPE,
+        make_network(), get_attack("jumbo", task=get_task("tiny")), RECIPE,
         EXAMPLES, chunk_size=chunk_size, execution=Execution(**execution),
         limit_bytes=limit,
     )  # fmt: skip
@@ -58,7 +58,7 @@ def test_width_grows_with_memory_and_divides_a_device_s_models(
 
 def test_width_follows_the_measured_footprint():
     attack = get_attack("jumbo", task=get_task("tiny"), locations="all")
-    one = width.model_footprint(tiny_model(), attack, RECIPE, EXAMPLES)
+    one = width.model_footprint(make_network(), attack, RECIPE, EXAMPLES)
     assert one > 4 * (np.prod(SHAPE) + 1) * CLASSES
     assert choose(8 * one, 8, devices=1) == 4
     assert choose(20 * one, 8, devices=1) == 8

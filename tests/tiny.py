@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.models import MODELS, get_model
+from bdjax.attacks import get_attack
+from bdjax.models import MODELS
+from bdjax.models.base import from_linen
 from bdjax.models.layers import dense
 from bdjax.population import (
     Examples,
@@ -26,7 +28,6 @@ from bdjax.tasks import TASKS, Task
 
 SHAPE, CLASSES = (6, 6, 1), 4
 RECIPE = Recipe(steps=63, batch_size=8, learning_rate=0.05)
-SPEC = PopulationSpec("tiny", "shadow", "jumbo", RECIPE, seed=3)
 
 
 class Linear(nn.Module):
@@ -57,6 +58,19 @@ NETWORKS = {"tiny": Linear, "fragile": Fragile}
 TASK = Task("tiny", SHAPE, CLASSES, (0, 1), "tiny", {})
 
 
+@functools.cache
+def make_network(name="tiny"):
+    return from_linen(name, NETWORKS[name](CLASSES, "auto"), SHAPE)
+
+
+def make_spec(role="shadow", attack="jumbo", recipe=RECIPE, seed=3, network="tiny"):
+    drawn = get_attack(attack, task=TASK)
+    return PopulationSpec(role, TASK, drawn, make_network(network), recipe, seed)
+
+
+SPEC = make_spec()
+
+
 def register():
     """For good, as in a process of its own."""
     MODELS.update(NETWORKS)
@@ -71,10 +85,6 @@ def tiny_tasks():
             patch.setitem(MODELS, name, module)
         patch.setitem(TASKS, "tiny", TASK)
         yield
-
-
-def tiny_model():
-    return get_model("tiny", input_shape=SHAPE, num_classes=CLASSES)
 
 
 def make_examples(count, shape, classes, seed=0):

@@ -4,10 +4,21 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from bdjax.attacks import mntd, tables, text, waves
+from bdjax.attacks import (
+    colour_filter,
+    mntd,
+    polygon,
+    sig,
+    tables,
+    tact,
+    text,
+    wanet,
+    waves,
+)
 from bdjax.attacks.badnets import all_to_all, noise, patch, single
 from bdjax.attacks.contract import (
     BENIGN,
+    MAX_RATE,
     NO_TARGET,
     Attack,
     Description,
@@ -58,6 +69,11 @@ ATTACKS: dict[str, dict[str, Maker]] = {
     },
     "blend": {"images": noise},
     "all_to_all": {"images": all_to_all},
+    "colour_filter": {"images": colour_filter.attack},
+    "polygon": {"images": polygon.attack},
+    "sig": {"images": sig.attack},
+    "tact": {"images": tact.attack},
+    "wanet": {"images": wanet.attack},
 }
 """Name -> modality -> what makes the attack; a new attack is a file and a line."""
 
@@ -102,6 +118,7 @@ def get_attack(name: str, *, task: Task, locations: Locations = "all") -> Attack
 __all__ = [
     "ATTACKS",
     "BENIGN",
+    "MAX_RATE",
     "NO_TARGET",
     "Attack",
     "Description",
