@@ -169,7 +169,7 @@ for i, argv in enumerate(cases):
 SMOKE = "mntd_mnist5k:smoke"
 # What was typed after it -> what is said; more of them in test_overrides.py.
 MISTAKES = {
-    "nope": r"unknown argument 'nope'; options start with --",
+    "wrong": r"unknown argument 'wrong'; options start with --",
     "--nope=1": r"the experiment has no field 'nope'; it has \['zoo', ",
     "--fit.nope=1": r"fit has no field 'nope'; it has \['queries', ",
     "--fit.epochs=ten": r"--fit\.epochs is 'ten'; it must be a whole number",

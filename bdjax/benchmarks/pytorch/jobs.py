@@ -21,7 +21,7 @@ from bdjax.data import Dataset
 from bdjax.mntd.classifier import MetaClassifier
 from bdjax.models import mel
 from bdjax.population import Examples, Recipe
-from bdjax.population.train import take
+from bdjax.population.examples import take
 from bdjax.types import PRNGKey, Variables
 
 CONSTANTS = {"speech": lambda: {"bank": mel.filter_bank(), "window": mel.hann()}}
