@@ -26,13 +26,7 @@ from tiny import train as train_tiny
 
 from bdjax import prng, storage
 from bdjax.attacks import Attack, Patch, Trigger, all_to_one, blend
-from bdjax.experiments.config import (
-    DataConfig,
-    MNTDConfig,
-    PopulationConfig,
-    TrainConfig,
-    from_mapping,
-)
+from bdjax.experiments.overrides import apply
 from bdjax.population import (
     Recipe,
     discard_damaged,
@@ -193,22 +187,12 @@ NEW = {
 }
 
 
-def test_a_configuration_says_how_models_are_trained():
-    config = from_mapping(TrainConfig, {"steps": 3, "learning_rate": 0.1} | NEW)
-    assert config.recipe(100) == Recipe(steps=3, learning_rate=0.1, **NEW)
-    with pytest.raises(UserError, match=r"config\.optimizer is 'lion'; there are"):
-        from_mapping(TrainConfig, {"optimizer": "lion"})
-
-
-def test_a_run_of_before_these_settings_is_the_same_run():
-    config = MNTDConfig(
-        task="tiny", seed=0, data=DataConfig("npz"), shadow=TrainConfig(steps=3),
-        target=TrainConfig(steps=3, **NEW), population=PopulationConfig(2, 2, 2),
-    )  # fmt: skip
-    fields = config.semantic()
-    assert not fields["shadow"].keys() & NEW.keys()
-    assert fields["shadow"]["steps"] == 3
-    assert {k: fields["target"][k] for k in NEW} == NEW
+def test_the_command_line_says_how_models_are_trained():
+    said = [f"--{name}={value}" for name, value in NEW.items()]
+    found = apply(Recipe(steps=3), [*said, "--learning_rate=0.1"])
+    assert found == Recipe(steps=3, learning_rate=0.1, **NEW)
+    with pytest.raises(UserError, match="optimizer is 'lion'; there are"):
+        apply(found, ["--optimizer=lion"])
 
 
 # Populations on disk.
