@@ -14,7 +14,7 @@ from bdjax.benchmarks.timing import ABSENT, Absent, Contender, Sample, Section
 from bdjax.data import Dataset
 from bdjax.models import Formulation, Model, Precision
 from bdjax.population import Examples, Execution, Recipe, train_models
-from bdjax.population.work import count_work
+from bdjax.population.flops import count_work
 from bdjax.tasks import get_task
 
 TASK = get_task("mnist")

@@ -99,7 +99,8 @@ def table(points: list[Point]) -> Table:
 def _train(directory: Path, role: str, models: int) -> None:
     dataset = population.load_digits()
     rows = population.shuffled_rows(dataset)
-    spec = PopulationSpec("mnist", role, population.ATTACK, Recipe(steps=STEPS))
+    task, (network, attack) = population.TASK, population.networks()
+    spec = PopulationSpec(role, task, attack, network, Recipe(steps=STEPS))
     train_population(
         directory,
         spec,
