@@ -24,6 +24,8 @@ from bdjax.population import (
     load_population,
     train_population,
 )
+from bdjax.population.batches import PoisonedBatches
+from bdjax.population.train import train_one
 from bdjax.tasks import TASKS, Task
 
 SHAPE, CLASSES = (6, 6, 1), 4
@@ -63,8 +65,11 @@ def make_network(name="tiny"):
     return from_linen(name, NETWORKS[name](CLASSES, "auto"), SHAPE)
 
 
-def make_spec(role="shadow", attack="jumbo", recipe=RECIPE, seed=3, network="tiny"):
-    drawn = get_attack(attack, task=TASK)
+def make_spec(
+    role="shadow", attack="jumbo", recipe=RECIPE, seed=3, network="tiny",
+    locations="all",
+):  # fmt: skip
+    drawn = get_attack(attack, task=TASK, locations=locations)
     return PopulationSpec(role, TASK, drawn, make_network(network), recipe, seed)
 
 
@@ -93,6 +98,17 @@ def make_examples(count, shape, classes, seed=0):
     y = rng.integers(0, classes, count, dtype=np.int32)
     x[np.arange(count), y] += 90
     return Examples(x, y)
+
+
+def fit_one(
+    network, attack, recipe, key, trigger, plan, examples, one_by_one=True,
+    frontend=None,
+):  # fmt: skip
+    """`train_one` on the batches of an attack: variables and loss."""
+    batches = PoisonedBatches(
+        attack, recipe, key, trigger, plan, examples, network, frontend
+    )
+    return train_one(network, recipe, key, batches, one_by_one=one_by_one)[:2]
 
 
 EXAMPLES = make_examples(80, SHAPE, CLASSES)

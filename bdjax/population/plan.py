@@ -120,8 +120,9 @@ def plan_one(
         count = rounds * -(-total // batch_size)
     if diversity:
         count = jnp.maximum(jnp.floor(extent * count), 1)
+    row = jnp.asarray(subset_N, jnp.int32)[order_N[place]]
     return BatchPlan(
-        row=subset_N[order_N[place]].reshape(room, batch_size).astype(jnp.int32),
+        row=row.reshape(room, batch_size),
         role=role.reshape(room, batch_size),
         steps=jnp.asarray(count, jnp.int32),
     )
