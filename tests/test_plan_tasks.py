@@ -13,7 +13,7 @@ from bdjax.experiments.config import DataConfig
 from bdjax.experiments.devices import DEVICES
 from bdjax.mntd import FitConfig
 from bdjax.population import Recipe, cost
-from bdjax.population.work import count_work
+from bdjax.population.flops import count_work
 from bdjax.tasks import get_task
 
 STILL = FitConfig(query_tuning=False)
