@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
+from tiny import fit_one, poisoned_batch
 
 from bdjax import mntd, prng, tree
 from bdjax.benchmarks import layout, meta, population, report, scaling, torch_worker
 from bdjax.benchmarks.timing import Absent, DidNotRunError, Sample, Section, measure
 from bdjax.benchmarks.torch_worker import Pools
 from bdjax.population import Examples, Recipe, plan_one
-from bdjax.population.train import poisoned_batch, train_one
 from bdjax.types import UserError
 from launch import bench
 
@@ -83,13 +83,13 @@ def test_training_is_the_same_work():
     plan = plan_one(
         key, subset, trigger.rate, steps=recipe.steps, batch_size=recipe.batch_size
     )
-    _, loss = jax.jit(train_one, static_argnums=(0, 1, 2))(
+    _, loss = jax.jit(fit_one, static_argnums=(0, 1, 2))(
         model, attack, recipe, key, trigger, plan, examples
     )
 
     batches = [
         poisoned_batch(attack, trigger, examples, row_B, poisoned_B)
-        for row_B, poisoned_B in zip(plan.row, plan.poisoned, strict=True)
+        for row_B, poisoned_B in zip(plan.row, plan.role == 1, strict=True)
     ]
     x, y = (np.concatenate([np.asarray(b[i]) for b in batches]) for i in (0, 1))
     net = torch_reference.network()

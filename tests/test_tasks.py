@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import poisoned_batch
 
 from bdjax import mntd, prng, tree
 from bdjax.attacks import NO_TARGET, all_to_one, attacks_on, get_attack
@@ -21,7 +22,7 @@ from bdjax.data import Dataset, Vocabulary
 from bdjax.experiments.exhibits import EXHIBITS
 from bdjax.mntd import FitConfig, QuerySpec, steps
 from bdjax.population import Examples, Execution, Recipe, plan_one, train_models
-from bdjax.population.train import embed, poisoned_batch, take
+from bdjax.population.examples import embed, take
 from bdjax.tasks import PARAMETRIC, TASKS, get_task
 from bdjax.types import UserError
 
