@@ -57,7 +57,7 @@ def examples(task):
 def tried(name, modality):
     """One compilation an attack: it samples, and does all that it can, under vmap."""
     task = TASKS[modality]
-    attack, (x, y) = get_attack(name, task=task), examples(task)
+    attack, (x, y) = get_attack(name, task=task), map(jnp.asarray, examples(task))
 
     def one(key):
         trigger = attack.sample(key)

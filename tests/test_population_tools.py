@@ -84,10 +84,10 @@ def test_benign_models_have_no_attack_to_sum_up(tmp_path):
     assert summary.quantiles("accuracy")[1] > 1 / CLASSES
 
 
-def test_diverged_models_are_named_and_not_in_the_quantiles(tmp_path, monkeypatch):
-    fragile = dataclasses.replace(TASKS["tiny"], model="fragile")
-    monkeypatch.setitem(TASKS, "tiny", fragile)
-    population = populate(tmp_path / "p", 12, chunk_size=4)
+def test_diverged_models_are_named_and_not_in_the_quantiles(tmp_path):
+    population = populate(
+        tmp_path / "p", 12, make_spec(network="fragile"), chunk_size=4
+    )
     summary = inspect_population(tmp_path / "p")
     assert 0 < len(summary.diverged_ids) < 12
     assert summary.diverged_ids == population.diverged_ids

@@ -84,7 +84,7 @@ def refuse_foreign(directory: Path) -> None:
         raise UserError(f"{directory} is a file; choose a directory for the population")
     if directory.is_dir():
         for entry in directory.iterdir():
-            if not files.is_temporary(entry) and entry.name != lock.NAME:
+            if not files.is_temporary(entry) and entry.name not in lock.NAMES:
                 raise UserError(
                     f"{directory} holds {entry.name} and no {NAME}, so it is no "
                     "population; choose an empty directory"

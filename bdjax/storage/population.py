@@ -136,7 +136,7 @@ class ChunkStore:
                 f"{self.directory} has no chunk {n} (it has {len(self.committed())} "
                 "chunks); train it first"
             )
-        fix = "launch.population --repair trains this chunk alone again"
+        fix = "bdjax population --repair trains this chunk alone again"
         return checkpoint.read_tree(path, owner=self._owner, what=f"chunk {n}", fix=fix)
 
     def discard(self, n: int) -> None:
