@@ -29,7 +29,8 @@ from bdjax.benchmarks.timing import (
     Section,
 )
 from bdjax.population import Examples, Recipe, plan_one
-from bdjax.population.train import poisoned_batch, train_one
+from bdjax.population.batches import PoisonedBatches
+from bdjax.population.train import train_one
 from bdjax.types import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -110,14 +111,10 @@ def test_training_is_the_same_work():
     plan = plan_one(
         key, subset, trigger.rate, steps=recipe.steps, batch_size=recipe.batch_size
     )
-    _, loss = jax.jit(train_one, static_argnums=(0, 1, 2))(
-        model, attack, recipe, key, trigger, plan, examples
-    )
+    batches = PoisonedBatches(attack, recipe, key, trigger, plan, examples, model)
+    _, loss, _ = jax.jit(lambda: train_one(model, recipe, key, batches))()
 
-    batches = [
-        poisoned_batch(attack, trigger, examples, row_B, poisoned_B)
-        for row_B, poisoned_B in zip(plan.row, plan.poisoned, strict=True)
-    ]
+    batches = [batches.batch(i, ()) for i in range(recipe.steps)]
     x, y = (np.concatenate([np.asarray(b[i]) for b in batches]) for i in (0, 1))
     net = torch_reference.network()
     start = layout.torch_arrays(model.init(prng.stream(key, "init")))

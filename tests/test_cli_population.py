@@ -4,6 +4,7 @@
 # ruff: noqa: F401, F811
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -176,9 +177,12 @@ def test_long_lists_are_told_in_short(made):
 
 def test_the_command_line(copied):
     flip(copied / "chunks" / "1")
+    code = "import tiny; tiny.register(); from bdjax.cli import main; main()"
+    here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, "-m", "bdjax", "inspect", copied],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-c", code, "inspect", copied],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": f"{here}:{here.parent}"},
         capture_output=True,
         text=True,
     )

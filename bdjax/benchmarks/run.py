@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -147,10 +148,11 @@ class Benchmark:
             markup=False,
         )
 
-    def abandon(self) -> None:
-        """Ends the rivals' processes at once, from any thread."""
-        if self._rivals:
-            self._rivals.abandon()
+
+def abandon() -> None:
+    """Ends PyTorch's processes at once, if there are any, from any thread."""
+    if worker := sys.modules.get("bdjax.benchmarks.pytorch.worker"):
+        worker.abandon()
 
 
 @contextlib.contextmanager

@@ -99,8 +99,9 @@ def table(points: list[Point]) -> Table:
 def _train(directory: Path, role: str, models: int) -> None:
     dataset = population.load_digits()
     rows = population.shuffled_rows(dataset)
-    task, (network, attack) = population.TASK, population.networks()
-    spec = PopulationSpec(role, task, attack, network, Recipe(steps=STEPS))
+    network, attack = population.networks()
+    recipe = Recipe(steps=STEPS)
+    spec = PopulationSpec(role, population.TASK, attack, network, recipe)
     train_population(
         directory,
         spec,

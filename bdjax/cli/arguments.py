@@ -62,7 +62,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if options.version:
         from importlib import metadata
 
-        parser.exit(message=f"bdjax {metadata.version('bdjax')}\n")
+        print(f"bdjax {metadata.version('bdjax')}")
+        parser.exit()
     if not options.command:
         parser.print_help()
         parser.exit(2)

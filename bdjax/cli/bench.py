@@ -10,7 +10,7 @@ import jax
 from rich.console import Console
 
 from bdjax import telemetry
-from bdjax.benchmarks.run import SETS, Benchmark
+from bdjax.benchmarks.run import SETS, Benchmark, abandon
 from bdjax.cli import interrupts
 from bdjax.types import UserError
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
             benchmark.tell(console, complete=False)
 
         benchmark.save(complete=False)
-        benchmark.abandon()
+        abandon()
         interrupts.leave(why, status, before=tell)
 
     def over() -> None:

@@ -14,8 +14,8 @@ from bdjax.mntd import FitConfig, Meta
 from bdjax.mntd.steps import classifier_of, read_answers
 from bdjax.models import Model
 from bdjax.population import Examples, PopulationSpec, cost
-from bdjax.population.recipe import chunk_size_for
 from bdjax.population.flops import Work, count_work, shape_of, tree_bytes
+from bdjax.population.recipe import chunk_size_for
 from bdjax.tasks import Task, get_task
 
 

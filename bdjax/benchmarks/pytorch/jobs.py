@@ -4,7 +4,6 @@ Imports no torch itself.
 """
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -16,13 +15,13 @@ import numpy as np
 from bdjax import mntd, prng, tree
 from bdjax.benchmarks import meta, population
 from bdjax.benchmarks.pytorch.layout import torch_arrays, torch_images, torch_inputs
-from bdjax.benchmarks.pytorch.worker import Pool, Torch, end_all
+from bdjax.benchmarks.pytorch.worker import Pool, Torch, noted
 from bdjax.benchmarks.timing import Absent, Contender, DidNotRunError
 from bdjax.data import Dataset
 from bdjax.mntd.classifier import MetaClassifier
 from bdjax.models import mel
 from bdjax.population import Examples, Recipe
-from bdjax.population.train import take
+from bdjax.population.examples import take
 from bdjax.types import PRNGKey, Variables
 
 CONSTANTS = {"speech": lambda: {"bank": mel.filter_bank(), "window": mel.hann()}}
@@ -40,11 +39,6 @@ class Processes:
     def version(self) -> str | None:
         """PyTorch's; None if it never ran."""
         return self._whole.version or None
-
-    def abandon(self) -> None:
-        """Ends the processes at once and removes their files, from any thread."""
-        end_all()
-        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def matmul(self, side: int, products: int) -> list[Contender]:
         """Products of square matrices."""
@@ -110,6 +104,7 @@ def start(cores: int) -> Iterator[Processes]:
     """Starts PyTorch's processes, and ends them after."""
     with (
         tempfile.TemporaryDirectory(prefix="bdjax-bench-") as scratch,
+        noted(scratch),
         contextlib.closing(Pool(1, cores)) as whole,
         contextlib.closing(Pool(cores, 1)) as single,
     ):

@@ -6,7 +6,9 @@ Imports torch only in the workers.
 import contextlib
 import multiprocessing
 import multiprocessing.util
+import shutil
 import signal
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 from typing import Any
@@ -15,6 +17,8 @@ from bdjax.benchmarks.timing import DidNotRunError, Sample
 
 PATIENCE = 600.0  # seconds that a worker may take to start, or over one job
 RUNS = 20  # of each contender: what is left of the time, by this, is one run's
+
+_scratch: set[str] = set()
 
 
 class Pool:
@@ -115,13 +119,23 @@ class Torch:
         return Sample(slowest, rate * slowest)
 
 
-def end_all() -> None:
-    """Ends all processes at once, from any thread.
+@contextlib.contextmanager
+def noted(scratch: str) -> Iterator[None]:
+    """Has :func:`abandon` remove a directory."""
+    _scratch.add(scratch)
+    yield
+    _scratch.remove(scratch)
+
+
+def abandon() -> None:
+    """Ends all processes at once and removes their files, from any thread.
 
     For a process that is about to end without Python's own tidying.
     """
     # Python's own: workers would complain that nobody listens, semaphores would leak.
     multiprocessing.util._exit_function()  # type: ignore[attr-defined]
+    for scratch in list(_scratch):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def serve(connection: Connection, barrier: Barrier, threads: int) -> None:
