@@ -143,8 +143,10 @@ def test_a_signal_is_added_and_clipped(task):
     low, high = task.value_range
     x = images(task)
     x[0], x[1] = low, high
+    keys = jax.random.split(jax.random.key(0), len(x))
     for trigger in some("sig", task):
         amplitude, frequency, phase, axis = map(float, trigger.form)
+        seen = np.float64(x)  # by training
         expected = np.float64(x)
         for b, i, j, c in np.ndindex(*x.shape):
             place = j / task.shape[1] if axis else i / task.shape[0]
@@ -153,18 +155,21 @@ def test_a_signal_is_added_and_clipped(task):
                 value = amplitude * (turns - math.floor(turns))
             else:
                 value = amplitude * math.sin(2 * math.pi * turns)
+            seen[b, i, j, c] = min(max(x[b, i, j, c] + value, low), high)
+            value *= 2 if task is GREY else 1
             expected[b, i, j, c] = min(max(x[b, i, j, c] + value, low), high)
+        np.testing.assert_allclose(attack.train(keys, trigger, x), seen, atol=1e-5)
         np.testing.assert_allclose(attack.apply(trigger, x), expected, atol=1e-5)
         shown = attack.describe(trigger)
         assert shown.kind == ("ramp" if task is GREY else "sinusoid")
         assert shown.size is None
-        assert f"{amplitude:.2f}" in shown.text
+        assert f"{amplitude * (2 if task is GREY else 1):.2f}" in shown.text
 
 
 def test_signals_are_drawn_over_the_range():
     for task, drawn in ((GREY, sig.RAMP), (COLOUR, sig.SINUSOID)):
         stacked = triggers("sig", task)
-        (least, most), (first, last) = drawn
+        (least, most), (first, last), _ = drawn
         share = stacked.form.amplitude / (task.value_range[1] - task.value_range[0])
         assert uniform_between(share, least, most) > 0.01
         assert uniform_over(stacked.form.frequency, range(first, last + 1)) > 0.01
