@@ -93,13 +93,13 @@ def _run(argv, pause, out):
 
     from bdjax.population import run
 
-    train_models = run.train_models
+    train_shared = run.train_shared
 
     def slow(*args, **options):
         time.sleep(pause)
-        return train_models(*args, **options)
+        return train_shared(*args, **options)
 
-    run.train_models = slow
+    run.train_shared = slow
     tiny.register()
     file = os.open(out, os.O_CREAT | os.O_RDWR)
     os.dup2(file, 1)

@@ -104,14 +104,14 @@ def _run(base, directory, ids, chunk_size=4, steps=63):
     from bdjax.population import run
     from launch import common
 
-    model_keys, train_models, first = prng.model_keys, run.train_models, []
+    model_keys, train_shared, first = prng.model_keys, run.train_shared, []
 
     def keys_spy(key, ids):
         first.append(int(ids[0]))
         return model_keys(key, ids)
 
     def train_spy(*args, **options):
-        out = train_models(*args, **options)
+        out = train_shared(*args, **options)
         with open(f"{base}.begun", "a") as file:
             print(first[-1], file=file)
         return out
@@ -122,7 +122,7 @@ def _run(base, directory, ids, chunk_size=4, steps=63):
         spec = dataclasses.replace(tiny.SPEC, recipe=recipe)
         tiny.train(workdir, range(*ids), spec, chunk_size=chunk_size, devices=0)
 
-    prng.model_keys, run.train_models = keys_spy, train_spy
+    prng.model_keys, run.train_shared = keys_spy, train_spy
     tiny.register()
     sys.argv = ["job"]
     common.launch(main, config="mntd_mnist5k.py", workdir=directory)

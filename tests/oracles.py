@@ -63,7 +63,7 @@ def train(grad_fn, variables, examples, trigger, plan, learning_rate):
     second = [np.zeros_like(w) for w in weights]
     losses = []
     for t in range(int(plan.steps)):
-        x, y = batch(examples, trigger, plan.row[t], plan.poisoned[t])
+        x, y = batch(examples, trigger, plan.row[t], plan.role[t] == 1)
         loss, grads = grad_fn(jax.tree.unflatten(tree, weights), x, y)
         losses.append(float(loss))
         for i, grad in enumerate(map(np.float64, jax.tree.leaves(grads))):

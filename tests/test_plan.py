@@ -35,7 +35,7 @@ from bdjax.population import (
     plan_one,
     train_population,
 )
-from bdjax.population.work import Work, count_work, tree_bytes
+from bdjax.population.flops import Work, count_work, tree_bytes
 from bdjax.tasks import TASKS, Task, get_task
 from bdjax.types import UserError
 from configs import mntd_mnist5k
@@ -229,7 +229,7 @@ def test_disk_bytes_are_those_of_a_trained_population(tmp_path):
         rng.integers(0, 255, (80, *SHAPE), dtype=np.uint8),
         rng.integers(0, CLASSES, 80, dtype=np.int32),
     )
-    spec = PopulationSpec("tiny", "shadow", "M", RECIPE)
+    spec = PopulationSpec("shadow", get_task("tiny"), attack, model, RECIPE)
     train_population(
         tmp_path, spec, range(10),
         examples=examples, subset_N=np.arange(40), test_N=np.arange(40, 60),

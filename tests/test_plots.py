@@ -10,7 +10,7 @@ from PIL import Image
 
 from bdjax import plots
 from bdjax.plots import style
-from bdjax.plots.window import window
+from bdjax.plots.marks import window
 from bdjax.types import UserError
 
 RNG = np.random.default_rng(0)

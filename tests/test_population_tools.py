@@ -27,6 +27,7 @@ from tiny import (
     assert_close,
     assert_same,
     content,
+    make_spec,
     populate,
     tiny_tasks,
     train,
@@ -76,7 +77,7 @@ def test_models_beyond_those_asked_for_do_not_count(tmp_path):
 
 
 def test_benign_models_have_no_attack_to_sum_up(tmp_path):
-    train(tmp_path / "p", 2, dataclasses.replace(SPEC, attack="benign"))
+    train(tmp_path / "p", 2, make_spec(attack="benign"))
     summary = inspect_population(tmp_path / "p")
     assert summary.quantiles("asr") is None
     assert summary.targets() == {}
@@ -130,7 +131,9 @@ def test_repair_leaves_what_is_whole_or_another(made, copied, tmp_path):
     assert not (tmp_path / "nothing").exists()
     flip(copied / "chunks" / "1")
     before = stamps(copied)
-    other = dataclasses.replace(SPEC, recipe=Recipe(64, 8, 0.05))
+    other = dataclasses.replace(
+        SPEC, recipe=Recipe(steps=64, batch_size=8, learning_rate=0.05)
+    )
     with pytest.raises(UserError, match=r"recipe.steps: 63 on disk, 64 asked; nothing"):
         discard_damaged(copied, other)
     store = storage.read_population(copied)
@@ -255,7 +258,9 @@ def test_what_does_not_belong_together_is_not_merged(made, parts, copied, tmp_pa
     train(tmp_path / "far", range(6, 8))
     with pytest.raises(UserError, match="models 4 to 5 are in none of"):
         merge_populations([parts / "a", tmp_path / "far"], tmp_path / "p")
-    other = dataclasses.replace(SPEC, recipe=Recipe(64, 8, 0.05))
+    other = dataclasses.replace(
+        SPEC, recipe=Recipe(steps=64, batch_size=8, learning_rate=0.05)
+    )
     train(tmp_path / "other", range(4, 6), other)
     with pytest.raises(
         UserError, match=r"steps: 63 in .*/a, 64 in .*/other; only .* one recipe"

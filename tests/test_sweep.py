@@ -293,7 +293,7 @@ def test_what_is_no_finished_run_is_said_and_nothing_trained(
     def train(*args, **options):
         raise AssertionError("trains")
 
-    monkeypatch.setattr("bdjax.population.run.train_models", train)
+    monkeypatch.setattr("bdjax.population.run.train_shared", train)
     first = "run launch.mntd with the same --config and --workdir first"
     refused(tmp_path / "none", rf"none is no run: it has no config\.json; .*{first}")
     assert not (tmp_path / "none").exists()

@@ -18,6 +18,7 @@ from bdjax.attacks import (
 from bdjax.attacks.badnets import all_to_all, noise, patch, single
 from bdjax.attacks.contract import (
     BENIGN,
+    MAX_RATE,
     NO_TARGET,
     Attack,
     Description,
@@ -117,6 +118,7 @@ def get_attack(name: str, *, task: Task, locations: Locations = "all") -> Attack
 __all__ = [
     "ATTACKS",
     "BENIGN",
+    "MAX_RATE",
     "NO_TARGET",
     "Attack",
     "Description",

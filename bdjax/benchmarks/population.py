@@ -16,8 +16,8 @@ from bdjax.benchmarks.torch_worker import Pools
 from bdjax.data import Dataset
 from bdjax.models import Formulation, Model, Precision, mel
 from bdjax.population import Examples, Execution, Recipe, train_models
+from bdjax.population.flops import count_work
 from bdjax.population.train import take
-from bdjax.population.work import count_work
 from bdjax.tasks import get_task
 
 TASK = get_task("mnist")

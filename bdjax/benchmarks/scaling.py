@@ -107,7 +107,8 @@ def table(points: list[Point], steps: int) -> Table:
 def _train(directory: Path, role: str, models: int, steps: int) -> None:
     dataset = population.load_digits()
     rows = np.random.default_rng(0).permutation(len(dataset.x)).astype(np.int32)
-    spec = PopulationSpec("mnist", role, population.ATTACK, Recipe(steps=steps))
+    task, (network, attack) = population.TASK, population.networks()
+    spec = PopulationSpec(role, task, attack, network, Recipe(steps=steps))
     train_population(
         directory,
         spec,

@@ -1,45 +1,30 @@
 """Vectors and series in an npz file, in whatever units; and what such a file holds."""
 
 import dataclasses
-import pathlib
 
 import numpy as np
 
-from bdjax.data.base import Dataset, Progress
+from bdjax.data.base import Dataset, Request
 from bdjax.data.encode import imbalance_notes, min_max
 from bdjax.data.npz import Announced, announced, load_npz
 from bdjax.types import UserError
 
 
-def load_scaled(
-    *,
-    name: str,
-    num_classes: int,
-    shape: tuple[int, ...],
-    path: str | None,
-    progress: Progress | None,
-    pool: bool = False,
-) -> Dataset:
+def load_scaled(request: Request, *, pool: bool = False) -> Dataset:
     """Loads an npz file of vectors or series and scales them to [0, 1].
 
     Each feature by the least and greatest of the training rows. Every step of a series
     ``(T,)`` is a feature; those of ``(T, C)`` share one scale a channel.
 
     Args:
-        name: any.
-        num_classes: of the task.
-        shape: of one example: ``(D,)``, or ``(T,)`` or ``(T, C)`` of a series.
-        path: the file.
-        progress: not used.
+        request: of examples ``(D,)``, or ``(T,)`` or ``(T, C)`` of a series.
         pool: both splits become training rows, for a new draw, since the file's own
             are few.
 
     Raises:
         UserError: as :func:`bdjax.data.npz.load_npz`.
     """
-    dataset = load_npz(
-        name=name, num_classes=num_classes, shape=shape, path=path, progress=progress
-    )
+    dataset = load_npz(request)
     num_train = len(dataset.x) if pool else dataset.num_train
     notes = []
     if pool and num_train > dataset.num_train:
@@ -49,32 +34,22 @@ def load_scaled(
             "drawn afresh"
         )
     x, units, more = min_max(dataset.x, num_train)
-    notes += [*more, *imbalance_notes(dataset.y[:num_train], num_classes)]
+    notes += [*more, *imbalance_notes(dataset.y[:num_train], dataset.num_classes)]
     return dataclasses.replace(
         dataset, x=x, num_train=num_train, units=units, notes=tuple(notes)
     )
 
 
-def load_own(
-    *,
-    name: str,
-    num_classes: int,
-    shape: tuple[int, ...],
-    path: str | None,
-    progress: Progress | None,
-) -> Dataset:
+def load_own(request: Request) -> Dataset:
     """Loads a user's npz file: images as they are, vectors and series scaled.
 
     The data set is called after the file. Raises as :func:`bdjax.data.npz.load_npz`.
     """
-    name = pathlib.Path(path).stem if path else name
-    read = load_scaled if len(shape) < 3 else load_npz
-    dataset = read(
-        name=name, num_classes=num_classes, shape=shape, path=path, progress=progress
-    )
-    if len(shape) < 3:
-        return dataset
-    notes = imbalance_notes(dataset.y[: dataset.num_train], num_classes)
+    request = request._replace(name=request.file("npz").stem)
+    if len(request.shape) < 3:
+        return load_scaled(request)
+    dataset = load_npz(request)
+    notes = imbalance_notes(dataset.y[: dataset.num_train], dataset.num_classes)
     return dataclasses.replace(dataset, notes=tuple(notes))
 
 

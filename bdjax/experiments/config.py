@@ -13,16 +13,30 @@ from bdjax.mntd import FitConfig
 from bdjax.models import Formulation, Precision
 from bdjax.population import Execution, Recipe
 from bdjax.population.recipe import (
-    LATER_FIELDS,
     Augment,
     Optimizer,
     Schedule,
-    without_defaults,
 )
 from bdjax.tnd import Execution as SolvingExecution
 from bdjax.types import UserError
 
 T = TypeVar("T")
+LATER_FIELDS = ("optimizer", "weight_decay", "schedule", "augment")
+
+
+def without_defaults(instance: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """A dataclass as a dict, without those of the fields ``names`` that were not set.
+
+    So that what was written before these fields came compares equal.
+    """
+    fields = dataclasses.asdict(instance)
+    default = {f.name: f.default for f in dataclasses.fields(instance)}
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in names or value != default[name]
+    }
+
 
 OPTIONS = ("vectors", "rate")  # of data, which some sources take
 # Of a fit, since there were runs without.

@@ -54,7 +54,7 @@ def _drawable(images: np.ndarray) -> np.ndarray:
 def _table_queries(detector: MetaDetector, dataset: Dataset) -> Any:
     return plots.query_fields(
         detector.queries,
-        _columns(dataset),
+        columns=_columns(dataset),
         value_range=detector.value_range,
         title=QUERIES_TITLE,
     )
@@ -64,9 +64,11 @@ def _table_triggers(
     clean: np.ndarray, triggered: np.ndarray, labels: list[str], dataset: Dataset
 ) -> Any:
     units = dataset.units
-    scales = {} if units is None else {"offset_D": units.offset, "scale_D": units.scale}
+    scales: dict[str, Any] = (
+        {} if units is None else {"offset": units.offset, "scale": units.scale}
+    )
     return plots.field_changes(
-        clean, triggered, _columns(dataset), labels, TRIGGERS_TITLE, **scales
+        clean, triggered, labels, TRIGGERS_TITLE, columns=_columns(dataset), **scales
     )
 
 
@@ -94,7 +96,7 @@ def _text_queries(detector: MetaDetector, dataset: Dataset) -> Any:
     similar = np.asarray(similarities(vectors, detector.queries))
     named = [[words[i] for i in row] for row in similar.argmax(-1)]
     title = f"{QUERIES_TITLE}: the nearest words"
-    return plots.query_words(named, similar.max(-1), title)
+    return plots.query_words(named, title, similarity=similar.max(-1))
 
 
 def _text_triggers(

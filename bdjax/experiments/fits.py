@@ -148,7 +148,7 @@ def fit_all(
     shadows, labels_M = trained.shadows(config)
     shadows, validation = jax.device_put(shadows), trained.shadows(config, "validation")
     targets = {
-        p.attack: jax.device_put(p.variables)
+        p.attack.name: jax.device_put(p.variables)
         for name, p in trained.populations.items()
         if name.startswith("target-")
     }

@@ -16,7 +16,7 @@ from bdjax.experiments.devices import Device
 from bdjax.experiments.rows import Row
 from bdjax.models import Model
 from bdjax.population import Examples, Execution, Recipe, cost
-from bdjax.population.width import SHARE, widest
+from bdjax.population.batching import SHARE, widest
 from bdjax.tasks import get_task
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from bdjax import data, storage, telemetry
+from bdjax.attacks import Locations, get_attack
 from bdjax.data import Dataset, Splits
 from bdjax.experiments.config import HasPopulations, MNTDConfig
 from bdjax.population import (
@@ -18,6 +19,7 @@ from bdjax.population import (
     Population,
     PopulationSpec,
     Quality,
+    Recipe,
     load_population,
     train_population,
 )
@@ -75,18 +77,23 @@ def specs(config: MNTDConfig) -> list[Wanted]:
     ]
     wanted = []
     for role, name, recipe, count in kinds:
-        spec = PopulationSpec(
-            task=config.task,
-            role=role,
-            attack=name,
-            recipe=recipe,
-            seed=config.seed,
-            locations=counts.locations,
-            architecture=config.architecture,
-        )
-        spec.resolve()  # or UserError
+        spec = make_spec(config, role, name, recipe, counts.locations)
         wanted.append((spec, range(count)))
     return wanted
+
+
+def make_spec(
+    config: Any, role: str, attack: str, recipe: Recipe, locations: Locations
+) -> PopulationSpec:
+    """The population of these models.
+
+    Raises:
+      UserError: the attack or the recipe is at fault.
+    """
+    task = get_task(config.task)
+    network = task.network(config.architecture, config.formulation)
+    drawn = get_attack(attack, task=task, locations=locations)
+    return PopulationSpec(role, task, drawn, network, recipe, config.seed)
 
 
 def directory(workdir: Path, spec: PopulationSpec) -> Path:
@@ -101,7 +108,9 @@ def load(workdir: Path, wanted: list[Wanted]) -> dict[str, Population]:
       UserError: one is incomplete or damaged.
     """
     return {
-        spec.name: load_population(directory(workdir, spec), ids)
+        f"{spec.role}-{spec.attack.name}": load_population(
+            directory(workdir, spec), ids
+        )
         for spec, ids in wanted
     }
 
@@ -246,7 +255,6 @@ def train(
                 test_N=splits.test,
                 provenance=provenance,
                 execution=config.execution,
-                formulation=config.formulation,
                 callback=done,
                 note=lambda text: _note(console, text),
             )

@@ -63,7 +63,7 @@ def collect(regime: str, architecture: str, outcome: Outcome) -> dict[str, list]
                     continue
                 right = population.is_trojaned and each.label == int(target)
                 row = Reference(
-                    architecture, regime, population.attack, each.score, right
+                    architecture, regime, population.attack.name, each.score, right
                 )
                 found.setdefault(case.variant, []).append(row)
     return found

@@ -15,8 +15,8 @@ from bdjax.mntd import FitConfig, Meta
 from bdjax.mntd.steps import classifier_of, read_answers
 from bdjax.models import Model
 from bdjax.population import Examples, PopulationSpec, Recipe, cost
+from bdjax.population.flops import Work, count_work, shape_of, tree_bytes
 from bdjax.population.recipe import chunk_size_for
-from bdjax.population.work import Work, count_work, shape_of, tree_bytes
 from bdjax.tasks import Task, get_task
 from bdjax.types import UserError
 
@@ -70,11 +70,11 @@ def population_row(
 ) -> Row:
     """Training, judging and keeping ``count`` models, ``width`` of them at once."""
     recipe, chunk = spec.recipe, chunk_size(config, count, device)
-    attack = spec.resolve()
+    attack = spec.attack
     size = config.data.attacker if spec.role == "target" else config.data.defender
     steps = cost.mean_steps(recipe, attack, size, together=width > 1)
-    useful, useful_judge = _model_work(config, spec.attack, recipe, useful=True)
-    real, real_judge = _model_work(config, spec.attack, recipe, useful=False)
+    useful, useful_judge = _model_work(config, attack.name, recipe, useful=True)
+    real, real_judge = _model_work(config, attack.name, recipe, useful=False)
     # A chunk is trained and kept whole, though fewer models may be asked for; and
     # devices do equally many of it.
     chunks, lanes = -(-count // chunk), -(-chunk // device.count)

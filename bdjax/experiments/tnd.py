@@ -15,7 +15,7 @@ from bdjax.experiments.populations import Wanted
 from bdjax.experiments.tnd_config import BENIGN, VARIANTS, TNDConfig
 from bdjax.experiments.verdicts import Detective, JudgeError
 from bdjax.models import Model
-from bdjax.population import Population, PopulationSpec
+from bdjax.population import Population
 from bdjax.tasks import get_task
 from bdjax.types import UserError
 
@@ -139,16 +139,7 @@ def specs(config: TNDConfig) -> list[Wanted]:
     wanted = []
     for role, models in kinds:
         for attack, count in models.items():
-            spec = PopulationSpec(
-                task=config.task,
-                role=role,
-                attack=attack,
-                recipe=recipe,
-                seed=config.seed,
-                locations=counts.locations,
-                architecture=config.architecture,
-            )
-            spec.resolve()  # or UserError
+            spec = populations.make_spec(config, role, attack, recipe, counts.locations)
             wanted.append((spec, range(count)))
     return wanted
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from bdjax import plots, tree
-from bdjax.attacks import describe_target, get_attack
+from bdjax.attacks import describe_target
 from bdjax.experiments import tnd_scores
 from bdjax.experiments.found import Case
 from bdjax.experiments.tnd import TARGET, Outcome
@@ -104,14 +104,11 @@ def _similarity_figure(outcome: Outcome, case: Case) -> Any:
 
 def _recovered_figure(outcome: Outcome, case: Case) -> Any:
     """A benign target and some of every attack."""
-    config, task = outcome.config, get_task(outcome.config.task)
     columns: list[tuple[np.ndarray, ...]] = []
     labels: list[str] = []
     for name in (f"{TARGET}-{BENIGN}", *tnd_scores.names_of(outcome, TARGET)):
         population = outcome.populations[name]
-        attack = get_attack(
-            population.attack, task=task, locations=config.population.locations
-        )
+        attack = population.attack
         each = _EACH if population.is_trojaned else 1
         for i, found in tnd_scores.judged(outcome, case, name)[:each]:
             trigger = tree.index(population.triggers, i)
@@ -123,9 +120,7 @@ def _recovered_figure(outcome: Outcome, case: Case) -> Any:
             mask = trigger.form.mask * (1 if population.is_trojaned else 0)
             columns.append((x[0], mask, found.mask, found.pattern))
             true = f", T {describe_target(trigger)}" if population.is_trojaned else ""
-            labels.append(
-                f"{population.attack} {population.ids_M[i]}\nS {found.label}{true}"
-            )
+            labels.append(f"{attack.name} {population.ids_M[i]}\nS {found.label}{true}")
     triggered, true_masks, masks, patterns = map(np.stack, zip(*columns, strict=True))
     return plots.recovered_triggers(
         triggered,
@@ -134,7 +129,7 @@ def _recovered_figure(outcome: Outcome, case: Case) -> Any:
         patterns,
         labels,
         f"{VARIANTS[case.variant].title}: recovered triggers",
-        value_range=task.value_range,
+        value_range=get_task(outcome.config.task).value_range,
     )
 
 

@@ -22,7 +22,7 @@ from bdjax.mntd import steps
 from bdjax.mntd.classifier import Meta
 from bdjax.mntd.config import FitConfig
 from bdjax.mntd.groups import ApplyFn, Networks, batches, split, starts_of
-from bdjax.mntd.repeats import repeats_of
+from bdjax.mntd.repeats import layout_of
 from bdjax.mntd.words import check_vectors
 from bdjax.types import PRNGKey, UserError, Variables
 
@@ -128,11 +128,11 @@ def fit(
             )
     if config.mode == "one_class":
         rows_K = rows_K[labels_M[rows_K] == 0]
-    repeats = repeats_of(config.repeats, models)
-    models, models_V, vectors_VxE = repeats.place((models, models_V, vectors_VxE))
+    layout = layout_of(config.repeats, models)
+    models, models_V, vectors_VxE = layout.everywhere((models, models_V, vectors_VxE))
 
     keys_R = prng.model_keys(key, jnp.arange(config.repeats))
-    state_R, answers_R = repeats.place(
+    state_R, answers_R = layout.everywhere(
         steps.begin(applies, spec, config, keys_R, models, vectors_VxE)
     )
     auc_ExR, scores_ExRxV, metas = [], [], []
@@ -145,7 +145,7 @@ def fit(
             applies, spec, config, epoch, count, keys_R, state_R, answers_R,
             models, labels_M, taken, ask_V, models_V, vectors_VxE,
         )  # fmt: skip
-        state_R = repeats.place(state_R)
+        state_R = layout.everywhere(state_R)
         scores_ExRxV.append(np.asarray(scores_RxV))
         auc_ExR.append([auc(validation_labels_V, s) for s in scores_ExRxV[-1]])
         metas.append(jax.device_get(steps.spoken(state_R.meta, vectors_VxE)))

@@ -12,7 +12,7 @@ from bdjax.logits import class_logits
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.config import FitConfig
 from bdjax.mntd.groups import ApplyFn, Batches, of_batch, over
-from bdjax.mntd.repeats import repeats_of
+from bdjax.mntd.repeats import layout_of
 from bdjax.mntd.words import draw, speak
 from bdjax.types import PRNGKey, PyTree, Variables
 
@@ -116,10 +116,9 @@ def epoch(
     ``steps`` is data: one program serves however many shadows an epoch takes.
     """
 
-    def one(
-        key, state, answers_M, row_SxB, group_S, steps, models, validation, vectors_VxE
-    ):
-        shadows, labels_M = models
+    def one(mapped, shared):
+        key, state, answers_M, row_SxB = mapped
+        group_S, steps, (shadows, labels_M), validation, vectors_VxE = shared
         noise = jax.random.fold_in(prng.stream(key, "query-dropout"), number)
         body = functools.partial(
             _step, applies, spec, config, noise, answers_M, shadows, labels_M,
@@ -131,7 +130,7 @@ def epoch(
         meta = spoken(state.meta, vectors_VxE)
         return state, _score_one(validation_applies, config, meta, validation, noise)
 
-    return repeats_of(config.repeats, shadows).over(
+    return layout_of(config.repeats, shadows).map(
         one,
         (keys_R, state_R, answers_R, batches.row_RxSxB),
         # Unmapped, so that the choice of a network stays one for all repeats.
@@ -226,5 +225,8 @@ def _score_one(applies, config, meta, models, key):
 @functools.partial(jax.jit, static_argnames=("applies", "config"))
 def score(applies, config, meta_R, models, key):
     """See :func:`bdjax.mntd.fit.score_models`."""
-    one = functools.partial(_score_one, applies, config)
-    return repeats_of(config.repeats, models).over(one, (meta_R,), (models, key))
+    return layout_of(config.repeats, models).map(
+        lambda meta, shared: _score_one(applies, config, meta, *shared),
+        meta_R,
+        (models, key),
+    )

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from bdjax.checks import keeps_to
 from bdjax.evaluation.checks import as_finite
 from bdjax.plots import marks, style
-from bdjax.plots import window as windows
 from bdjax.types import UserError
 
 _QUALITIES = {"accuracy": "clean accuracy", "ASR": "attack success rate"}
@@ -36,9 +35,6 @@ def score_histograms(
       zone: scores between these two are inconclusive, shaded.
       title: heading.
 
-    Returns:
-      The figure; every kind is binned alike.
-
     Raises:
       UserError: there is no kind, a shape is wrong, or a number is not finite.
     """
@@ -54,12 +50,14 @@ def score_histograms(
     )
     every = np.concatenate(list(values.values())).astype(np.float64)
     benign = np.asarray(values.get("benign", np.zeros(0)), np.float64)
-    ends = windows.window(benign, [*lines.values(), *(zone or ())], every)
-    bins = _shared_bins(windows.inside(every, ends), ends)
+    ends = marks.window(benign, [*lines.values(), *(zone or ())], every)
+    pooled = marks.inside(every, ends)  # of what is shown; the axis is longer
+    count = int(np.clip(2 * math.sqrt(pooled.size), 10, 40))
+    bins = np.histogram_bin_edges(pooled if pooled.size else np.array(ends), count)
     fill = min(0.3, 0.8 / rows)
     for row, (kind, color) in enumerate(style.kind_colors(values).items()):
         scores_N = values[kind]
-        shown = windows.inside(scores_N, ends)
+        shown = marks.inside(scores_N, ends)
         off = len(scores_N) - len(shown)
         label = f"{kind} ({len(scores_N)}{f', {off} beyond' if off else ''})"
         top.hist(
@@ -73,14 +71,14 @@ def score_histograms(
         )
         spread = marks.spread(len(shown), width=0.5)
         marks.dots(bottom, shown, row + spread, color=color)
-        windows.beyond(bottom, scores_N, ends, row, color=color)
+        marks.beyond(bottom, scores_N, ends, row, color=color)
     bottom.set(xlabel="score (higher: more likely trojaned)", ylim=(rows - 0.5, -0.5))
     bottom.set_yticks(range(rows), list(values))
     bottom.set_xlim(*ends)
     top.set_ylabel("models")
     top.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (top, bottom):
-        windows.limits(axes, lines.items(), zone)
+        marks.limits(axes, lines.items(), zone)
         style.tidy(axes, grid="x")
     top.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False)
     return figure
@@ -124,12 +122,6 @@ def quality_distributions(
         axes.set_title(_QUALITIES[key], fontsize=10.5, color=style.INK)
         style.tidy(axes, grid="y")
     return figure
-
-
-def _shared_bins(pooled: NDArray, ends: tuple[float, float]) -> NDArray:
-    """Over the scores that are shown; the axis is a little longer."""
-    count = int(np.clip(2 * math.sqrt(pooled.size), 10, 40))
-    return np.histogram_bin_edges(pooled if pooled.size else np.array(ends), bins=count)
 
 
 def _vector(values: ArrayLike, *, name: str) -> NDArray:

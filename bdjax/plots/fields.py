@@ -1,18 +1,19 @@
 """Tables: learned queries, and what triggers change in which field."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from bdjax.evaluation.checks import as_finite
-from bdjax.plots import style
+from bdjax.plots import panels, style
+from bdjax.plots.sentences import shorten
 from bdjax.types import UserError
 
-SHOWN = 5
-"""Fields of an example whose change is drawn; the others are counted."""
+_SHOWN = 5  # fields of an example whose change is drawn; the others are counted
+_AXES = ("rows", "columns")
 
 
 def field_ranges(columns: Sequence[str]) -> dict[str, range]:
@@ -29,10 +30,11 @@ def field_ranges(columns: Sequence[str]) -> dict[str, range]:
 
 def query_fields(
     queries_QxD: ArrayLike,
-    columns: Sequence[str],
-    *,
-    value_range: tuple[float, float] = (0.0, 1.0),
     title: str,
+    *,
+    columns: Sequence[str] = (),
+    value_range: panels.Range = (0.0, 1.0),
+    **_: Any,
 ) -> Figure:
     """Learned queries as a heat map: a row a query, a column a feature.
 
@@ -40,19 +42,15 @@ def query_fields(
 
     Args:
       queries_QxD: finite.
+      title: heading.
       columns: D names; ``'field=level'`` for a one-hot level.
       value_range: lowest and highest value of real inputs.
-      title: heading.
 
     Raises:
       UserError: the shape or the names do not fit, or a value is not finite.
     """
-    queries = as_finite(queries_QxD, name="queries")
-    if queries.ndim != 2 or len(columns) != queries.shape[1]:
-        raise UserError(
-            f"queries have shape {queries.shape} and there are {len(columns)} column "
-            "names; give [queries, columns] and a name a column"
-        )
+    queries = panels.check(queries_QxD, "queries", *_AXES)
+    columns = _named(columns, queries.shape[1])
     fields = field_ranges(columns)
     middle = sum(value_range) / 2
     reach = max(np.abs(queries - middle).max(), value_range[1] - middle)
@@ -85,12 +83,13 @@ def query_fields(
 def field_changes(
     clean_KxD: ArrayLike,
     triggered_KxD: ArrayLike,
-    columns: Sequence[str],
     labels: list[str],
     title: str,
     *,
-    offset_D: ArrayLike = 0.0,
-    scale_D: ArrayLike = 1.0,
+    columns: Sequence[str] = (),
+    offset: ArrayLike = 0.0,
+    scale: ArrayLike = 1.0,
+    **_: Any,
 ) -> Figure:
     """Which fields triggers change most, from what to what.
 
@@ -100,41 +99,34 @@ def field_changes(
     Args:
       clean_KxD: finite, numbers in [0, 1] and one-hot categories.
       triggered_KxD: same shape.
-      columns: D names; ``'field=level'`` for a one-hot level.
       labels: K texts, one above each panel.
       title: heading.
-      offset_D: with ``scale_D`` turns a number into the user's units.
-      scale_D: likewise.
+      columns: D names; ``'field=level'`` for a one-hot level.
+      offset: with ``scale`` turns a number into the user's units; ``[D]``.
+      scale: likewise.
 
     Raises:
       UserError: shapes, names or labels do not fit, or a value is not finite.
     """
-    clean = as_finite(clean_KxD, name="clean rows")
-    triggered = as_finite(triggered_KxD, name="triggered rows")
-    if clean.ndim != 2 or clean.shape != triggered.shape:
-        raise UserError(
-            f"rows have shapes {clean.shape} and {triggered.shape}; pass the same ones "
-            "in both, [rows, columns]"
-        )
-    if (len(labels), len(columns)) != clean.shape:
-        raise UserError(
-            f"{len(labels)} labels and {len(columns)} column names for rows of shape "
-            f"{clean.shape}; give one each"
-        )
+    clean, triggered = panels.check_pairs(clean_KxD, triggered_KxD, labels, *_AXES)
+    columns = _named(columns, clean.shape[1])
     fields = field_ranges(columns)
-    units = [np.broadcast_to(u, clean.shape[1:]) for u in (offset_D, scale_D)]
-    across = min(4, len(clean))
-    down = -(-len(clean) // across)
-    figure = style.new_figure(3 * across, 2.4 * down + 0.5, title=title)
-    grid = figure.subplots(down, across, squeeze=False)
-    for axes in grid.flat:
+    units = [np.broadcast_to(u, clean.shape[1:]) for u in (offset, scale)]
+    figure, grid = panels.grid(len(clean), 4, title, (3, 2.4))
+    for axes, before, after, label in zip(grid, clean, triggered, labels, strict=False):
         axes.set_axis_off()
-    for axes, before, after, label in zip(
-        grid.flat, clean, triggered, labels, strict=False
-    ):
-        axes.set_title(label, fontsize=8.5, color=style.INK, pad=4)
+        panels.label(axes, label)
         _panel(axes, before, after, fields, columns, units)
     return figure
+
+
+def _named(columns: Sequence[str], count: int) -> tuple[str, ...]:
+    names = tuple(map(str, columns)) or tuple(f"x{i}" for i in range(count))
+    if len(names) != count:
+        raise UserError(
+            f"{len(names)} column names for {count} columns; give a name a column"
+        )
+    return names
 
 
 def _panel(
@@ -150,13 +142,13 @@ def _panel(
         for name, place in fields.items()
     }
     changed = sorted((n for n in fields if size[n] > 1e-6), key=lambda n: -size[n])
-    axes.set(xlim=(0, 1), ylim=(SHOWN + 0.6, -0.6))
-    for row, name in enumerate(changed[:SHOWN]):
+    axes.set(xlim=(0, 1), ylim=(_SHOWN + 0.6, -0.6))
+    for row, name in enumerate(changed[:_SHOWN]):
         place = fields[name]
         names = columns[place.start : place.stop]
         values = (_value(x[place], names, place, units) for x in (before_D, after_D))
-        text = f"{_short(name, 22)}: {' → '.join(values)}"
-        label = axes.text(0, row, _short(text, 46), fontsize=7, color=style.INK)
+        text = f"{shorten(name, 22)}: {' → '.join(values)}"
+        label = axes.text(0, row, shorten(text, 46), fontsize=7, color=style.INK)
         label.set_in_layout(False)  # long texts may not make panels narrow
         if len(place) == 1:
             start, end = before_D[place.start], after_D[place.start]
@@ -168,11 +160,11 @@ def _panel(
                     "shrinkA": 0, "shrinkB": 0,
                 },
             )  # fmt: skip
-    more = len(changed) - SHOWN
+    more = len(changed) - _SHOWN
     note = f"and {more} more fields" if more > 0 else ""
     if not changed:
         note = "nothing changes in this row"
-    axes.text(0, SHOWN + 0.2, note, fontsize=7, color=style.FAINT, va="bottom")
+    axes.text(0, _SHOWN + 0.2, note, fontsize=7, color=style.FAINT, va="bottom")
 
 
 def _value(
@@ -192,7 +184,3 @@ def _value(
         return f"{share}{names[order[0]]}"
     # The greater share is what is left.
     return f"+ {x[order[1]]:.0%} {names[order[1]]}"
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

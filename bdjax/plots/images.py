@@ -1,25 +1,28 @@
 """Images: learned queries, and inputs with and without their triggers."""
 
 import math
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from bdjax.evaluation.checks import as_finite
-from bdjax.plots import style
+from bdjax.plots import panels, style
 from bdjax.types import UserError
 
 EDGE_COLOR = style.COLORS[2]
+_AXES = ("images", "height", "width", "channels")
 
 
 def query_images(
     queries_QxHxWxC: ArrayLike,
-    *,
-    value_range: tuple[float, float] = (0.0, 1.0),
     title: str,
+    *,
+    value_range: panels.Range = (0.0, 1.0),
+    **_: Any,
 ) -> Figure:
     """Learned queries as a grid of images, with a colour bar of their values.
 
@@ -29,18 +32,23 @@ def query_images(
     and blue, each on the bar's grey scale.
 
     Args:
-      queries_QxHxWxC: finite, C = 1 or 3.
-      value_range: lowest and highest value of real inputs.
+      queries_QxHxWxC: finite; of other than 1 or 3 channels the first ones are drawn.
       title: heading.
-
-    Returns:
-      The figure.
+      value_range: lowest and highest value of real inputs.
 
     Raises:
       UserError: the shape or the range is wrong, or a value is not finite.
     """
-    queries = check_images(queries_QxHxWxC, name="queries")
-    scale, values = _query_scale(queries, value_range)
+    queries = drawable(panels.check(queries_QxHxWxC, "queries", *_AXES))
+    low, high = check_range(value_range)
+    if queries.shape[-1] == 3:
+        norm = Normalize(min(low, queries.min()), max(high, queries.max()))
+        # imshow has no scale for colour images: it takes shares of one.
+        scale, queries = ScalarMappable(norm, cmap="gray"), np.asarray(norm(queries))
+    else:
+        middle = (low + high) / 2
+        reach = max(np.abs(queries - middle).max(), high - middle)
+        scale = ScalarMappable(Normalize(middle - reach, middle + reach), cmap="PuOr_r")
     columns = _grid_columns(len(queries))
     rows = math.ceil(len(queries) / columns)
     width = 1.3 * columns + 1.2
@@ -50,9 +58,10 @@ def query_images(
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for index, image in enumerate(values):
-        axes = grid.flat[index]
-        axes.imshow(image, cmap=scale.cmap, norm=scale.norm, interpolation="nearest")
+    for index, (axes, image) in enumerate(zip(grid.flat, queries, strict=False)):
+        axes.imshow(
+            image, cmap=scale.cmap, norm=scale.norm, interpolation="nearest"
+        )  # fmt: skip
         axes.set_title(f"query {index + 1}", fontsize=8, color=style.INK, pad=3)
     bar = figure.colorbar(scale, ax=grid, fraction=0.5 / width, pad=0.02)
     for edge in value_range:
@@ -68,81 +77,46 @@ def trigger_samples(
     labels: list[str],
     title: str,
     *,
-    value_range: tuple[float, float] = (0.0, 1.0),
+    value_range: panels.Range = (0.0, 1.0),
+    **_: Any,
 ) -> Figure:
     """Clean inputs over the same inputs with their triggers.
 
     Args:
-      clean_KxHxWxC: finite, C = 1 (grey) or 3 (colour).
+      clean_KxHxWxC: finite; of other than 1 or 3 channels the first ones are drawn.
       triggered_KxHxWxC: same shape.
       labels: K texts, one above each pair.
       title: heading.
       value_range: values drawn darkest and brightest; those beyond are clipped.
 
-    Returns:
-      The figure.
-
     Raises:
       UserError: shapes, labels or the range do not fit, or a value is not finite.
     """
-    clean = check_images(clean_KxHxWxC, name="clean images")
-    triggered = check_images(triggered_KxHxWxC, name="triggered images")
-    if clean.shape != triggered.shape:
-        raise UserError(
-            f"triggered images have shape {triggered.shape}, expected {clean.shape} "
-            "like the clean ones; pass the same images in both"
-        )
-    if len(labels) != len(clean):
-        raise UserError(
-            f"{len(labels)} labels for {len(clean)} pairs of images; give each one"
-        )
+    pairs = panels.check_pairs(clean_KxHxWxC, triggered_KxHxWxC, labels, *_AXES)
     low, high = check_range(value_range)
-    figure = style.new_figure(
-        1.45 * len(clean) + 0.5,
-        2 * 1.45 * aspect(clean) + 0.7,
-        title=title,
-        layout="compressed",
-    )
-    grid = figure.subplots(2, len(clean), squeeze=False)
-    for name, images, row in zip(
-        ("clean", "triggered"), (clean, triggered), grid, strict=True
-    ):
-        for image, axes in zip(np.clip(images, low, high), row, strict=True):
-            shown = drop_grey_axis((image - low) / (high - low))
-            axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_color(style.FAINT)
+    width, height = 1.45 * len(labels) + 0.5, 2 * 1.45 * aspect(pairs[0]) + 0.7
+    figure = style.new_figure(width, height, title=title, layout="compressed")
+    grid = figure.subplots(2, len(labels), squeeze=False)
+    for name, images, row in zip(("clean", "triggered"), pairs, grid, strict=True):
+        for image, axes in zip((images - low) / (high - low), row, strict=True):
+            show(axes, image)
         row[0].set_ylabel(name, fontsize=10, color=style.INK)
     for label, axes in zip(labels, grid[0], strict=True):
         axes.set_title(label, fontsize=8.5, color=style.INK, pad=4)
     return figure
 
 
-def _query_scale(
-    queries: NDArray, value_range: tuple[float, float]
-) -> tuple[ScalarMappable, NDArray]:
-    """Returns the colour scale, and what to hand to ``imshow`` along with it."""
-    low, high = check_range(value_range)
-    if queries.shape[-1] == 3:
-        norm = Normalize(min(low, queries.min()), max(high, queries.max()))
-        # imshow has no scale for colour images: it takes shares of one.
-        return ScalarMappable(norm, cmap="gray"), np.asarray(norm(queries))
-    middle = (low + high) / 2
-    reach = max(np.abs(queries - middle).max(), high - middle)
-    norm = Normalize(middle - reach, middle + reach)
-    return ScalarMappable(norm, cmap="PuOr_r"), drop_grey_axis(queries)
+def show(axes: Axes, image: NDArray) -> None:
+    """Draws ``[H, W, C]`` with 0 black and 1 white; what is beyond is clipped."""
+    shown = drawable(np.clip(image, 0, 1))
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color(style.FAINT)
 
 
-def drop_grey_axis(images: NDArray) -> NDArray:
-    """As ``imshow`` takes them: ``[..., 1]`` becomes ``[...]``."""
-    return images[..., 0] if images.shape[-1] == 1 else images
-
-
-def _grid_columns(count: int) -> int:
-    """Returns the columns of a square to wide grid that leave the fewest gaps."""
-    fewest = math.ceil(math.sqrt(count))
-    choices = range(fewest, max(min(2 * fewest, 10), fewest) + 1)
-    return min(choices, key=lambda columns: (-count % columns, columns))
+def drawable(images: NDArray) -> NDArray:
+    """As ``imshow`` takes them: ``[..., 3]``, or ``[...]`` of the first channel."""
+    return images[..., :3] if images.shape[-1] >= 3 else images[..., 0]
 
 
 def aspect(images: NDArray) -> float:
@@ -151,22 +125,7 @@ def aspect(images: NDArray) -> float:
     return float(np.clip(images.shape[1] / images.shape[2], 0.4, 2.5))
 
 
-def check_images(values: ArrayLike, *, name: str) -> NDArray:
-    """Returns images as a finite floating array ``[N, H, W, 1 or 3]``.
-
-    Raises:
-      UserError: the shape is wrong, or a value is not finite.
-    """
-    array = as_finite(values, name=name)
-    if array.ndim != 4 or array.shape[-1] not in (1, 3) or not array.size:
-        raise UserError(
-            f"{name} have shape {array.shape}, expected (images, height, width, 1 or "
-            "3); pick a channel with [..., :1] or add an axis with [..., None]"
-        )
-    return array
-
-
-def check_range(value_range: tuple[float, float]) -> tuple[float, float]:
+def check_range(value_range: panels.Range) -> panels.Range:
     """Returns the range.
 
     Raises:
@@ -179,3 +138,10 @@ def check_range(value_range: tuple[float, float]) -> tuple[float, float]:
             "the range of the task's inputs"
         )
     return low, high
+
+
+def _grid_columns(count: int) -> int:
+    """Returns the columns of a square to wide grid that leave the fewest gaps."""
+    fewest = math.ceil(math.sqrt(count))
+    choices = range(fewest, max(min(2 * fewest, 10), fewest) + 1)
+    return min(choices, key=lambda columns: (-count % columns, columns))

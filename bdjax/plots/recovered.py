@@ -8,16 +8,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from bdjax.evaluation.checks import as_finite
 from bdjax.evaluation.masks import binarize, iou
-from bdjax.plots import style
-from bdjax.plots.images import (
-    EDGE_COLOR,
-    aspect,
-    check_images,
-    check_range,
-    drop_grey_axis,
-)
+from bdjax.plots import images as pictures
+from bdjax.plots import panels, style
 from bdjax.types import UserError
 
 _ROWS = ("image with\ntrue trigger", "recovered\nmask", "recovered\npattern x mask")
@@ -31,7 +24,7 @@ def recovered_triggers(
     labels: Sequence[str],
     title: str,
     *,
-    value_range: tuple[float, float] = (0.0, 1.0),
+    value_range: panels.Range = (0.0, 1.0),
 ) -> Figure:
     """One column a model: its true trigger on an image, and what was recovered.
 
@@ -41,7 +34,7 @@ def recovered_triggers(
     that is everywhere alike would overlap it.
 
     Args:
-      triggered_MxHxWxC: an image with its model's true trigger on; C = 1 or 3.
+      triggered_MxHxWxC: an image with its model's true trigger on.
       true_masks_MxHxWx1: the true triggers' masks; all 0 for a clean model.
       masks: recovered, in [0, 1], ``[M, H, W, 1]`` or ``[M, H, W, C]``; of several
         channels the greatest is drawn, 1 is white.
@@ -51,42 +44,40 @@ def recovered_triggers(
       title: heading.
       value_range: values drawn darkest and brightest; those beyond are clipped.
 
-    Returns:
-      The figure.
-
     Raises:
       UserError: shapes, labels or the range do not fit, or a value is not finite or a
         mask's is negative.
     """
-    triggered = check_images(triggered_MxHxWxC, name="triggered images")
-    patterns = check_images(patterns_MxHxWxC, name="patterns")
-    truths = as_finite(true_masks_MxHxWx1, name="true masks")
-    found = as_finite(masks, name="masks")
-    size = triggered.shape[:3]
-    _check_shape("patterns", patterns, (triggered.shape,))
-    _check_shape("true masks", truths, ((*size, 1),))
-    _check_shape("masks", found, ((*size, 1), triggered.shape))
+    axes_ = ("models", "height", "width", "channels")
+    triggered = panels.check(triggered_MxHxWxC, "triggered images", *axes_)
+    arrays = {"patterns": patterns_MxHxWxC, "true masks": true_masks_MxHxWx1}
+    arrays["masks"] = masks
+    one, full = (*triggered.shape[:3], 1), triggered.shape
+    allowed = {"patterns": (full,), "true masks": (one,), "masks": (one, full)}
+    found = {k: panels.check(v, k, *axes_) for k, v in arrays.items()}
+    for name, array in found.items():
+        if array.shape not in allowed[name]:
+            raise UserError(
+                f"{name} have shape {array.shape}, expected "
+                f"{' or '.join(map(str, allowed[name]))} to match the triggered images"
+            )
     if len(labels) != len(triggered):
         raise UserError(f"{len(labels)} labels for {len(triggered)} models; give each")
-    low, high = check_range(value_range)
-    columns = len(triggered)
-    figure = style.new_figure(
-        1.45 * columns + 0.8,
-        3 * 1.45 * aspect(triggered) + 1.0,
-        title=title,
-        layout="compressed",
-    )
-    grid = figure.subplots(3, columns, squeeze=False)
+    low, high = pictures.check_range(value_range)
+    width = 1.45 * len(labels) + 0.8
+    height = 3 * 1.45 * pictures.aspect(triggered) + 1.0
+    figure = style.new_figure(width, height, title=title, layout="compressed")
+    grid = figure.subplots(3, len(labels), squeeze=False)
     for name, axes in zip(_ROWS, grid[:, 0], strict=True):
         axes.set_ylabel(name, fontsize=9, color=style.INK)
-    weighted = low + found * (patterns - low)
+    weighted = low + found["masks"] * (found["patterns"] - low)
     for m, (above, middle, below) in enumerate(grid.T):
-        _show(above, (triggered[m] - low) / (high - low))
-        _show(middle, found[m].max(-1, keepdims=True))
-        _show(below, (weighted[m] - low) / (high - low))
-        truth = binarize(truths[m])
-        overlap = iou(truth, found[m])
-        text = f"IoU {overlap:.2f}" if truth.any() else "no trigger"
+        mask = found["masks"][m]
+        pictures.show(above, (triggered[m] - low) / (high - low))
+        pictures.show(middle, mask.max(-1, keepdims=True))
+        pictures.show(below, (weighted[m] - low) / (high - low))
+        truth = binarize(found["true masks"][m])
+        text = f"IoU {iou(truth, mask):.2f}" if truth.any() else "no trigger"
         if truth.all():
             text = "whole image"
         else:
@@ -97,19 +88,11 @@ def recovered_triggers(
     return figure
 
 
-def _show(axes: Axes, image: NDArray) -> None:
-    """Draws ``[H, W, 1 or 3]`` with 0 black and 1 white."""
-    shown = drop_grey_axis(np.clip(image, 0, 1))
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_color(style.FAINT)
-
-
 def _outline(axes: Axes, mask_HxW: NDArray) -> None:
     """Draws a line around the mask and the pixels that touch it."""
     grown = np.pad(mask_HxW, 2)
-    grown = np.any([np.roll(grown, s, 0) for s in (-1, 0, 1)], axis=0)
-    grown = np.any([np.roll(grown, s, 1) for s in (-1, 0, 1)], axis=0)
+    for axis in (0, 1):
+        grown = np.any([np.roll(grown, s, axis) for s in (-1, 0, 1)], axis=0)
     padded = grown[1:-1, 1:-1]
     lines = [
         [(x - 0.5, y - 0.5), (x + 0.5, y - 0.5)]
@@ -120,16 +103,6 @@ def _outline(axes: Axes, mask_HxW: NDArray) -> None:
         for y, x in np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])
     ]
     edges = LineCollection(
-        lines, colors=EDGE_COLOR, linewidths=1.4, capstyle="projecting"
+        lines, colors=pictures.EDGE_COLOR, linewidths=1.4, capstyle="projecting"
     )
     axes.add_collection(edges, autolim=False)
-
-
-def _check_shape(
-    name: str, array: NDArray, expected: tuple[tuple[int, ...], ...]
-) -> None:
-    if array.shape not in expected:
-        raise UserError(
-            f"{name} have shape {array.shape}, expected "
-            f"{' or '.join(map(str, expected))} to match the triggered images"
-        )

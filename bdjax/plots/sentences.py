@@ -1,6 +1,7 @@
 """Sentences: learned queries by their nearest words, and inserted triggers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,36 +16,32 @@ _PITCH = 0.0058  # of a monospaced letter at 7.5 points, share of the figure's w
 
 
 def query_words(
-    words: Sequence[Sequence[str]], similarity_QxT: ArrayLike, title: str
+    words: Sequence[Sequence[str]], title: str, *, similarity: ArrayLike, **_: Any
 ) -> Figure:
     """Learned queries as sentences, a row each, shaded by how near the words are.
 
     Args:
       words: Q queries of T words.
-      similarity_QxT: finite, each query vector's cosine similarity to its word's.
       title: heading.
-
-    Returns:
-      The figure.
+      similarity: finite ``[Q, T]``, each query vector's cosine similarity to its
+        word's.
 
     Raises:
       UserError: shapes do not agree, or a value is not finite.
     """
-    similarity = as_finite(similarity_QxT, name="similarities")
+    near = as_finite(similarity, name="similarities")
     style.require_some(words, name="queries")
-    if similarity.shape != (len(words), len(words[0])):
+    if near.shape != (len(words), len(words[0])):
         raise UserError(
             f"{len(words)} queries of {len(words[0])} words, but similarities have "
-            f"shape {similarity.shape}; give one a word"
+            f"shape {near.shape}; give one a word"
         )
-    rows, columns = similarity.shape
+    rows, columns = near.shape
     figure = style.new_figure(1.05 * columns + 1.6, 0.32 * rows + 1.1, title=title)
     axes = figure.subplots()
     # Pale, so that words can be read on it.
-    image = axes.imshow(
-        similarity, cmap="Blues", vmin=0, vmax=1, aspect="auto", alpha=0.6
-    )
-    for (q, t), _ in np.ndenumerate(similarity):
+    image = axes.imshow(near, cmap="Blues", vmin=0, vmax=1, aspect="auto", alpha=0.6)
+    for (q, t), _value in np.ndenumerate(near):
         text = shorten(words[q][t], _SHOWN)
         axes.text(t, q, text, ha="center", va="center", fontsize=7.5, color=style.INK)
     axes.set(xticks=[], yticks=range(rows))
@@ -57,21 +54,22 @@ def query_words(
 
 
 def trigger_sentences(
-    clean: Sequence[Sequence[str]],
-    triggered: Sequence[Sequence[str]],
+    clean: Sequence[Any],
+    triggered: Sequence[Any],
     labels: Sequence[str],
     title: str,
+    *,
+    words: Sequence[str] | None = None,
+    **_: Any,
 ) -> Figure:
     """Triggered sentences; coloured is what the clean ones do not have.
 
     Args:
-      clean: K sentences of some words each.
+      clean: K sentences: lists of words, or of their ids, which zeros fill up.
       triggered: the same with words inserted at one place.
       labels: K texts, one beside each pair.
       title: heading.
-
-    Returns:
-      The figure.
+      words: by id; without, ids are shown.
 
     Raises:
       UserError: there are not as many of each.
@@ -86,9 +84,8 @@ def trigger_sentences(
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(len(clean), 0))
-    for row, (before, after, label) in enumerate(
-        zip(clean, triggered, labels, strict=True)
-    ):
+    for row, label in enumerate(labels):
+        before, after = (_spelt(each[row], words) for each in (clean, triggered))
         label = label.replace("\n", ", ")
         axes.text(0, row + 0.3, label, fontsize=8.5, color=style.INK, va="center")
         place, size = inserted(before, after)
@@ -106,6 +103,13 @@ def trigger_sentences(
             )  # fmt: skip
             at += (len(text) + bool(text)) * _PITCH
     return figure
+
+
+def _spelt(sentence: Sequence[Any], words: Sequence[str] | None) -> list[str]:
+    if isinstance(sentence[0], str):
+        return list(sentence)
+    ids = np.trim_zeros(np.asarray(sentence), "b").tolist()
+    return [f"#{i}" if words is None else str(words[i]) for i in ids]
 
 
 def inserted(before: Sequence[str], after: Sequence[str]) -> tuple[int, int]:

@@ -1,33 +1,37 @@
 """Series: learned queries, and days or walks with and without their triggers."""
 
-import numpy as np
+from typing import Any
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from bdjax.evaluation.checks import as_finite
-from bdjax.plots import style
-from bdjax.types import UserError
+from bdjax.plots import panels, style
+
+_AXES = ("series", "steps", "channels")
 
 
 def query_series(
     queries_QxTxC: ArrayLike,
-    *,
-    value_range: tuple[float, float] = (0.0, 1.0),
     title: str,
+    *,
+    value_range: panels.Range = (0.0, 1.0),
+    **_: Any,
 ) -> Figure:
     """Learned queries as curves, a panel a query, a colour a channel.
 
     Args:
-      queries_QxTxC: finite, ``[Q, T]`` or ``[Q, T, C]``.
-      value_range: lowest and highest value of real inputs, drawn as two lines.
+      queries_QxTxC: finite.
       title: heading.
+      value_range: lowest and highest value of real inputs, drawn as two lines.
 
     Raises:
       UserError: the shape is wrong, or a value is not finite.
     """
-    queries = _check(queries_QxTxC, name="queries")
-    figure, grid = _grid(len(queries), title, across=5)
+    queries = panels.check(queries_QxTxC, "queries", *_AXES)
+    figure, grid = panels.grid(
+        len(queries), 5, title, (2.3, 1.9), sharex=True, sharey=True
+    )
     for i, (axes, query) in enumerate(zip(grid, queries, strict=False)):
         _curves(axes, query, f"query {i + 1}")
         for edge in value_range:
@@ -40,11 +44,12 @@ def trigger_series(
     triggered_KxTxC: ArrayLike,
     labels: list[str],
     title: str,
+    **_: Any,
 ) -> Figure:
     """Clean series, dashed and grey, below the same with their triggers.
 
     Args:
-      clean_KxTxC: finite, ``[K, T]`` or ``[K, T, C]``.
+      clean_KxTxC: finite.
       triggered_KxTxC: same shape.
       labels: K texts, one above each panel.
       title: heading.
@@ -52,14 +57,10 @@ def trigger_series(
     Raises:
       UserError: shapes or labels do not fit, or a value is not finite.
     """
-    clean = _check(clean_KxTxC, name="clean series")
-    triggered = _check(triggered_KxTxC, name="triggered series")
-    if clean.shape != triggered.shape or len(labels) != len(clean):
-        raise UserError(
-            f"{len(labels)} labels, series of shapes {clean.shape} and "
-            f"{triggered.shape}; pass the same series in both and a label each"
-        )
-    figure, grid = _grid(len(clean), title, across=4)
+    clean, triggered = panels.check_pairs(clean_KxTxC, triggered_KxTxC, labels, *_AXES)
+    figure, grid = panels.grid(
+        len(clean), 4, title, (2.3, 1.9), sharex=True, sharey=True
+    )
     for axes, before, after, label in zip(grid, clean, triggered, labels, strict=False):
         _curves(axes, after, label)
         axes.plot(before, color=style.FAINT, linewidth=1.2, linestyle="--")
@@ -67,31 +68,8 @@ def trigger_series(
 
 
 def _curves(axes: Axes, x_TxC: NDArray, label: str) -> None:
-    axes.set_axis_on()
     for channel, x_T in enumerate(x_TxC.T):
         color = style.COLORS[channel % len(style.COLORS)]
         axes.plot(x_T, color=color, linewidth=1.4)
-    axes.set_title(label, fontsize=8.5, color=style.INK, pad=4)
     style.tidy(axes)
-    axes.tick_params(labelsize=7)
-
-
-def _grid(count: int, title: str, *, across: int) -> tuple[Figure, list[Axes]]:
-    across = min(across, count)
-    down = -(-count // across)
-    figure = style.new_figure(2.3 * across, 1.9 * down + 0.5, title=title)
-    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    return figure, list(grid.flat)
-
-
-def _check(values: ArrayLike, *, name: str) -> NDArray:
-    """Returns series as ``[N, T, C]``."""
-    array = as_finite(values, name=name)
-    if array.ndim not in (2, 3) or not array.size:
-        raise UserError(
-            f"{name} have shape {array.shape}, expected (series, steps) or (series, "
-            "steps, channels)"
-        )
-    return np.asarray(array.reshape(*array.shape[:2], -1))
+    panels.label(axes, label)

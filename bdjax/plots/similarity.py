@@ -64,7 +64,17 @@ def similarity_distributions(
         if threshold is not None:
             axes.axhline(threshold, color=style.INK, linestyle="--", linewidth=1.2)
     panels[0].set_ylabel("cosine similarity")
-    _legend(figure, targets, threshold)
+    entries: dict[str, Artist] = {}
+    if targets:
+        for color, label in (
+            (style.TARGET_COLOR, "true target label"),
+            (style.BENIGN_COLOR, "other labels"),
+        ):
+            entries[label] = Patch(facecolor=(color, 0.25), edgecolor=color)
+    if threshold is not None:
+        label = f"threshold {threshold:.3g} of the boxes' lower edges"
+        entries[label] = Line2D([], [], color=style.INK, linestyle="--", linewidth=1.2)
+    style.legend(figure, entries.values(), entries)
     return figure
 
 
@@ -94,31 +104,6 @@ def _panel(axes: Axes, name: str, values_KxN: NDArray, target: int | None) -> No
     style.tidy(axes, grid="y")
     if target is not None:
         axes.get_xticklabels()[-1].set(color=style.TARGET_COLOR, fontweight="bold")
-
-
-def _legend(
-    figure: Figure, targets: Mapping[str, int], threshold: float | None
-) -> None:
-    entries: list[Artist] = []
-    if targets:
-        for color, label in (
-            (style.TARGET_COLOR, "true target label"),
-            (style.BENIGN_COLOR, "other labels"),
-        ):
-            entries.append(Patch(facecolor=(color, 0.25), edgecolor=color, label=label))
-    if threshold is not None:
-        label = f"threshold {threshold:.3g} of the boxes' lower edges"
-        entries.append(
-            Line2D([], [], color=style.INK, linestyle="--", linewidth=1.2, label=label)
-        )
-    if entries:
-        figure.legend(
-            handles=entries,
-            loc="outside lower center",
-            ncols=3,
-            fontsize=9,
-            frameon=False,
-        )
 
 
 def _similarities(values: ArrayLike, name: str) -> NDArray:

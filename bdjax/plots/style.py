@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sized
 from typing import Literal
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -131,6 +132,16 @@ def tidy(axes: Axes, *, grid: Literal["x", "y", "both"] = "both") -> None:
     axes.set_axisbelow(True)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(fontsize=10, color=INK)
+
+
+def legend(figure: Figure, handles: Iterable[Artist], labels: Iterable[str]) -> None:
+    """Writes a legend below all panels; three columns, none where there is no entry."""
+    handles, labels = list(handles), list(labels)
+    if handles:
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(handles), 3),
+            fontsize=9, frameon=False,
+        )  # fmt: skip
 
 
 def require_some(entries: Sized, *, name: str) -> None:

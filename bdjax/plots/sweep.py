@@ -1,6 +1,6 @@
-"""AUC against a detector's settings, or against how much it learned from."""
+"""Curves against a number: AUC by a detector's settings, wall time by work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,8 +83,38 @@ def sweep_curves(
         for axes in figure.axes
         for handle in axes.get_legend_handles_labels()[0]
     }
-    figure.legend(
-        handles=[handles[name] for name in (*names, PUBLISHED) if name in handles],
-        loc="outside lower center", ncols=min(len(names), 3), fontsize=9, frameon=False,
-    )  # fmt: skip
+    known = [name for name in (*names, PUBLISHED) if name in handles]
+    style.legend(figure, [handles[name] for name in known], known)
+    return figure
+
+
+def wall_times(
+    series: Mapping[str, Sequence[tuple[int, float]]], title: str, *, unit: str
+) -> Figure:
+    """Wall time against the size of the work, both axes logarithmic.
+
+    Args:
+      series: by name, pairs of a number and seconds.
+      title: heading.
+      unit: what is counted, in the plural.
+
+    Raises:
+      UserError: there is no series.
+    """
+    style.require_some(series, name="series")
+    figure = style.new_figure(6.0, 4.4, title=title)
+    axes = figure.add_subplot()
+    for name, color in style.kind_colors(series).items():
+        sizes, seconds = zip(*sorted(series[name]), strict=True)
+        each = 1000 * seconds[-1] / sizes[-1]
+        label = f"{name} ({each:.3g} ms each at {sizes[-1]})"
+        axes.plot(sizes, seconds, "o-", color=color, linewidth=2, label=label)
+    axes.set(xscale="log", yscale="log")
+    ticks = sorted({size for points in series.values() for size, _ in points})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(unit)
+    axes.set_ylabel("wall time in seconds")
+    style.tidy(axes)
+    axes.legend(frameon=False)
     return figure

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from bdjax.plots import style
-from bdjax.plots import window as windows
-from bdjax.plots.images import drop_grey_axis
+from bdjax.plots import marks, style
+from bdjax.plots.images import show
 
 _TICKS = 12
 _LINES = 4  # of reasons, below the panels
@@ -78,8 +77,8 @@ def _scores(axes: Axes, verdict: Judged) -> None:
     benign, score = benign[np.isfinite(benign)], float(verdict.score)
     real = np.array([score] if math.isfinite(score) else [])
     limits = found.threshold, found.grey
-    ends = windows.window(benign, limits, np.concatenate([benign, real]))
-    shown = windows.inside(benign, ends)
+    ends = marks.window(benign, limits, np.concatenate([benign, real]))
+    shown = marks.inside(benign, ends)
     if len(shown):
         bins = int(np.clip(2 * math.sqrt(len(shown)), 8, 40))
         axes.hist(
@@ -92,7 +91,7 @@ def _scores(axes: Axes, verdict: Judged) -> None:
             0.03, 0.93, "no benign references", transform=axes.transAxes, fontsize=9,
             color=style.INK, bbox={"facecolor": "white", "edgecolor": "none"},
         )  # fmt: skip
-    windows.limits(axes, [("threshold", found.threshold)], (found.grey, limits[0]))
+    marks.limits(axes, [("threshold", found.threshold)], (found.grey, limits[0]))
     axes.set(xlim=ends, ylim=(0, max(1.0, axes.get_ylim()[1])))
     color = style.TARGET_COLOR
     label = "no score" if math.isnan(score) else f"this network, {score:.3g}"
@@ -163,13 +162,9 @@ def _trigger(
     pattern = np.nan_to_num(np.asarray(pattern, np.float64))
     low, high = pattern.min(), pattern.max()
     laid = mask * (pattern - low) / (high - low if high > low else 1.0)
-    channels = 3 if pattern.shape[-1] >= 3 else 1
     for axes, image, title in (
         (above, mask.max(-1, keepdims=True), f"mask, label {label}"),
-        (below, laid[..., :channels].clip(0, 1), "mask x pattern"),
+        (below, laid, "mask x pattern"),
     ):
-        shown = drop_grey_axis(image)
-        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_color(style.FAINT)
+        show(axes, image)
         axes.set_title(title, fontsize=9, color=style.INK, pad=4)

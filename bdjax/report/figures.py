@@ -1,5 +1,6 @@
 """The figures of a report: which there are, and what they are drawn from."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 
 from bdjax import plots
 from bdjax.report import numbers
-from bdjax.report.exhibits import exhibit_of
 from bdjax.report.results import CONTROL
 from bdjax.report.run import Judged, Run
+from bdjax.tasks import get_task
 from bdjax.types import UserError
 
 _EACH = 4  # examples with triggers a population; columns of recovered ones an attack
+
+_EXTRA = ("columns", "offset", "scale", "words", "similarity")
 
 Drawn = tuple[str, str, Any]
 """File name without ending, caption, figure."""
@@ -20,7 +23,8 @@ Drawn = tuple[str, str, Any]
 
 def draw(run: Run, found: dict[str, Any]) -> Iterator[Drawn]:
     """Every figure that there is something for, the answer's first."""
-    main = [j for n, j in run.judged.items() if n not in found["swept"]]
+    main = [run.judged[name] for name in found["main"]]
+    main += [run.judged[CONTROL]] if CONTROL in run.judged else []
     yield from _rocs(run, main, found)
     for judged in main:
         if len(judged.targets().models):
@@ -200,22 +204,47 @@ def _triggers(run: Run) -> Iterator[Drawn]:
             labels.append(f"{model.attack} {model.id:.0f}{aim}\nASR {model.asr:.2f}")
     if labels:
         x, y = np.stack(clean), np.stack(triggered)
+        modality = _modality(run, x)
         yield (
             "triggers",
             "Clean test examples and the same with triggers of targets",
-            exhibit_of(run.task, x.shape[1:]).triggers(x, y, labels, shown),
+            plots.TRIGGERS[modality](
+                x, y, labels, "Triggers of target models", **_extra(run, shown)
+            ),
         )
 
 
 def _queries(run: Run) -> Iterator[Drawn]:
     for judged in run.judged.values():
         shown = run.arrays(judged.name, "shown")
-        if "queries" in shown:
-            queries = shown["queries"]
-            figure = exhibit_of(run.task, queries.shape[1:]).queries(queries, shown)
-            if figure:
-                caption = f"The query set of {judged.title}"
-                yield f"queries-{judged.name}", caption, figure
+        if "queries" not in shown:
+            continue
+        queries, modality = shown["queries"], _modality(run, shown["queries"])
+        if modality == "text":  # vectors, which say nothing but by their nearest words
+            if "words" not in shown:
+                continue
+            queries = shown.pop("words").tolist()
+        yield (
+            f"queries-{judged.name}",
+            f"The query set of {judged.title}",
+            plots.QUERIES[modality](queries, "Learned queries", **_extra(run, shown)),
+        )
+
+
+def _modality(run: Run, examples: np.ndarray) -> str:
+    """How examples look: the task's modality; of an unknown task, by their shape."""
+    try:
+        return get_task(run.task).modality.name
+    except UserError:
+        return {2: "tables", 3: "series"}.get(examples.ndim, "images")
+
+
+def _extra(run: Run, shown: dict[str, Any]) -> dict[str, Any]:
+    """What figures of examples are drawn by, besides the examples."""
+    found = {k: shown[k] for k in _EXTRA if k in shown}
+    with contextlib.suppress(UserError):
+        found["value_range"] = get_task(run.task).value_range
+    return found
 
 
 def _quality(run: Run) -> Drawn:

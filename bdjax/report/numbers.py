@@ -68,19 +68,16 @@ def aucs(judged: Judged, confidence: float) -> dict[str, AucSummary | None]:
     return found
 
 
-def by_column(
-    judged: Judged, columns: list[str], confidence: float
-) -> dict[str, AucSummary | None]:
-    """Likewise by what stands in some columns; benign models count where they agree.
-
-    ``{}`` where all targets agree.
-    """
+def networks(judged: Judged, confidence: float) -> dict[str, AucSummary | None]:
+    """By architecture and recipe, of the targets that share them; {} where all do."""
     targets = judged.targets()
-    text = targets.models[columns].agg(" ".join, axis=1).str.strip()
+    models = targets.models
+    text = (models.architecture + " " + models.recipe).str.strip()
     if text.nunique() < 2:
         return {}
-    kinds = text.unique()
-    return {k: summary(targets.take(text == k), True, confidence) for k in kinds}
+    return {
+        k: summary(targets.take(text == k), True, confidence) for k in text.unique()
+    }
 
 
 def thresholds(judged: Judged, false_alarms: float) -> dict[str, float]:
@@ -165,7 +162,7 @@ def merged(reasons: Iterable[tuple[str, int]]) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def targets_named(judged: Judged, rule: dict[str, float]) -> dict[str, Any]:
+def targets_named(judged: Judged, false_alarms: float) -> dict[str, Any]:
     """By attack with a target: how often the most suspicious label is the target.
 
     ``share`` is of all models that count, ``share_of_detected`` of those above the
@@ -174,7 +171,7 @@ def targets_named(judged: Judged, rule: dict[str, float]) -> dict[str, Any]:
     """
     models = judged.targets().models
     models = models[(models.trojaned == 1) & models.top_label.notna()]
-    limit = next(iter(rule.values()), np.nan)
+    limit = next(iter(thresholds(judged, false_alarms).values()), np.nan)
     found = {}
     for attack, some in models[models.target >= 0].groupby("attack", sort=False):
         right = some.top_label == some.target

@@ -6,23 +6,13 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 from rich.console import Console
+from rich.markdown import Markdown
 
 from bdjax import plots, storage
-from bdjax.evaluation import Table
-from bdjax.report import figures, findings, results, tables
+from bdjax.report import figures, results, words
 from bdjax.report.run import Run, read
-
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("bdjax.report"),
-    autoescape=jinja2.select_autoescape(["html"]),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +20,17 @@ class Report:
     """What a run found.
 
     Attributes:
-      findings: sentences without a full stop: what was found, whether to trust it.
-      answer: the tables that answer: AUCs and verdicts.
-      details: all others.
+      best: a sentence on the detector of the greatest AUC; "" without any.
+      findings: sentences: what was found, and whether to trust it.
+      answer: the tables that answer, AUCs and verdicts, in Markdown.
+      details: all others, likewise.
       results: everything, as ``results.json`` has it.
     """
 
+    best: str
     findings: list[str]
-    answer: list[Table]
-    details: list[Table]
+    answer: str
+    details: str
     results: dict[str, Any]
 
 
@@ -70,9 +62,11 @@ def write(directory: str | Path) -> Report:
     """
     run = read(directory)
     found = results.compute(run)
-    report = Report(
-        found["findings"], tables.answer(found), tables.details(found), _plain(found)
+    answer, details = (
+        words.render("tables.md", found=found, wanted=wanted).strip() + "\n"
+        for wanted in ("answer", "details")
     )
+    report = Report(found["best"], found["findings"], answer, details, _plain(found))
     storage.write_json(run.directory / "results.json", report.results)
     drawn = []
     for name, caption, figure in figures.draw(run, found):
@@ -83,8 +77,9 @@ def write(directory: str | Path) -> Report:
         drawn.append(Figure(caption, f"figures/{name}.png", data, wide))
     columns, rows = models_table(run)
     for name in ("report.md", "report.html"):
-        text = _TEMPLATES.get_template(name).render(
-            report=report, found=found, figures=drawn, heading=findings.HEADING,
+        text = words.render(
+            name, found=found, heading=f"Detectors on {run.task or 'a zoo'}",
+            best=report.best, answer=answer, details=details, figures=drawn,
             columns=columns, rows=rows, machine=machine_line(run),
         )  # fmt: skip
         (run.directory / name).write_text(text, encoding="utf-8")
@@ -92,10 +87,8 @@ def write(directory: str | Path) -> Report:
 
 
 def show(report: Report, console: Console) -> None:
-    """Prints tables and findings, as plain text."""
-    for table in (*report.answer, *report.details):
-        console.print(table.to_rich())
-    console.print(f"{findings.HEADING}:", style="bold", highlight=False)
+    """Prints tables and findings."""
+    console.print(Markdown(f"{report.answer}\n{report.details}"))
     for line in report.findings:
         console.print(f"- {line}.", markup=False, highlight=False)
 
@@ -115,27 +108,27 @@ def machine_line(run: Run) -> str:
 
 def models_table(run: Run) -> tuple[list[str], list[list[Cell]]]:
     """Headings and a row a model: who it is, and what each detector said of it."""
-    names = ["population", "id", "role", "attack", "target", "trigger_kind"]
-    names += ["trigger_size", "poisoning_rate", "accuracy", "asr", "loss"]
-    if run.models[["architecture", "recipe"]].drop_duplicates().shape[0] > 1:
-        names[4:4] = ["architecture", "recipe"]
+    names = [
+        *("population", "id", "role", "attack", "architecture", "recipe", "target"),
+        *("trigger_kind", "trigger_size", "poisoning_rate", "accuracy", "asr", "loss"),
+    ]
     names = [n for n in names if run.models[n].replace("", np.nan).notna().any()]
-    said: dict[str, dict[Any, Cell]] = {}
-    for judged in run.judged.values():
-        cells = said[judged.title] = {}
-        for models in (judged.models, judged.unjudged):
-            for model in models.itertuples():
-                cells[model.population, model.id] = _verdict(model)
+    said = {
+        judged.title: {
+            (model.population, model.id): _verdict(model)
+            for models in (judged.models, judged.unjudged)
+            for model in models.itertuples()
+        }
+        for judged in run.judged.values()
+    }
     rows = []
     for model in run.models.itertuples():
         row = [_cell(getattr(model, name)) for name in names]
         if not model.holds:
-            row[names.index("attack")] = Cell(
-                f"{model.attack} (failed)", model.attack, "failed"
-            )
+            failed = Cell(f"{model.attack} (failed)", str(model.attack), "failed")
+            row[names.index("attack")] = failed
         key = model.population, model.id
-        row += [cells.get(key, Cell("", "")) for cells in said.values()]
-        rows.append(row)
+        rows.append([*row, *(each.get(key, Cell("", "")) for each in said.values())])
     return [name.replace("_", " ") for name in names] + list(said), rows
 
 
@@ -161,14 +154,12 @@ def _verdict(model: Any) -> Cell:
 def _plain(value: Any) -> Any:
     """As JSON has it: no NaN and no infinity, which are null."""
     if isinstance(value, dict):
-        return {
-            f"{k:g}" if isinstance(k, float) else str(k): _plain(v)
-            for k, v in value.items()
-        }
+        texts = (f"{k:g}" if isinstance(k, float) else str(k) for k in value)
+        return dict(zip(texts, map(_plain, value.values()), strict=True))
     if dataclasses.is_dataclass(value):
         return _plain(vars(value))
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [_plain(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

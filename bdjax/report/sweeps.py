@@ -1,12 +1,9 @@
 """Detectors that differ in one number only: AUC against it, and what tuning adds."""
 
 import re
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from bdjax.evaluation import AucSummary, auc_gain
+from bdjax.evaluation import auc_gain
 from bdjax.report import numbers
 from bdjax.report.run import Judged, Run
 
@@ -92,7 +89,13 @@ def results(run: Run, sweep: Sweep, confidence: float) -> dict[str, Any]:
             else {}
         )
         found["gain_of_tuning"] = _gains(sweep, attack)
-    return {"unit": UNITS[sweep.option], "titles": sweep.titles, "attacks": attacks}
+    unit = UNITS[sweep.option]
+    return {
+        "option": sweep.option,
+        "unit": unit,
+        "titles": sweep.titles,
+        "attacks": attacks,
+    }
 
 
 def _gains(sweep: Sweep, attack: str) -> dict[int, dict[str, float]]:
@@ -111,46 +114,3 @@ def _gains(sweep: Sweep, attack: str) -> dict[int, dict[str, float]]:
             gain, interval = auc_gain(labels, one.scores_RxM, other.scores_RxM)
             found[number] = {"mean": gain, "low": interval.low, "high": interval.high}
     return found
-
-
-def findings(found: Mapping[str, Any]) -> list[str]:
-    """In words, whether the paper's two findings show; a sentence each and attack."""
-    lines = []
-    for attack, fields in found["attacks"].items():
-        if attack == numbers.ALL:
-            continue
-        points = next(iter(fields["auc"].values()))
-        if found["unit"] == UNITS["shadows"] and len(points) > 1:
-            lines.append(f"Attack {attack}: {_shape(points)}")
-        if gained := fields["gain_of_tuning"]:
-            lines.append(f"Attack {attack}: {_loss(points, gained)}")
-    return lines
-
-
-def _shape(points: dict[int, AucSummary]) -> str:
-    (few, first), *_, (many, last) = sorted(points.items())
-    rise, spread = last.mean - first.mean, float(np.hypot(first.std, last.std))
-    text = f"AUC {first.mean:.3f} on {few} shadows, {last.mean:.3f} on {many}"
-    if rise > max(spread, 0.02):
-        below = [n for n, p in points.items() if last.mean - p.mean > 0.02]
-        return f"{text}: it rises as Fig. 6 has it, by the last .02 above {max(below)}"
-    if first.mean >= 0.97:
-        return f"{text}: at its ceiling from the start, so Fig. 6's rise cannot show"
-    return f"{text}: Fig. 6's rise does not show beyond the repeats' spread"
-
-
-def _loss(points: dict[int, AucSummary], gained: dict[int, dict[str, float]]) -> str:
-    size = max(gained, key=lambda n: gained[n]["mean"])
-    gain = gained[size]
-    mean = points[size].mean
-    share = gain["mean"] / mean if mean else 0.0
-    text = (
-        f"without tuning at most {gain['mean']:.3f} AUC is lost, {share:.0%} of the "
-        f"tuned one (on {size} shadows, interval {gain['low']:+.2f} to "
-        f"{gain['high']:+.2f})"
-    )
-    if gain["low"] <= 0:
-        return f"{text}: the paper's finding (up to 30 %) does not show"
-    if share < 0.2:
-        return f"{text}: tuning helps, but by less than the paper's 'up to 30 %'"
-    return f"{text}: the paper's finding (up to 30 %) shows"

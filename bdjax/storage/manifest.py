@@ -7,7 +7,7 @@ from typing import Any
 from bdjax.storage import files, lock
 from bdjax.types import UserError
 
-_SCHEMA = 3
+_SCHEMA = 4
 _KIND = "bdjax population"
 NAME = "manifest.json"
 CHUNKS = "chunks"

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from bdjax.data import SOURCES, Dataset, Loader, Progress
+from bdjax.data import SOURCES, Dataset, Loader, Progress, Request
 from bdjax.models import Formulation, Model, get_model
 from bdjax.tasks.modality import IMAGES, Modality
 from bdjax.types import UserError
@@ -120,11 +120,6 @@ class Task:
                     f"source {source!r} of task {self.name!r} takes no data.{name}; "
                     "leave it out"
                 )
-        return loader(
-            name=self.name.partition(":")[0],
-            num_classes=self.num_classes,
-            shape=self.shape,
-            path=path,
-            progress=progress,
-            **options,
-        )
+        name = self.name.partition(":")[0]
+        request = Request(name, self.num_classes, self.shape, path, progress)
+        return loader(request, **options)

@@ -15,11 +15,11 @@ class DFTNDConfig:
     ``parity`` names a formulation and, with it, the value of every field that is left
     at its default:
 
-    ``"bdjax"``: gradient steps, see :mod:`bdjax.tnd.excite`, and a score that is free
-      of the unit of the logits: whether *one* label rises by itself.
+    ``"bdjax"``: gradient steps, see :mod:`bdjax.tnd.activation_maximization`, and a
+      score that is free of the unit of the logits: whether *one* label rises by itself.
     ``"official"``: the published sign ascent, by which the neuron weights stay uniform
-      over the active neurons, see :mod:`bdjax.tnd.signs`, and the published rule. Its
-      steps are part of it: the fields marked "ours" have no effect.
+      over the active neurons, see :mod:`bdjax.tnd.sign_ascent`, and the published rule.
+      Its steps are part of it: the fields marked "ours" have no effect.
 
     Attributes:
       parity: the formulation.

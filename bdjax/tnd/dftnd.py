@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike
 
 from bdjax import checks, prng, verdicts
 from bdjax.tnd import network as networks
+from bdjax.tnd.activation_maximization import ActivationMaximization
 from bdjax.tnd.config import Execution
 from bdjax.tnd.dfconfig import DFTNDConfig
-from bdjax.tnd.excite import Excite
-from bdjax.tnd.loop import Problem, Shown, solve, telling
 from bdjax.tnd.network import Apply, Network
 from bdjax.tnd.references import calibration_for, settings_of
-from bdjax.tnd.signs import NOISE, Seeds, SignAscent
+from bdjax.tnd.sign_ascent import NOISE, Seeds, SignAscent
+from bdjax.tnd.solver import Problem, Shown, solve, telling
 from bdjax.types import PRNGKey, PyTree, UserError
 from bdjax.verdicts import Calibration, conclude, preconditions
 
@@ -252,7 +252,7 @@ def _problem(net: Network, config: DFTNDConfig) -> Problem:
     second = config.second_iterations if config.average else 0
     if config.parity == "official":
         return SignAscent(net, config.iterations, second, config.sparsity)
-    return Excite(
+    return ActivationMaximization(
         net,
         iterations=config.iterations,
         second=second,

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -11,10 +12,15 @@ from bdjax.attacks import get_attack
 from bdjax.models import from_linen
 from bdjax.models.layers import dense
 from bdjax.population import Execution, Recipe, cost, train, train_models
-from bdjax.population.front import Front, add_triggered, clean_front, in_blocks
+from bdjax.population.frontend import (
+    Frontend,
+    add_triggered,
+    clean_frontend,
+    in_blocks,
+    uses_frontend,
+)
 from bdjax.population.plan import plan_one
-from bdjax.tasks import get_task
-from tests.tiny import EXAMPLES, SHAPE, tiny_tasks  # noqa: F401
+from tests.tiny import EXAMPLES, SHAPE, TASK, fit_one, tiny_tasks  # noqa: F401
 
 
 class Hearing(nn.Module):
@@ -43,36 +49,36 @@ def close(got, expected):
 
 
 def test_training_behind_the_front_end_changes_nothing():
-    attack, key = get_attack("M", task=get_task("tiny")), prng.root(1)
+    attack, key = get_attack("M", task=TASK), prng.root(1)
     trigger = attack.sample(key)._replace(rate=jnp.float32(0.5))
     plan = plan_one(key, ROWS, trigger.rate, steps=8, batch_size=6)
-    assert plan.poisoned.any()
-    assert not plan.poisoned.all()
+    assert plan.role.any()
+    assert not plan.role.all()
     run = functools.partial(
-        train.train_one, MODEL, attack, RECIPE, key, trigger, plan, EXAMPLES
+        fit_one, MODEL, attack, RECIPE, key, trigger, plan, EXAMPLES
     )
 
     @jax.jit
     def beforehand():
-        front = clean_front(MODEL, EXAMPLES, ROWS)
+        front = clean_frontend(MODEL, EXAMPLES, ROWS)
         put_on = functools.partial(attack.apply, trigger)
-        return run(front=add_triggered(front, MODEL, EXAMPLES, ROWS, put_on))
+        return run(frontend=add_triggered(front, MODEL, EXAMPLES, ROWS, put_on))
 
     close(beforehand(), jax.jit(run)())
 
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_a_population_is_the_same_with_and_without(width, monkeypatch):
-    attack = get_attack("jumbo", task=get_task("tiny"))
+    attack = get_attack("jumbo", task=TASK)
     keys = prng.model_keys(prng.root(1), jnp.arange(4))
     test_N = jnp.arange(40, 65)
     args = MODEL, attack, RECIPE, keys, jnp.asarray(ROWS), test_N, EXAMPLES
     calls = []
-    watched = train.clean_front
-    monkeypatch.setattr(train, "clean_front", lambda *a: calls.append(a) or watched(*a))
+    watched = train._hear
+    monkeypatch.setattr(train, "_hear", lambda *a: calls.append(a) or watched(*a))
     fast = train_models(*args, execution=Execution(width=width, devices=2))
     assert len(calls) == 1
-    monkeypatch.setattr(train, "uses_front", lambda *_: False)
+    monkeypatch.setattr(train, "uses_frontend", lambda *_: False)
     slow = train_models(*args, execution=Execution(width=width, devices=2))
     assert len(calls) == 1
     close(fast, slow)
@@ -80,13 +86,16 @@ def test_a_population_is_the_same_with_and_without(width, monkeypatch):
 
 def test_augmented_examples_go_through_the_front_end_at_every_step():
     augmented = Recipe(steps=8, augment="crop_flip")
-    assert train.uses_front(MODEL, RECIPE)
-    assert not train.uses_front(MODEL, augmented)
+    attack = get_attack("M", task=TASK)
+    assert uses_frontend(MODEL, RECIPE, attack)
+    assert not uses_frontend(MODEL, augmented, attack)
+    noisy = dataclasses.replace(attack, cover=lambda key_B, trigger, x_B: x_B)
+    assert not uses_frontend(MODEL, RECIPE, noisy)
 
 
 def test_rows_are_found_behind_the_front_end():
-    front = Front(jnp.array([0, 2, 0, 1]), jnp.eye(3), 10 * jnp.eye(3))
-    batch = front.batch(jnp.array([1, 3, 1]), jnp.array([False, False, True]))
+    front = Frontend(jnp.array([0, 2, 0, 1]), jnp.eye(3), 10 * jnp.eye(3))
+    batch = front.batch(jnp.array([1, 3, 1]), jnp.array([0, 0, 2]))
     np.testing.assert_array_equal(batch, [[0, 0, 1], [0, 1, 0], [0, 0, 10]])
 
 
@@ -97,7 +106,7 @@ def test_blocks_make_no_difference(count):
 
 
 def test_memory_holds_what_is_behind_the_front_end():
-    attack = get_attack("jumbo", task=get_task("tiny"))
+    attack = get_attack("jumbo", task=TASK)
     few, many = (
         cost.model_footprint(MODEL, attack, RECIPE, EXAMPLES, trained=trained)
         for trained in (10, 60)

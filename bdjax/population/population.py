@@ -1,4 +1,4 @@
-"""Which models a population is made of, and what is known of each."""
+"""Trained models and what is known of each, read back from disk."""
 
 import dataclasses
 import os
@@ -8,12 +8,13 @@ import jax
 import numpy as np
 
 from bdjax import storage, tree
-from bdjax.attacks import Attack, Locations, Trigger, get_attack
+from bdjax.attacks import NO_TARGET, Attack, Trigger
+from bdjax.models import Formulation
+from bdjax.population.bank import read_bank
 from bdjax.population.contradictions import contradiction
-from bdjax.population.recipe import Recipe, without_defaults
-from bdjax.population.train import Quality
-from bdjax.population.trees import trigger_dict, trigger_from
-from bdjax.tasks import get_task
+from bdjax.population.judge import Quality
+from bdjax.population.spec import Origin, origin_of
+from bdjax.population.trees import trigger_from
 from bdjax.types import PyTree, UserError, Variables
 
 _PARTS = {"ids", "variables", "triggers", "quality"}
@@ -21,79 +22,23 @@ _FIX = "launch.population --repair trains it again"
 
 
 @dataclasses.dataclass(frozen=True)
-class PopulationSpec:
-    """Which models a population is made of; with the data, all they follow from.
-
-    Attributes:
-      task: key in ``bdjax.tasks.TASKS``.
-      role: ``"shadow"``, ``"validation"`` or ``"target"``, say: models of different
-        roles share no randomness.
-      attack: key in ``bdjax.attacks.ATTACKS``; ``"benign"`` for clean models.
-      recipe: how each model is trained.
-      seed: of the experiment.
-      locations: where patches may lie, see :func:`bdjax.attacks.get_attack`.
-      architecture: key in ``bdjax.models.MODELS``; the task's if empty. No part of the
-        name: populations that differ in it alone need directories of their own.
-    """
-
-    task: str
-    role: str
-    attack: str
-    recipe: Recipe
-    seed: int = 0
-    locations: Locations = "all"
-    architecture: str = ""
-
-    def resolve(self) -> Attack:
-        """The attack, once it and the recipe are known to suit the task.
-
-        Raises:
-          UserError: they do not.
-        """
-        task = get_task(self.task)
-        augments = ("none", *task.modality.augments)
-        if self.recipe.augment not in augments:
-            raise UserError(
-                f"augment {self.recipe.augment!r} is not for {task.modality.name}, "
-                f"such as of task {task.name!r}; there are {list(augments)}"
-            )
-        return get_attack(self.attack, task=task, locations=self.locations)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What a manifest says of it: an architecture only if it is not the task's."""
-        plain = self
-        if self.architecture == get_task(self.task).model:
-            plain = dataclasses.replace(self, architecture="")
-        fields = without_defaults(plain, ("architecture",))
-        return fields | {"recipe": self.recipe.to_dict()}
-
-    @property
-    def name(self) -> str:
-        """Such as ``"shadow-jumbo"``."""
-        return f"{self.role}-{self.attack}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Population:
+class Population(Origin):
     """Trained models and what is known of each; all NumPy.
 
     Attributes:
-      name: such as ``"shadow-jumbo"``.
-      attack: its attack; every model has its own trigger.
       ids_M: int, what the models are called.
       variables: stacked variables, leaves ``[M, ...]``.
-      triggers: stacked triggers, leaves ``[M, ...]``.
+      triggers: stacked triggers, leaves ``[M, ...]``, without their bank.
       quality: stacked float32 ``[M]``; see :class:`Quality`.
-      digest: of what it was made from, see :class:`bdjax.storage.ChunkStore`; empty
-        where that is not known.
+      bank: what the attack prepared for all of them; see :meth:`trigger`.
+      digest: of what it was made from, see :class:`bdjax.storage.ChunkStore`.
     """
 
-    name: str
-    attack: str
     ids_M: np.ndarray
     variables: Variables = dataclasses.field(repr=False)
     triggers: Trigger = dataclasses.field(repr=False)
     quality: Quality = dataclasses.field(repr=False)
+    bank: PyTree = dataclasses.field(repr=False, default=())
     digest: str = ""
 
     def __len__(self) -> int:
@@ -107,16 +52,38 @@ class Population:
             self, ids_M=ids_M, variables=variables, triggers=triggers, quality=quality
         )
 
-    def record(self, i: int) -> dict[str, Any]:
-        """What is known of the ``i``-th model: id, trigger, accuracy, ASR, loss."""
-        trigger, quality = tree.index((self.triggers, self.quality), i)
-        known = trigger_dict(trigger) | quality._asdict()
-        return {"id": int(self.ids_M[i]), "attack": self.attack} | known
+    def trigger(self, i: int) -> Trigger:
+        """The trigger of the ``i``-th model, with the bank, ready to be applied."""
+        return tree.index(self.triggers, i)._replace(bank=self.bank)
+
+    def records(self) -> list[dict[str, Any]]:
+        """What is known of each model, in plain Python.
+
+        ``id``; ``target`` (None of a benign model, and where it depends on the true
+        label); ``rate``, ``cover_rate``; ``description``, a
+        :class:`bdjax.attacks.Description`; ``loss``, ``accuracy``, ``asr``.
+        """
+        records = []
+        for i, name in enumerate(self.ids_M.tolist()):
+            trigger, quality = self.trigger(i), tree.index(self.quality, i)
+            target = int(trigger.target)
+            has_target = self.is_trojaned and target != NO_TARGET
+            records.append(
+                {
+                    "id": name,
+                    "target": target if has_target else None,
+                    "rate": float(trigger.rate),
+                    "cover_rate": float(trigger.cover_rate),
+                    "description": self.attack.describe(trigger),
+                    **{k: float(v) for k, v in quality._asdict().items()},
+                }
+            )
+        return records
 
     @property
     def is_trojaned(self) -> bool:
-        """Whether these models were attacked: their poisoning rates are not 0."""
-        return bool(np.any(np.asarray(self.triggers.rate) > 0))
+        """Whether these models were attacked."""
+        return not self.attack.is_benign
 
     @property
     def diverged_ids(self) -> list[int]:
@@ -137,8 +104,13 @@ def models_of(store: storage.ChunkStore, n: int) -> range:
     return range(max(ids.start, n * size), min(ids.stop, (n + 1) * size))
 
 
-def read_chunk(store: storage.ChunkStore, n: int) -> PyTree:
+def read_chunk(store: storage.ChunkStore, n: int, attack: Attack) -> PyTree:
     """Reads a chunk and checks, beyond its checksums, that it is the one asked for.
+
+    Args:
+      store: the population.
+      n: the chunk.
+      attack: the population's.
 
     Returns:
       ``{"ids": [m], "variables": ..., "triggers": ..., "quality": ...}``, all leaves
@@ -167,21 +139,23 @@ def read_chunk(store: storage.ChunkStore, n: int) -> PyTree:
             f"{store.path(n)} has not one entry a model; --repair trains it again"
         )
     rate_M, quality = chunk["triggers"]["rate"], chunk["quality"]
-    if fault := contradiction(
-        store.recipe["attack"], chunk["variables"], rate_M, **quality
-    ):
+    if fault := contradiction(attack, chunk["variables"], rate_M, **quality):
         raise UserError(f"{store.path(n)}: model {ids[fault.row]} {fault.what}; {_FIX}")
     return chunk
 
 
 def load_population(
-    directory: str | os.PathLike[str], ids: range | None = None
+    directory: str | os.PathLike[str],
+    ids: range | None = None,
+    *,
+    formulation: Formulation = "auto",
 ) -> Population:
-    """Reads a population back.
+    """Reads a population back, its objects rebuilt from what the manifest names.
 
     Args:
       directory: the population's own directory.
       ids: the models to read; all that the population is to have if None.
+      formulation: of its network: how convolutions are computed.
 
     Raises:
       UserError: there is none, models are still missing, or a chunk is damaged.
@@ -199,22 +173,18 @@ def load_population(
             f"{directory} is incomplete: it lacks chunks {missing} of models "
             f"{ids.start} to {ids.stop - 1}; resume its training"
         )
-    chunks = [read_chunk(store, n) for n in store.chunks_of(ids)]
+    origin = origin_of(store, formulation)
+    chunks = [read_chunk(store, n, origin.attack) for n in store.chunks_of(ids)]
     joined = tree.concatenate(chunks)
     wanted = np.isin(joined["ids"], np.arange(ids.start, ids.stop))
     if not wanted.all():  # the last chunk is always trained whole
         joined = tree.index(joined, np.flatnonzero(wanted))
-    attack = get_attack(
-        store.recipe["attack"],
-        task=get_task(store.recipe["task"]),
-        locations=store.recipe.get("locations", "all"),
-    )
     return Population(
-        name=f"{store.recipe['role']}-{store.recipe['attack']}",
-        attack=store.recipe["attack"],
+        **vars(origin),
         ids_M=joined["ids"],
         variables=joined["variables"],
-        triggers=trigger_from(attack, joined["triggers"]),
+        triggers=trigger_from(origin.attack, joined["triggers"]),
         quality=Quality(**joined["quality"]),
+        bank=read_bank(store, origin.attack),
         digest=store.digest,
     )

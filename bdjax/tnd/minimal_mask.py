@@ -84,8 +84,8 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Smallest:
-    """The smallest perturbation for each case; see :class:`bdjax.tnd.loop.Problem`.
+class MinimalMask:
+    """The smallest perturbation for each case; see :class:`bdjax.tnd.solver.Problem`.
 
     Attributes:
       network: under test.

@@ -11,16 +11,16 @@ from tiny import (
     RECIPE,
     SHAPE,
     SPEC,
+    TASK,
     assert_close,
     content,
+    make_network,
     populate,
-    tiny_model,
     tiny_tasks,  # noqa: F401
 )
 
 from bdjax.attacks import get_attack
-from bdjax.population import Execution, load_population, run, width
-from bdjax.tasks import get_task
+from bdjax.population import Execution, batching, load_population, run
 from bdjax.types import UserError
 
 FOOTPRINT = 1000
@@ -30,8 +30,8 @@ VARIED = dataclasses.replace(
 
 
 def choose(limit, chunk_size=24, **execution):
-    return width.choose_width(
-        tiny_model(), get_attack("jumbo", task=get_task("tiny")), RECIPE,
+    return batching.choose_width(
+        make_network(), get_attack("jumbo", task=TASK), RECIPE,
         EXAMPLES, chunk_size=chunk_size, execution=Execution(**execution),
         limit_bytes=limit,
     )  # fmt: skip
@@ -39,7 +39,7 @@ def choose(limit, chunk_size=24, **execution):
 
 @pytest.fixture
 def footprint(monkeypatch):
-    monkeypatch.setattr(width, "model_footprint", lambda *_, **__: FOOTPRINT)
+    monkeypatch.setattr(batching, "model_footprint", lambda *_, **__: FOOTPRINT)
 
 
 @pytest.mark.parametrize(("chunk_size", "devices"), [(24, 1), (24, 4), (7, 1), (7, 4)])
@@ -57,8 +57,8 @@ def test_width_grows_with_memory_and_divides_a_device_s_models(
 
 
 def test_width_follows_the_measured_footprint():
-    attack = get_attack("jumbo", task=get_task("tiny"), locations="all")
-    one = width.model_footprint(tiny_model(), attack, RECIPE, EXAMPLES)
+    attack = get_attack("jumbo", task=TASK, locations="all")
+    one = batching.model_footprint(make_network(), attack, RECIPE, EXAMPLES)
     assert one > 4 * (np.prod(SHAPE) + 1) * CLASSES
     assert choose(8 * one, 8, devices=1) == 4
     assert choose(20 * one, 8, devices=1) == 8
@@ -82,18 +82,18 @@ OUT = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 81604378624 by
 @pytest.fixture
 def small(monkeypatch):
     """`small(most)`: a device on which `most` models fit; returns the widths tried."""
-    train_models = run.train_models
+    train_shared = run.train_shared
 
     def limit(most, error=OUT):
         tried = []
 
-        def train(*args, execution):
+        def train(*args, execution, **options):
             tried.append(execution.width)
             if execution.width > most:
                 raise jax.errors.JaxRuntimeError(error)
-            return train_models(*args, execution=execution)
+            return train_shared(*args, execution=execution, **options)
 
-        monkeypatch.setattr(run, "train_models", train)
+        monkeypatch.setattr(run, "train_shared", train)
         return tried
 
     return limit

@@ -1,7 +1,7 @@
 """DF-TND by the gradient itself: our solver of the data-free problem.
 
-The problem of :mod:`bdjax.tnd.signs` with three changes. Mask and pattern take Adam
-steps and the pattern stays in the pixel box. The weights take multiplicative (or
+The problem of :mod:`bdjax.tnd.sign_ascent` with three changes. Mask and pattern take
+Adam steps and the pattern stays in the pixel box. The weights take multiplicative (or
 projected) steps along the gradient, so that those of the neurons that answer most
 grow at the expense of the others, as fast as ``weight_rate`` says. Activations are
 measured in units of their mean on the seeds and the penalty by image, so that its
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from bdjax.tnd import simplex
 from bdjax.tnd.network import Network
 from bdjax.tnd.perturb import Moments, adam, perturb
-from bdjax.tnd.signs import Seeds
+from bdjax.tnd.sign_ascent import Seeds
 from bdjax.types import PyTree
 
 FAINT = 0.05  # of every entry of the mask at first: at 0 the pattern had no gradient
@@ -44,8 +44,8 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Excite:
-    """The gradient's version; see :class:`bdjax.tnd.loop.Problem`. Cases are Seeds.
+class ActivationMaximization:
+    """The gradient's version; see :class:`bdjax.tnd.solver.Problem`. Cases are Seeds.
 
     Attributes:
       network: under test.

@@ -8,15 +8,13 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 
-from bdjax import telemetry, tree
+from bdjax import engine, telemetry, tree
 from bdjax.tnd.config import Execution
-from bdjax.types import CapacityError, PyTree
+from bdjax.types import PyTree
 
 Progress = Callable[[int, int], None]
-"""Called as ``progress(iterations_done, iterations_total)``."""
+"""Called as ``progress(done, total)``, iterations of all batches together."""
 
 Shown = Progress | bool | None
 """A function to tell; True, or None on a terminal: show a bar; False: nothing."""
@@ -24,6 +22,7 @@ Shown = Progress | bool | None
 # Images of a program on a CPU, whose activations then stay in the cache: measured.
 _CACHED = 400
 _LOOK_EVERY = 20  # iterations between two looks at whether all cases are done
+_FIX = "set a smaller label_batch in tnd.Execution, or give fewer images"
 
 
 class Problem(Protocol):
@@ -71,6 +70,7 @@ def solve(
     execution: Execution,
     images: int = 1,
     progress: Progress | None = None,
+    note: engine.Note = print,
 ) -> Any:
     """Iterates a problem to its end.
 
@@ -82,39 +82,62 @@ def solve(
       execution: batches, devices and stride.
       images: that a case asks the network at every iteration.
       progress: told after every program; iterations of all batches together.
+      note: told where batches are halved, as memory ran out.
 
     Returns:
       The final state, NumPy, leading axis ``[K]`` as given.
+
+    Raises:
+      CapacityError: the devices' memory is too small for one case each.
     """
     count, batch = tree.count(cases), _batch(execution, cases, images)
-    used = execution.local_devices()[:batch]
-    mesh = jax.make_mesh((len(used),), ("cases",), (AxisType.Auto,), devices=used)
-    stride = execution.stride
-    if not stride:
-        stride = 1 if used[0].platform == "cpu" else _LOOK_EVERY
-    starts = range(0, count, batch)
-    total, states = len(starts) * problem.length, []
+    total = -(-count // batch) * problem.length
+    devices = execution.local_devices()[:batch]
+    width, states, start = batch // len(devices), [], 0
+    layout = engine.Layout(tuple(devices))
     # Once: every iteration may be a program of its own.
-    shared = jax.device_put(shared, NamedSharding(mesh, P()))
-    for n, start in enumerate(starts):
-        index = np.minimum(np.arange(start, start + batch), count - 1)
-        some = jax.device_put(tree.index(cases, index), NamedSharding(mesh, P("cases")))
-        state = _init(problem, mesh, some, shared)
-        i = 0
-        while i < problem.length:
-            many = min(stride, problem.length - i)
-            first = jnp.int32(i)
-            state = _advance(problem, many, mesh, first, state, some, shared)
-            looks = i // _LOOK_EVERY
-            i += many
+    shared = layout.everywhere(shared)
+    while start < count:
+        size = width * len(devices)
+        some = tree.index(cases, np.minimum(np.arange(start, start + size), count - 1))
+        here = min(size, count - start)
+
+        def told(i: int, start: int = start, here: int = here) -> None:
             if progress:
-                progress(n * problem.length + i, total)
-            if i // _LOOK_EVERY > looks and bool(problem.done(state).all()):
-                break
-        states.append(jax.device_get(state))
-        if progress:
-            progress((n + 1) * problem.length, total)
+                share = (start * problem.length + here * i) / (count * problem.length)
+                progress(int(share * total + 1e-9), total)
+
+        try:
+            states.append(_solve_batch(problem, layout, some, shared, execution, told))
+        except jax.errors.JaxRuntimeError as error:
+            width = engine.halved(width, error, note, _FIX)
+        else:
+            start += size
     return tree.index(tree.concatenate(states), slice(count))
+
+
+def _solve_batch(
+    problem: Problem,
+    layout: engine.Layout,
+    cases: PyTree,
+    shared: PyTree,
+    execution: Execution,
+    told: Callable[[int], None],
+) -> Any:
+    cases = layout.spread(cases)
+    is_cpu = layout.devices[0].platform == "cpu"
+    stride = execution.stride or (1 if is_cpu else _LOOK_EVERY)
+    state, i = _init(problem, layout, cases, shared), 0
+    while i < problem.length:
+        many = min(stride, problem.length - i)
+        state = _advance(problem, many, layout, jnp.int32(i), state, cases, shared)
+        looks = i // _LOOK_EVERY
+        i += many
+        told(i)
+        if i // _LOOK_EVERY > looks and bool(problem.done(state).all()):
+            break
+    told(problem.length)
+    return jax.device_get(state)
 
 
 def solve_all(
@@ -128,34 +151,22 @@ def solve_all(
     """:func:`solve` one problem and its cases after the other, under one progress.
 
     Raises:
-      CapacityError: the device's memory is too small for a batch.
+      CapacityError: as :func:`solve`.
     """
-    sizes = [_batch(execution, cases, images) for _, cases in problems]
-    counts = [tree.count(cases) for _, cases in problems]
     lengths = [
-        problem.length * -(-count // size)
-        for (problem, _), count, size in zip(problems, counts, sizes, strict=True)
+        -(-tree.count(cases) // _batch(execution, cases, images)) * problem.length
+        for problem, cases in problems
     ]
     states = []
     for n, (problem, cases) in enumerate(problems):
-        before, total = sum(lengths[:n]), sum(lengths)
 
-        def told(done: int, _: int, before: int = before, total: int = total) -> None:
+        def told(done: int, _: int, before: int = sum(lengths[:n])) -> None:
             if progress:
-                progress(before + done, total)
+                progress(before + done, sum(lengths))
 
-        try:
-            state = solve(
-                problem, cases, shared,
-                execution=execution, images=images, progress=told,
-            )  # fmt: skip
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise CapacityError(
-                f"{sizes[n]} problems at once do not fit into the "
-                "device's memory; set a smaller label_batch in tnd.Execution"
-            ) from error
+        state = solve(
+            problem, cases, shared, execution=execution, images=images, progress=told
+        )
         states.append(state)
     return states
 
@@ -171,29 +182,25 @@ def _batch(execution: Execution, cases: PyTree, images: int) -> int:
     return -(-batch // used) * used
 
 
-def _over_cases(mesh: Mesh, function: Callable, axes: tuple[P, ...]) -> Callable:
-    # The loop's carry starts unsharded inside each shard's own cases.
-    return jax.shard_map(
-        function, mesh=mesh, in_specs=axes, out_specs=P("cases"), check_vma=False
-    )
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _init(problem: Problem, mesh: Mesh, cases: PyTree, shared: PyTree) -> Any:
-    return _over_cases(mesh, problem.init, (P("cases"), P()))(cases, shared)
+def _init(
+    problem: Problem, layout: engine.Layout, cases: PyTree, shared: PyTree
+) -> Any:
+    return layout.shard(problem.init, cases, shared)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
 def _advance(
     problem: Problem,
     many: int,
-    mesh: Mesh,
+    layout: engine.Layout,
     first: jax.Array,
     state: Any,
     cases: PyTree,
     shared: PyTree,
 ) -> Any:
-    def local(first, state, cases, shared):
+    def local(mapped, shared):
+        (state, cases), (first, shared) = mapped, shared
         if many == 1:  # no loop at all, see Execution.stride
             return problem.step(first, state, cases, shared)
         return jax.lax.fori_loop(
@@ -203,5 +210,4 @@ def _advance(
             state,
         )
 
-    axes = P(), P("cases"), P("cases"), P()
-    return _over_cases(mesh, local, axes)(first, state, cases, shared)
+    return layout.shard(local, (state, cases), (first, shared))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from bdjax.attacks import Attack, Role
 from bdjax.models import Model
 from bdjax.population.examples import Examples, take
 from bdjax.population.recipe import Recipe
@@ -21,7 +22,7 @@ BLOCK = 20  # examples at once, for a cache's and many models' sake
 Map = Callable[[jax.Array], jax.Array]
 
 
-class Front(NamedTuple):
+class Frontend(NamedTuple):
     """What the front end makes of the rows of data that are trained on.
 
     Attributes:
@@ -34,40 +35,48 @@ class Front(NamedTuple):
     clean_S: jax.Array
     triggered_S: jax.Array | None = None
 
-    def batch(self, row_B: jax.Array, poisoned_B: jax.Array) -> jax.Array:
-        """Rows of the data behind the front end, triggered where it says so."""
+    def batch(self, row_B: jax.Array, role_B: jax.Array) -> jax.Array:
+        """Rows of the data behind the front end, triggered unless they are clean."""
         place_B = self.place_N[row_B]
         clean = self.clean_S[place_B]
-        which_B = poisoned_B.reshape(-1, *[1] * (clean.ndim - 1))
+        which_B = (role_B != Role.CLEAN).reshape(-1, *[1] * (clean.ndim - 1))
         return jnp.where(which_B, jnp.asarray(self.triggered_S)[place_B], clean)
 
 
-def uses_front(model: Model, recipe: Recipe) -> bool:
-    """Whether examples go through the network's front end before training."""
-    return model.front is not None and recipe.augment == "none"
+def uses_frontend(network: Model, recipe: Recipe, attack: Attack) -> bool:
+    """Whether examples go through the network's front end before training.
+
+    Not where they change from step to step.
+    """
+    changes = attack.train or attack.cover or attack.adapt
+    return network.front is not None and recipe.augment == "none" and not changes
 
 
-def clean_front(model: Model, examples: Examples, subset_S: ArrayLike) -> Front:
+def clean_frontend(network: Model, examples: Examples, subset_S: ArrayLike) -> Frontend:
     """What the front end makes of the rows ``subset_S``, without a trigger."""
     rows_S = jnp.asarray(subset_S)
     place_N = jnp.zeros(len(examples.y), jnp.int32)
     place_N = place_N.at[rows_S].set(jnp.arange(len(rows_S), dtype=jnp.int32))
-    return Front(place_N, _hear(model, examples, rows_S, lambda x_B: x_B))
+    return Frontend(place_N, _hear(network, examples, rows_S, lambda x_B: x_B))
 
 
 def add_triggered(
-    front: Front, model: Model, examples: Examples, subset_S: ArrayLike, put_on: Map
-) -> Front:
+    frontend: Frontend,
+    network: Model,
+    examples: Examples,
+    subset_S: ArrayLike,
+    put_on: Map,
+) -> Frontend:
     """Adds the same rows with the trigger that ``put_on(x_B)`` puts on."""
-    return front._replace(triggered_S=_hear(model, examples, subset_S, put_on))
+    return frontend._replace(triggered_S=_hear(network, examples, subset_S, put_on))
 
 
 def _hear(
-    model: Model, examples: Examples, subset_S: ArrayLike, change: Map
+    network: Model, examples: Examples, subset_S: ArrayLike, change: Map
 ) -> jax.Array:
     def hear(row_B: jax.Array) -> jax.Array:
-        assert model.front is not None
-        return model.front(change(take(examples, row_B)[0]))
+        assert network.front is not None
+        return network.front(change(take(examples, row_B)[0]))
 
     return in_blocks(hear, subset_S)
 

@@ -1,18 +1,20 @@
 """How many models a device advances at once, by its memory."""
 
-import dataclasses
-
-import jax
-
 from bdjax.attacks import Attack
 from bdjax.models import Model
 from bdjax.population.cost import model_footprint
+from bdjax.population.examples import Examples
 from bdjax.population.recipe import Execution, Recipe
-from bdjax.population.train import Examples
-from bdjax.types import UserError
+from bdjax.types import PyTree
 
 # The rest is left to the data set, to results on their way and to fragments.
 SHARE = 0.8
+
+FIX = (
+    "lower execution.chunk_size, whose batches and results are kept beside, or "
+    "batch_size"
+)
+"""What can be done where one model at a time does not fit."""
 
 
 def widest(models: int, room_bytes: int, footprint_bytes: int) -> int:
@@ -25,7 +27,7 @@ def widest(models: int, room_bytes: int, footprint_bytes: int) -> int:
 
 
 def choose_width(
-    model: Model,
+    network: Model,
     attack: Attack,
     recipe: Recipe,
     examples: Examples,
@@ -34,6 +36,7 @@ def choose_width(
     execution: Execution,
     limit_bytes: int | None = None,
     trained: int = 0,
+    bank: PyTree = (),
 ) -> int:
     """Width for training ``chunk_size`` models on the devices of ``execution``.
 
@@ -41,7 +44,7 @@ def choose_width(
     most that fit by the footprint of one (:func:`cost.model_footprint`).
 
     Args:
-      model: the architecture.
+      network: the architecture.
       attack: whose triggers are applied.
       recipe: how each is trained.
       examples: the data set.
@@ -49,6 +52,7 @@ def choose_width(
       execution: the devices; its own width is used if there is one.
       limit_bytes: memory of a device; asked of the device if None.
       trained: see :func:`cost.model_footprint`.
+      bank: what the attack prepared.
     """
     devices = execution.local_devices()
     if execution.width:
@@ -60,25 +64,7 @@ def choose_width(
     models = -(-chunk_size // len(devices))
     if not limit_bytes:
         return models  # the backend keeps it secret: halving will find out
-    footprint = model_footprint(model, attack, recipe, examples, trained=trained)
+    footprint = model_footprint(
+        network, attack, recipe, examples, trained=trained, bank=bank
+    )
     return widest(models, int(SHARE * limit_bytes), footprint)
-
-
-def halved(execution: Execution, error: Exception) -> Execution:
-    """The same execution with half the width.
-
-    Raises:
-      UserError: the width is 1 already.
-    """
-    if execution.width <= 1:
-        raise UserError(
-            "out of device memory at a width of 1; lower execution.chunk_size, whose "
-            "batches and results are kept beside, or batch_size"
-        ) from error
-    return dataclasses.replace(execution, width=execution.width // 2)
-
-
-def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
-    """Whether XLA ran out of device memory."""
-    text = str(error)
-    return "RESOURCE_EXHAUSTED" in text or "Out of memory" in text

@@ -10,14 +10,16 @@ import jax
 import numpy as np
 
 from bdjax import storage
-from bdjax.attacks import Locations, get_attack
+from bdjax.attacks import Attack, get_attack
+from bdjax.models import Model
 from bdjax.population.contradictions import contradiction
-from bdjax.population.train import Quality
+from bdjax.population.judge import Quality
+from bdjax.population.spec import Origin
 from bdjax.population.trees import flat, nested, trigger_dict, trigger_shape
 from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError, Variables
 
-_SCHEMA = 1
+_SCHEMA = 2
 _KIND = "bdjax model"
 _FIELDS = {
     "id": int,
@@ -32,16 +34,15 @@ _FIELDS = {
 }
 
 
-def describe(recipe: dict[str, Any]) -> dict[str, Any]:
-    """What the JSON of every model of a population says, given its recipe."""
-    task = get_task(recipe["task"])
+def describe(origin: Origin) -> dict[str, Any]:
+    """What the JSON of every model of a population says."""
     return {
         **storage.header(_SCHEMA, _KIND),
-        "task": task.name,
-        "architecture": recipe.get("architecture", task.model),
-        "input_shape": list(task.shape),
-        "num_classes": task.num_classes,
-        "attack": recipe["attack"],
+        "task": origin.task.name,
+        "architecture": origin.network.name,
+        "input_shape": list(origin.task.shape),
+        "num_classes": origin.task.num_classes,
+        "attack": origin.attack.name,
     }
 
 
@@ -88,8 +89,9 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Variables, dict[str, Any]]
 
     Returns:
       Its variables, nested dicts of NumPy arrays, bit for bit; and what is known of
-      it: all of :meth:`bdjax.population.Population.record`, and ``population``,
-      ``task``, ``architecture``, ``recipe``, ``versions``, ``crc32``.
+      it: ``id``, ``trigger`` (nested dicts of arrays), ``loss``, ``accuracy``, ``asr``,
+      and ``population``, ``task``, ``architecture``, ``attack``, ``recipe``,
+      ``versions``, ``crc32``.
 
     Raises:
       UserError: a file is missing, damaged or of a newer bdjax, its task, attack or
@@ -108,45 +110,44 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Variables, dict[str, Any]]
             f"{json}: {difference.removesuffix(' asked')} here; import it with the "
             "bdjax that it is from"
         )
-    variables, triggers = _expected(
-        about["architecture"], task.name, about["attack"],
-        str(about["recipe"].get("locations", "all")),
-    )  # fmt: skip
+    locations = str(about["recipe"].get("locations", "all"))
+    attack = get_attack(about["attack"], task=task, locations=locations)
+    variables, triggers = _expected(task.network(about["architecture"]), attack)
     # Without a checksum, say after a change that was meant, the shapes must do.
     found = storage.load_tensors(path, crc32=about.get("crc32"))
     found |= {f"trigger.{k}": _number(json, k, v) for k, v in about["trigger"].items()}
     _check(path, about["architecture"], found, {**variables, **triggers})
     record = {
         "id": about["id"],
-        "attack": about["attack"],
-        **nested((name.partition(".")[2], found[name]) for name in triggers),
+        "trigger": nested((name.partition(".")[2], found[name]) for name in triggers),
         **{k: np.float32(_number(json, k, about.get(k))) for k in Quality._fields},
     }
-    for name in ("population", "task", "architecture", "recipe", "versions", "crc32"):
+    for name in (
+        "population", "task", "architecture", "attack", "recipe", "versions", "crc32",
+    ):  # fmt: skip
         record[name] = about.get(name)
     weights = nested((name, found[name]) for name in variables)
-    _check_record(json, weights, record)
+    _check_record(json, attack, weights, record)
     return weights, record
 
 
-def _check_record(path: Path, variables: Variables, record: dict[str, Any]) -> None:
-    known = {name: record[name] for name in ("rate", *Quality._fields)}
+def _check_record(
+    path: Path, attack: Attack, variables: Variables, record: dict[str, Any]
+) -> None:
+    known = {name: record[name] for name in Quality._fields}
+    known["rate"] = record["trigger"]["rate"]
     one = jax.tree.map(lambda a: np.asarray(a)[None], (variables, known))
-    if fault := contradiction(record["attack"], one[0], **one[1]):
+    if fault := contradiction(attack, one[0], **one[1]):
         raise UserError(
             f"{path}: the model {fault.what}; mend the record, or leave the model out"
         )
 
 
 @functools.cache
-def _expected(
-    architecture: str, task: str, attack: str, locations: Locations
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _expected(network: Model, attack: Attack) -> tuple[dict[str, Any], dict[str, Any]]:
     """Shapes and dtypes, by name, of the variables and the trigger of such a model."""
-    model = get_task(task).network(architecture)
-    poison = get_attack(attack, task=get_task(task), locations=locations)
-    variables = jax.eval_shape(model.init, jax.random.key(0))
-    fields = flat(trigger_dict(trigger_shape(poison)))
+    variables = jax.eval_shape(network.init, jax.random.key(0))
+    fields = flat(trigger_dict(trigger_shape(attack)))
     return flat(variables), {f"trigger.{name}": leaf for name, leaf in fields.items()}
 
 
@@ -167,7 +168,14 @@ def _check(
 
 
 def _read_about(path: Path) -> dict[str, Any]:
-    return storage.read_header(path, schema=_SCHEMA, kind=_KIND, fields=_FIELDS)
+    return storage.read_header(
+        path,
+        schema=_SCHEMA,
+        kind=_KIND,
+        fields=_FIELDS,
+        oldest=_SCHEMA,
+        fix="export it again",
+    )
 
 
 def _scalar(value: Any) -> int | float | None:

@@ -6,7 +6,7 @@ Wang et al., ECCV 2020, section 4 and official code, which maximises over N imag
 
 with r the penultimate activations and w on the simplex. A sign step moves the weight
 of every neuron that is active by the same amount, which the projection undoes: w stays
-uniform over them. :mod:`bdjax.tnd.excite` takes the gradient itself.
+uniform over them. :mod:`bdjax.tnd.activation_maximization` takes the gradient itself.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SignAscent:
-    """The official update; see :class:`bdjax.tnd.loop.Problem`. Cases are Seeds.
+    """The official update; see :class:`bdjax.tnd.solver.Problem`. Cases are Seeds.
 
     The official backward pass also takes the last block's ReLU for the identity, which
     only features that are written so can reproduce.
