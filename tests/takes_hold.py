@@ -35,11 +35,10 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "colour_filter": Setting("mnist", "mntd_mnist_cnn", 5000, 500),
-    "colour_filter-cifar10": Setting("cifar10", "thin_resnet", 18_000, 1000),
+    "colour_filter-cifar10": Setting("cifar10", "thin_resnet", 18_000, 500),
     "polygon": Setting("mnist", "mntd_mnist_cnn", 5000, 500),
     "sig": Setting("mnist", "mntd_mnist_cnn", 5000, 500),
-    "sig-lenet": Setting("mnist", "lenet", 10_000, 600),
-    "sig-cifar10": Setting("cifar10", "thin_resnet", 18_000, 1000),
+    "sig-cifar10": Setting("cifar10", "thin_resnet", 18_000, 500),
     "tact": Setting("mnist", "mntd_mnist_cnn", 5000, 500),
     "wanet": Setting("mnist", "mntd_mnist_cnn", 10_000, 800),
 }

@@ -23,9 +23,6 @@ BOTH = pytest.mark.parametrize("task", [GREY, COLOUR], ids=lambda t: t.name)
 LABELS = np.arange(40, dtype=np.int32) % 10
 
 
-NAMES = ("colour_filter", "polygon", "sig", "tact", "wanet")
-
-
 @functools.cache
 def triggers(name, task):
     """Many stacked triggers, as NumPy."""
@@ -364,27 +361,3 @@ def test_colour_filters_differ_and_leave_images_recognisable():
         .kind
     )
     assert kind == "filter"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_key_is_used_for_two_draws(name):
-    for task in (GREY, COLOUR):
-        with jax.debug_key_reuse(True):
-            jax.make_jaxpr(get_attack(name, task=task).sample)(jax.random.key(0))
-
-
-@BOTH
-@pytest.mark.parametrize("name", NAMES)
-def test_rates_are_within_the_contract(name, task):
-    stacked = triggers(name, task)
-    together = stacked.rate + stacked.cover_rate
-    assert (stacked.rate > 0).all()
-    most = get_attack(name, task=task).max_copies
-    assert max(stacked.rate.max(), together.max() if most < 1 else 0) <= most
-    low, high = task.value_range
-    x = images(task)
-    for trigger in some(name, task, 3):
-        out = np.asarray(get_attack(name, task=task).apply(trigger, x))
-        assert out.dtype == np.float32
-        assert low <= out.min() <= out.max() <= high + 1e-6
-        assert (out != x).any((1, 2, 3)).all()

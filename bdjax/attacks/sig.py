@@ -46,9 +46,9 @@ class Kind(NamedTuple):
 
 
 SINUSOID = Kind((20 / 255, 50 / 255), (2, 8), 1.0)
-RAMP = Kind((60 / 255, 120 / 255), (2, 8), 2.0)
+RAMP = Kind((100 / 255, 130 / 255), (2, 8), 2.0)
 
-POISONING_RATE = (0.7, 1.0)
+POISONING_RATE = (0.8, 1.0)
 """Of the target class."""
 
 
