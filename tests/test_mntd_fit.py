@@ -259,7 +259,7 @@ def test_shadows_of_two_architectures_equal_the_loop(change):
     )  # fmt: skip
     keys = jax.vmap(lambda r: jax.random.fold_in(KEY, r))(jnp.arange(config.repeats))
     every = [
-        batches(config, epoch, KEY, keys, rows, [0, 7, 20], 1)
+        batches(config, epoch, KEY, keys, rows, [0, 7, 20], 1, 0)[0]
         for epoch in range(config.epochs)
     ]
     for each in every:

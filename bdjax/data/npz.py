@@ -3,6 +3,7 @@
 The headers are checked first, so that a file is found wrong before it is read.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from bdjax.checks import digits, keeps_to
 from bdjax.data.archive import Archive, Member, opened
 from bdjax.data.base import Dataset, Request, check_labels, check_lengths, check_shape
+from bdjax.data.encode import imbalance_notes, min_max
 from bdjax.types import UserError
 
 _HOW = (
@@ -34,6 +36,49 @@ def load_npz(request: Request) -> Dataset:
         return _load(archive, request)
 
 
+def load_scaled(request: Request, *, pool: bool = False) -> Dataset:
+    """Loads an npz file of vectors or series and scales them to [0, 1].
+
+    Each feature by the least and greatest of the training rows. Every step of a series
+    ``(T,)`` is a feature; those of ``(T, C)`` share one scale a channel.
+
+    Args:
+        request: of examples ``(D,)``, or ``(T,)`` or ``(T, C)`` of a series.
+        pool: both splits become training rows, for a new draw, since the file's own
+            are few.
+
+    Raises:
+        UserError: as :func:`load_npz`.
+    """
+    dataset = load_npz(request)
+    num_train = len(dataset.x) if pool else dataset.num_train
+    notes = []
+    if pool and num_train > dataset.num_train:
+        notes.append(
+            f"the file's {dataset.num_train} training and "
+            f"{num_train - dataset.num_train} test rows are pooled, and all parts "
+            "drawn afresh"
+        )
+    x, units, more = min_max(dataset.x, num_train)
+    notes += [*more, *imbalance_notes(dataset.y[:num_train], dataset.num_classes)]
+    return dataclasses.replace(
+        dataset, x=x, num_train=num_train, units=units, notes=tuple(notes)
+    )
+
+
+def load_own(request: Request) -> Dataset:
+    """Loads a user's npz file: images as they are, vectors and series scaled.
+
+    The data set is called after the file. Raises as :func:`load_npz`.
+    """
+    request = request._replace(name=request.file("npz").stem)
+    if len(request.shape) < 3:
+        return load_scaled(request)
+    dataset = load_npz(request)
+    notes = imbalance_notes(dataset.y[: dataset.num_train], dataset.num_classes)
+    return dataclasses.replace(dataset, notes=tuple(notes))
+
+
 class Announced(NamedTuple):
     """What a file says of its examples, which have not been read.
 
@@ -42,7 +87,7 @@ class Announced(NamedTuple):
         dtype: as stored.
         train: number of training rows.
         test: number of test rows, 0 if there is no such split.
-        labels: integers ``[train + test]``, not checked.
+        labels: integers ``[train + test]``.
     """
 
     shape: tuple[int, ...]
@@ -52,12 +97,13 @@ class Announced(NamedTuple):
     labels: np.ndarray
 
 
-def announced(path: str | None) -> Announced:
-    """Reads the headers and the labels of an npz file.
+def describe(path: str | None) -> Announced:
+    """What an npz file holds, from its headers and labels.
 
     Raises:
-        UserError: if the file is missing, not an npz or damaged, or lacks an array; or
-            the arrays disagree, are empty, or are no examples or labels.
+        UserError: it cannot be read or lacks an array, the arrays disagree, are empty,
+            or are no examples or labels, or labels are not ``0, 1, ... K - 1`` with K
+            at least 2.
     """
     with opened(Request("", 0, (), path).file("npz"), _HOW) as archive:
         shape: tuple[int, ...] | None = None
@@ -66,8 +112,24 @@ def announced(path: str | None) -> Announced:
             images, labels = _headers(archive, split, shape)
             shape, dtype = images.shape[1:], images.dtype
             y.append(archive.read(labels))
-        train, test = len(y[0]), sum(map(len, y[1:]))
-        return Announced(shape or (), dtype, train, test, np.concatenate(y))
+    train, test = len(y[0]), sum(map(len, y[1:]))
+    found = Announced(shape or (), dtype, train, test, np.concatenate(y))
+    present = np.unique(found.labels)
+    if present[0] < 0:
+        raise UserError(
+            f"{path} holds label {present[0]}: number the classes 0, 1, 2, ..."
+        )
+    if len(present) < 2:
+        raise UserError(
+            f"{path} holds a single class, {present[0]}: a classifier needs two or more"
+        )
+    absent = np.flatnonzero(present != np.arange(len(present)))
+    if absent.size:
+        raise UserError(
+            f"{path} has labels up to {present[-1]} but no row of class {absent[0]}: "
+            "number the classes 0, 1, 2, ... without gaps"
+        )
+    return found
 
 
 def _splits(archive: Archive) -> list[str]:

@@ -147,18 +147,16 @@ def _check_sizes(
     """Raises ``UserError`` where no draw can have enough rows."""
     num_test = len(dataset.y) - dataset.num_train
     parts = {"defender": defender, "attacker": attacker}
-    if num_test and test > num_test:
-        raise UserError(
-            f"data set {dataset.name!r} has {num_test} test rows, fewer than test = "
-            f"{test}: lower it"
-        )
+    alone = [("test", test, num_test, "test")] if num_test else []
     if mode == "official":
-        for part, size in parts.items():
-            if size > dataset.num_train:
-                raise UserError(
-                    f"data set {dataset.name!r} has {dataset.num_train} training rows, "
-                    f"fewer than {part} = {size}: lower it"
-                )
+        alone += [(*part, dataset.num_train, "training") for part in parts.items()]
+    for part, size, held, kind in alone:
+        if size > held:
+            raise UserError(
+                f"data set {dataset.name!r} has {held} {kind} rows, fewer than {part} "
+                f"= {size}: lower it"
+            )
+    if mode == "official":
         return
     if not num_test:
         parts["test"] = test

@@ -58,7 +58,7 @@ class Solving(Detector):
             made_from = self.settings(resources) | network
             path = resources.directory
             path = path and path / self.folder / f"{networks.name}-{id_}"
-            kept = read(path, kind=_KIND, provenance=made_from)
+            kept = read(path, made_from)
             if kept is None:
                 start = time.perf_counter()
                 try:
@@ -71,7 +71,7 @@ class Solving(Detector):
                     yield unjudged(id_, error, time.perf_counter() - start)
                     continue
                 kept = arrays, meta | {"seconds": time.perf_counter() - start}
-                keep(path, *kept, kind=_KIND, provenance=made_from)
+                keep(path, *kept, made_from)
             yield self.conclude(id_, *kept)
 
 
@@ -93,30 +93,25 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def read(
-    folder: Path | None, *, kind: str, provenance: dict[str, Any]
+    path: Path | None, provenance: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]] | None:
     """Arrays and JSON that were kept; None if there are none.
 
     Raises:
       UserError: they are damaged, or were made from something else.
     """
-    if folder is None or not (folder / "meta.json").exists():
+    if path is None or not (path / "meta.json").exists():
         return None
-    return storage.load_tree(folder, kind=kind, provenance=provenance)
+    return storage.load_tree(path, kind=_KIND, provenance=provenance)
 
 
 def keep(
-    folder: Path | None,
-    arrays: Any,
-    meta: dict[str, Any],
-    *,
-    kind: str,
-    provenance: dict[str, Any],
+    path: Path | None, arrays: Any, meta: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
-    """Writes them; nothing without a folder.
+    """Writes them, if there is a path.
 
     Raises:
       UserError: they cannot be written.
     """
-    if folder is not None:
-        storage.save_tree(folder, arrays, meta, kind=kind, provenance=provenance)
+    if path is not None:
+        storage.save_tree(path, arrays, meta, kind=_KIND, provenance=provenance)

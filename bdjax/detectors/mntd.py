@@ -33,8 +33,6 @@ from bdjax.mntd.words import similarities
 from bdjax.types import UserError
 from bdjax.verdicts import preconditions
 
-_KIND = "bdjax MNTD fit"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MNTD(Detector):
@@ -139,7 +137,7 @@ class MNTD(Detector):
     def shown(self, resources: Resources) -> dict[str, np.ndarray]:
         """The detector's queries, and of text the words that they are nearest to.
 
-        ``words`` are str ``[Q, T]`` and ``word_similarities`` float32; there are also
+        ``words`` are str ``[Q, T]`` and ``similarity`` float32; there are also
         ``validation_auc``, float ``[R, E]``, and ``columns`` and ``value_range``.
         """
         fit, detector = self._fitted(resources), self._detector(resources)
@@ -154,20 +152,21 @@ class MNTD(Detector):
             words, vectors = resources.vocabulary
             near = np.asarray(similarities(vectors, detector.queries))
             found["words"] = np.array(words)[near.argmax(-1)]
-            found["word_similarities"] = near.max(-1)
+            found["similarity"] = near.max(-1)
         return found
 
     def _detector(self, resources: Resources) -> mntd.MetaDetector:
+        """What the best of the repeats is as a user meets it."""
         memory = resources.memory.setdefault(self, {})
         if "detector" not in memory:
-            fit = self._fitted(resources)
+            fit, task = self._fitted(resources), resources.task
             networks, labels_V = merged(resources.validation)
             memory["detector"] = mntd.from_fit(
                 fit,
                 networks,
                 labels_V,
-                task=resources.task.name,
-                num_classes=resources.task.num_logits,
+                task=task.name,
+                num_classes=task.num_logits,
                 spec=self._spec(resources),
                 config=self.fit,
                 units=resources.units,
@@ -179,35 +178,32 @@ class MNTD(Detector):
     def _fitted(self, resources: Resources) -> mntd.Fit:
         """The fit: of memory, of disk, or new."""
         memory = resources.memory.setdefault(self, {})
-        if "fit" not in memory:
-            memory["fit"] = self._fit(resources)
-        return memory["fit"]
-
-    def _fit(self, resources: Resources) -> mntd.Fit:
-        labelled = resources.shadows
-        if not len(labelled) or not len(resources.validation):
+        if "fit" in memory:
+            return memory["fit"]
+        if not len(resources.shadows) or not len(resources.validation):
             raise UserError(
                 f"{self.name} needs shadow models to learn from and others to choose "
                 "by; give populations of role 'shadow' and 'validation'"
             )
-        rows_K, passes = self._rows(labelled)
+        rows_K, passes = self._rows(resources.shadows)
         folder = self._folder(resources)
         path = folder and folder / "fit"
         made_from = self._provenance(resources, rows_K, passes)
-        if found := keeping.read(path, kind=_KIND, provenance=made_from):
+        if found := keeping.read(path, made_from):
             arrays, _ = found
-            return mntd.Fit(**arrays | {"meta": mntd.Meta(**arrays["meta"])})
-        fit = self._optimise(resources, rows_K, passes)
-        arrays = fit._asdict() | {"meta": fit.meta._asdict()}
-        keeping.keep(path, arrays, {}, kind=_KIND, provenance=made_from)
+            fit = mntd.Fit(**arrays | {"meta": mntd.Meta(**arrays["meta"])})
+        else:
+            fit = self._fit(resources, rows_K, passes)
+            arrays = fit._asdict() | {"meta": fit.meta._asdict()}
+            keeping.keep(path, arrays, {}, made_from)
+        memory["fit"] = fit
         return fit
 
-    def _optimise(
-        self, resources: Resources, rows_K: np.ndarray, passes: int
-    ) -> mntd.Fit:
+    def _fit(self, resources: Resources, rows_K: np.ndarray, passes: int) -> mntd.Fit:
         shadows, labels_M = merged(resources.shadows)
-        steps = self._steps(labels_M[rows_K], passes)
-        words = resources.vocabulary
+        words, one_class = resources.vocabulary, self.fit.mode == "one_class"
+        taken = int((labels_M[rows_K] == 0).sum()) if one_class else len(rows_K)
+        steps = passes * max(1, taken // self.fit.batch_size)
         with telemetry.progress(
             "meta-training",
             total=self.fit.epochs * steps,
@@ -236,12 +232,6 @@ class MNTD(Detector):
                 vectors_VxE=words.vectors if words else None,
                 callback=done,
             )
-
-    def _steps(self, labels_K: np.ndarray, passes: int) -> int:
-        """Adam steps in an epoch; one-class fits take benign shadows alone."""
-        one_class = self.fit.mode == "one_class"
-        count = int((labels_K == 0).sum()) if one_class else len(labels_K)
-        return passes * max(1, count // self.fit.batch_size)
 
     def _rows(self, shadows: Labelled) -> tuple[np.ndarray, int]:
         """Which shadows are fitted to, and how often an epoch passes over them."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bdjax import prng, tnd
+from bdjax import checks, prng, tnd
 from bdjax.detectors.base import (
     Access,
     Defaults,
@@ -29,10 +29,11 @@ from bdjax.models import Model, Precision
 from bdjax.tnd import scores
 from bdjax.tnd.network import Apply
 from bdjax.tnd.references import calibration_for
-from bdjax.types import UserError, Variables
+from bdjax.types import Variables
 from bdjax.verdicts import conclude
 
 _RULES = ("score", "quantile", "threshold")  # of the same solutions
+_LENGTHS = ("iterations", "image_iterations", "second_iterations")
 
 
 @functools.cache
@@ -58,7 +59,6 @@ class Perturbing(Solving):
 
     access: ClassVar[Access] = Access.FEATURES
     configured: ClassVar[type]
-    limited: ClassVar[tuple[str, str]]
 
     config: Any
     solving: Any
@@ -74,44 +74,33 @@ class Perturbing(Solving):
         defaults: Defaults,
     ) -> "Perturbing":
         """See :meth:`Detector.make`; options are also those of the configuration."""
-        name, own = identity["name"], own_fields(cls)
+        own, known = own_fields(cls), typing.get_type_hints(cls.configured)
         for field in ("config", "solving", "kept_as"):
             del own[field]
-        known = typing.get_type_hints(cls.configured)
-        values = typed(name, given, own | known)
-        mine = cls.defaults_of(defaults)
+        values = typed(identity["name"], given, own | known)
+        solver = defaults.solver
+        mine: dict[str, Any] = {
+            "precision": solver.precision,
+            "per_class": defaults.per_class,
+        }
         mine |= {field: values.pop(field) for field in own if field in values}
-        limits = cls.limits_of(defaults)
-        config = cls.configured(**{**limits, **changes, **values})
+        limits = dict.fromkeys(_LENGTHS, solver.iterations)
+        limits["searches"] = solver.searches
+        quick = {k: v for k, v in limits.items() if v and k in known}
+        config = cls.configured(**{**quick, **changes, **values})
         # Rules, but for the threshold, are our DL-TND's alone.
-        rules = _RULES if cls.solves_once(config, changes) else ("threshold",)
+        ours = "quantile" in known and config.parity == "bdjax"
+        shared = ours and set(changes) <= {*_RULES}
+        rules = _RULES if shared else ("threshold",)
         solving = {k: v for k, v in {**changes, **values}.items() if k not in rules}
         options = tuple((k, v) for k, v in given.items() if k not in rules)
-        family = "dl_tnd" if rules == _RULES else name
         return cls(
             **identity,
-            **mine,
+            **{field: mine[field] for field in own},
             config=config,
-            solving=cls.configured(**{**limits, **solving}),
-            kept_as=slug_of(family, options),
+            solving=cls.configured(**{**quick, **solving}),
+            kept_as=slug_of("dl_tnd" if shared else identity["name"], options),
         )
-
-    @classmethod
-    def defaults_of(cls, defaults: Defaults) -> dict[str, Any]:
-        """Its own fields as they are by default."""
-        return {"precision": defaults.solver.precision}
-
-    @classmethod
-    def limits_of(cls, defaults: Defaults) -> dict[str, Any]:
-        """What a quick look changes."""
-        iterations = defaults.solver.iterations
-        return dict.fromkeys(cls.limited, iterations) if iterations else {}
-
-    @classmethod
-    def solves_once(cls, config: Any, changes: Mapping[str, Any]) -> bool:
-        """Whether rules differ in what they make of the same solutions alone."""
-        del config, changes
-        return False
 
     @property
     def folder(self) -> str:
@@ -166,38 +155,16 @@ class DLTND(Perturbing):
     """DL-TND with ``per_class`` clean images a class."""
 
     configured = tnd.DLTNDConfig
-    limited = ("iterations", "image_iterations")
 
     per_class: int = 5
 
     def __post_init__(self):
-        if self.per_class < 1:
-            raise UserError(
-                f"{self.name}: per_class is {self.per_class}; it must be at least 1"
-            )
+        checks.at_least(1, per_class=self.per_class)
 
     @property
     def needs(self) -> Needs:
         """Some images."""
         return Needs(images_per_class=self.per_class)
-
-    @classmethod
-    def defaults_of(cls, defaults: Defaults) -> dict[str, Any]:
-        """See :meth:`Perturbing.defaults_of`."""
-        return super().defaults_of(defaults) | {"per_class": defaults.per_class}
-
-    @classmethod
-    def limits_of(cls, defaults: Defaults) -> dict[str, Any]:
-        """See :meth:`Perturbing.limits_of`."""
-        searches = defaults.solver.searches
-        return super().limits_of(defaults) | (
-            {"searches": searches} if searches else {}
-        )
-
-    @classmethod
-    def solves_once(cls, config: Any, changes: Mapping[str, Any]) -> bool:
-        """See :meth:`Perturbing.solves_once`."""
-        return config.parity == "bdjax" and set(changes) <= {*_RULES}
 
     def check(self, resources: Resources) -> None:
         """See :meth:`Detector.check`."""
@@ -238,7 +205,6 @@ class DFTND(Perturbing):
 
     needs: ClassVar[Needs] = Needs()
     configured = tnd.DFTNDConfig
-    limited = ("iterations", "second_iterations")
 
     def solve(
         self, network: Model, variables: Variables, resources: Resources

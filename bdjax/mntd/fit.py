@@ -21,7 +21,7 @@ from bdjax.evaluation import auc
 from bdjax.mntd import steps
 from bdjax.mntd.classifier import Meta
 from bdjax.mntd.config import FitConfig
-from bdjax.mntd.groups import ApplyFn, Networks, batches, split, starts_of
+from bdjax.mntd.groups import ApplyFn, Networks, batches, starts_of
 from bdjax.mntd.repeats import layout_of
 from bdjax.mntd.words import check_vectors
 from bdjax.types import PRNGKey, UserError, Variables
@@ -116,7 +116,8 @@ def fit(
     rows_K = np.arange(len(labels_M)) if rows_K is None else np.asarray(rows_K)
     _check_labels("shadow", labels_M[rows_K], both=config.mode == "binary")
     _check_labels("validation shadow", validation_labels_V, both=True)
-    (applies, models), (ask_V, models_V) = split(shadows), split(validation)
+    applies, models = zip(*shadows, strict=True)
+    ask_V, models_V = zip(*validation, strict=True)
     starts = starts_of(models)
     for labels, count in (
         (labels_M, starts[-1]),
@@ -137,10 +138,9 @@ def fit(
     )
     auc_ExR, scores_ExRxV, metas = [], [], []
     for epoch in range(config.epochs):
-        taken = batches(config, epoch, key, keys_R, rows_K, starts, passes)
-        count, size = taken.row_RxSxB.shape[1:]
-        # As long as for all shadows, so that the program is the same.
-        taken = taken.padded(max(0, len(labels_M) // size - count))
+        taken, count = batches(
+            config, epoch, key, keys_R, rows_K, starts, passes, len(labels_M)
+        )
         state_R, scores_RxV = steps.epoch(
             applies, spec, config, epoch, count, keys_R, state_R, answers_R,
             models, labels_M, taken, ask_V, models_V, vectors_VxE,

@@ -11,11 +11,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
 
 from bdjax import prng, tree
 from bdjax.mntd.config import FitConfig
-from bdjax.types import PRNGKey, PyTree, UserError, Variables
+from bdjax.types import PRNGKey, PyTree, Variables
 
 ApplyFn = Callable[..., jax.Array]
 
@@ -39,25 +38,11 @@ class Batches(NamedTuple):
 
     Attributes:
       row_RxSxB: int32, the shadows of each step, by repeat.
-      group_S: int32, whose they are; None of a single group.
+      group_S: int32, whose they are.
     """
 
     row_RxSxB: jax.Array
-    group_S: jax.Array | None = None
-
-    def padded(self, spare: int) -> "Batches":
-        """With steps that are never made, for the length's sake."""
-        row_RxSxB = jnp.pad(self.row_RxSxB, ((0, 0), (0, spare), (0, 0)))
-        if self.group_S is None:
-            return Batches(row_RxSxB)
-        return Batches(row_RxSxB, jnp.pad(self.group_S, (0, spare)))
-
-
-def split(groups: Sequence[Networks]) -> tuple[tuple[ApplyFn, ...], tuple[PyTree, ...]]:
-    """What programs are compiled for, and what they are given."""
-    if not groups:
-        raise UserError("there are no models; give one group of networks or more")
-    return tuple(g.apply for g in groups), tuple(g.variables for g in groups)
+    group_S: jax.Array
 
 
 def starts_of(models: Sequence[PyTree]) -> list[int]:
@@ -75,7 +60,7 @@ def over(one: Callable, applies: Sequence[ApplyFn], models: Sequence[PyTree]) ->
         )
         for apply, start, each in zip(applies, starts, models, strict=False)
     ]
-    return found[0] if len(found) == 1 else jnp.concatenate(found)
+    return jnp.concatenate(found)
 
 
 def of_batch(
@@ -83,20 +68,18 @@ def of_batch(
     applies: Sequence[ApplyFn],
     models: Sequence[PyTree],
     row_B: jax.Array,
-    group: jax.Array | None,
+    group: jax.Array,
     queries: jax.Array,
 ) -> jax.Array:
     """``one(apply, some_B, queries)`` of some models of one group."""
-    if group is None:
-        return one(applies[0], tree.index(models[0], row_B), queries)
 
-    def branch(apply, each, start, row_B, queries):
-        return one(apply, tree.index(each, row_B - start), queries)
+    def branch(apply, each, start):
+        return lambda row_B, queries: one(
+            apply, tree.index(each, row_B - start), queries
+        )
 
-    branches = [
-        functools.partial(branch, apply, each, start)
-        for apply, each, start in zip(applies, models, starts_of(models), strict=False)
-    ]
+    starts = starts_of(models)
+    branches = [*map(branch, applies, models, starts)]
     return jax.lax.switch(group, branches, row_B, queries)
 
 
@@ -105,11 +88,12 @@ def batches(
     number: int,
     key: PRNGKey,
     keys_R: PRNGKey,
-    row_K: ArrayLike,
+    row_K: np.ndarray,
     starts: Sequence[int],
     passes: int,
-) -> Batches:
-    """Which shadows epoch ``number`` takes, batch by batch.
+    length: int,
+) -> tuple[Batches, int]:
+    """Which shadows epoch ``number`` takes, and how many steps that is.
 
     An epoch is ``passes`` passes over each group, each in an order of its own; batches
     of several groups come in an order that repeats have in common.
@@ -122,23 +106,33 @@ def batches(
       row_K: int, the shadows to fit on.
       starts: see :func:`starts_of`.
       passes: see above.
+      length: of a pass over all shadows: the least to pad to, with steps that are
+        never made, so that programs are the same.
     """
-    row_K = np.asarray(row_K)
-    groups = np.searchsorted(starts, row_K, side="right") - 1
-    mine = [row_K[groups == g] for g in np.unique(groups)]
-    if len(starts) == 2:
-        size = min(config.batch_size, len(row_K))
-        return Batches(_orders(number, keys_R, row_K, passes, size, "order"))
-    size = min(config.batch_size, *map(len, mine), len(row_K))
+    group_K = np.searchsorted(starts, row_K, side="right") - 1
+    groups, counts = np.unique(group_K, return_counts=True)
+    size = int(min(config.batch_size, *counts))
     some = [
-        _orders(number, keys_R, rows, passes, size, f"order-{g}")
-        for g, rows in zip(np.unique(groups), mine, strict=True)
+        _orders(
+            number,
+            keys_R,
+            row_K[group_K == g],
+            passes,
+            size,
+            f"order-{g}" if g else "order",
+        )
+        for g in groups
     ]
-    group_S = np.repeat(np.unique(groups), [each.shape[1] for each in some])
-    mixing = jax.random.fold_in(prng.stream(key, "groups"), number)
-    order_S = np.asarray(jax.random.permutation(mixing, len(group_S)))
-    rows = jnp.concatenate(some, axis=1)[:, order_S]
-    return Batches(rows, jnp.asarray(group_S[order_S], jnp.int32))
+    rows = jnp.concatenate(some, axis=1)
+    group_S = np.repeat(groups, [each.shape[1] for each in some])
+    if len(groups) > 1:
+        mixing = jax.random.fold_in(prng.stream(key, "groups"), number)
+        order_S = np.asarray(jax.random.permutation(mixing, len(group_S)))
+        rows, group_S = rows[:, order_S], group_S[order_S]
+    spare = max(0, length // size - len(group_S))
+    rows = jnp.pad(rows, ((0, 0), (0, spare), (0, 0)))
+    padded = jnp.asarray(np.pad(group_S, (0, spare)), jnp.int32)
+    return Batches(rows, padded), len(group_S)
 
 
 @functools.partial(jax.jit, static_argnames=("passes", "size", "stream"))

@@ -151,8 +151,7 @@ def _step(
 ):  # fmt: skip
     """One Adam step on a minibatch of shadow models (one, as in the paper)."""
     state, history = carry
-    row_B = batches.row_RxSxB[i]
-    group = None if batches.group_S is None else batches.group_S[i]
+    row_B, group = batches.row_RxSxB[i], batches.group_S[i]
 
     def answers_of(meta):
         if answers_M is not None:

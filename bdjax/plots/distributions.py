@@ -137,15 +137,10 @@ def _vector(values: ArrayLike, *, name: str) -> NDArray:
 def _shares(
     quality: Mapping[str, ArrayLike | None], *, key: str, kind: str
 ) -> NDArray | None:
-    if set(quality) != set(_QUALITIES):
-        raise UserError(
-            f"{kind} has the qualities {sorted(quality)}, expected "
-            f"{sorted(_QUALITIES)}; write None for an ASR that does not exist"
-        )
     values = quality[key]
-    if values is None and key == "ASR":
+    if values is None:
         return None
-    array = _vector([] if values is None else values, name=f"{kind} {key} values")
+    array = _vector(values, name=f"{kind} {key} values")
     outside = [value for value in array if not keeps_to(value, value, (0, 1))]
     if outside:
         raise UserError(

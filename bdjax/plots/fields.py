@@ -28,7 +28,7 @@ def field_ranges(columns: Sequence[str]) -> dict[str, range]:
     return found
 
 
-def query_fields(
+def queries(
     queries_QxD: ArrayLike,
     title: str,
     *,
@@ -36,29 +36,21 @@ def query_fields(
     value_range: panels.Range = (0.0, 1.0),
     **_: Any,
 ) -> Figure:
-    """Learned queries as a heat map: a row a query, a column a feature.
+    """A heat map: a row a query, a column a feature; lines part the fields.
 
-    Diverging colours around the middle of the range; lines part the fields.
-
-    Args:
-      queries_QxD: finite.
-      title: heading.
-      columns: D names; ``'field=level'`` for a one-hot level.
-      value_range: lowest and highest value of real inputs.
-
-    Raises:
-      UserError: the shape or the names do not fit, or a value is not finite.
+    Diverging colours around the middle of the range. Of the D ``columns``'
+    names, ``'field=level'`` is a one-hot level.
     """
-    queries = panels.check(queries_QxD, "queries", *_AXES)
-    columns = _named(columns, queries.shape[1])
+    values = panels.check(queries_QxD, "queries", *_AXES)
+    columns = _named(columns, values.shape[1])
     fields = field_ranges(columns)
     middle = sum(value_range) / 2
-    reach = max(np.abs(queries - middle).max(), value_range[1] - middle)
-    count, width = queries.shape
+    reach = max(np.abs(values - middle).max(), value_range[1] - middle)
+    count, width = values.shape
     figure = style.new_figure(min(11, 2.5 + 0.25 * width), 4.6, title=title)
     axes = figure.subplots()
     image = axes.imshow(
-        queries,
+        values,
         cmap="PuOr_r",
         vmin=middle - reach,
         vmax=middle + reach,
@@ -80,7 +72,7 @@ def query_fields(
     return figure
 
 
-def field_changes(
+def triggers(
     clean_KxD: ArrayLike,
     triggered_KxD: ArrayLike,
     labels: list[str],
@@ -93,20 +85,8 @@ def field_changes(
 ) -> Figure:
     """Which fields triggers change most, from what to what.
 
-    A panel an example, a row a field: its name and values in the user's units, and for
-    numbers an arrow in the range of the data.
-
-    Args:
-      clean_KxD: finite, numbers in [0, 1] and one-hot categories.
-      triggered_KxD: same shape.
-      labels: K texts, one above each panel.
-      title: heading.
-      columns: D names; ``'field=level'`` for a one-hot level.
-      offset: with ``scale`` turns a number into the user's units; ``[D]``.
-      scale: likewise.
-
-    Raises:
-      UserError: shapes, names or labels do not fit, or a value is not finite.
+    A panel an example, a row a field: its name and values in the user's units, which
+    are ``x * scale + offset``, and for numbers an arrow in the range of the data.
     """
     clean, triggered = panels.check_pairs(clean_KxD, triggered_KxD, labels, *_AXES)
     columns = _named(columns, clean.shape[1])

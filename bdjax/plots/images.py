@@ -17,48 +17,39 @@ EDGE_COLOR = style.COLORS[2]
 _AXES = ("images", "height", "width", "channels")
 
 
-def query_images(
+def queries(
     queries_QxHxWxC: ArrayLike,
     title: str,
     *,
     value_range: panels.Range = (0.0, 1.0),
     **_: Any,
 ) -> Figure:
-    """Learned queries as a grid of images, with a colour bar of their values.
+    """A grid of images, with a colour bar that marks the range of inputs.
 
-    Queries may leave the range of real inputs. The scale always reaches the extreme
-    values and the bar marks the range by two lines. One channel is drawn in
-    diverging colours around the middle of the range; three are drawn as red, green
-    and blue, each on the bar's grey scale.
-
-    Args:
-      queries_QxHxWxC: finite; of other than 1 or 3 channels the first ones are drawn.
-      title: heading.
-      value_range: lowest and highest value of real inputs.
-
-    Raises:
-      UserError: the shape or the range is wrong, or a value is not finite.
+    Queries may leave that range: the scale reaches their extreme values. One channel
+    is drawn in diverging colours around the middle of the range; three are drawn as
+    red, green and blue, each on the bar's grey scale; of others, the first ones.
     """
-    queries = drawable(panels.check(queries_QxHxWxC, "queries", *_AXES))
+    images = drawable(panels.check(queries_QxHxWxC, "queries", *_AXES))
     low, high = check_range(value_range)
-    if queries.shape[-1] == 3:
-        norm = Normalize(min(low, queries.min()), max(high, queries.max()))
+    if images.shape[-1] == 3:
+        norm = Normalize(min(low, images.min()), max(high, images.max()))
         # imshow has no scale for colour images: it takes shares of one.
-        scale, queries = ScalarMappable(norm, cmap="gray"), np.asarray(norm(queries))
+        scale, images = ScalarMappable(norm, cmap="gray"), np.asarray(norm(images))
     else:
         middle = (low + high) / 2
-        reach = max(np.abs(queries - middle).max(), high - middle)
+        reach = max(np.abs(images - middle).max(), high - middle)
         scale = ScalarMappable(Normalize(middle - reach, middle + reach), cmap="PuOr_r")
-    columns = _grid_columns(len(queries))
-    rows = math.ceil(len(queries) / columns)
+    columns = _grid_columns(len(images))
+    rows = math.ceil(len(images) / columns)
     width = 1.3 * columns + 1.2
     # A colour bar lower than this has no room for its label.
-    height = max(rows * (1.3 * aspect(queries) + 0.25) + 0.4, 2.3)
+    height = max(rows * (1.3 * aspect(images) + 0.25) + 0.4, 2.3)
     figure = style.new_figure(width, height, title=title, layout="compressed")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for index, (axes, image) in enumerate(zip(grid.flat, queries, strict=False)):
+    for index, (axes, image) in enumerate(zip(grid.flat, images, strict=False)):
         axes.imshow(
             image, cmap=scale.cmap, norm=scale.norm, interpolation="nearest"
         )  # fmt: skip
@@ -71,7 +62,7 @@ def query_images(
     return figure
 
 
-def trigger_samples(
+def triggers(
     clean_KxHxWxC: ArrayLike,
     triggered_KxHxWxC: ArrayLike,
     labels: list[str],
@@ -80,18 +71,7 @@ def trigger_samples(
     value_range: panels.Range = (0.0, 1.0),
     **_: Any,
 ) -> Figure:
-    """Clean inputs over the same inputs with their triggers.
-
-    Args:
-      clean_KxHxWxC: finite; of other than 1 or 3 channels the first ones are drawn.
-      triggered_KxHxWxC: same shape.
-      labels: K texts, one above each pair.
-      title: heading.
-      value_range: values drawn darkest and brightest; those beyond are clipped.
-
-    Raises:
-      UserError: shapes, labels or the range do not fit, or a value is not finite.
-    """
+    """Clean images over triggered ones; values beyond the range are clipped."""
     pairs = panels.check_pairs(clean_KxHxWxC, triggered_KxHxWxC, labels, *_AXES)
     low, high = check_range(value_range)
     width, height = 1.45 * len(labels) + 0.5, 2 * 1.45 * aspect(pairs[0]) + 0.7

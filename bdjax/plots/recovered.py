@@ -50,17 +50,14 @@ def recovered_triggers(
     """
     axes_ = ("models", "height", "width", "channels")
     triggered = panels.check(triggered_MxHxWxC, "triggered images", *axes_)
-    arrays = {"patterns": patterns_MxHxWxC, "true masks": true_masks_MxHxWx1}
-    arrays["masks"] = masks
-    one, full = (*triggered.shape[:3], 1), triggered.shape
-    allowed = {"patterns": (full,), "true masks": (one,), "masks": (one, full)}
-    found = {k: panels.check(v, k, *axes_) for k, v in arrays.items()}
-    for name, array in found.items():
-        if array.shape not in allowed[name]:
-            raise UserError(
-                f"{name} have shape {array.shape}, expected "
-                f"{' or '.join(map(str, allowed[name]))} to match the triggered images"
-            )
+    patterns = panels.check(patterns_MxHxWxC, "patterns", *axes_)
+    truths = panels.check(true_masks_MxHxWx1, "true masks", *axes_)
+    found = panels.check(masks, "masks", *axes_)
+    if not triggered.shape[:3] == patterns.shape[:3] == found.shape[:3]:
+        raise UserError(
+            f"masks and patterns have shapes {found.shape} and {patterns.shape}, "
+            f"expected {triggered.shape} like the images"
+        )
     if len(labels) != len(triggered):
         raise UserError(f"{len(labels)} labels for {len(triggered)} models; give each")
     low, high = pictures.check_range(value_range)
@@ -70,13 +67,13 @@ def recovered_triggers(
     grid = figure.subplots(3, len(labels), squeeze=False)
     for name, axes in zip(_ROWS, grid[:, 0], strict=True):
         axes.set_ylabel(name, fontsize=9, color=style.INK)
-    weighted = low + found["masks"] * (found["patterns"] - low)
+    weighted = low + found * (patterns - low)
     for m, (above, middle, below) in enumerate(grid.T):
-        mask = found["masks"][m]
+        mask = found[m]
         pictures.show(above, (triggered[m] - low) / (high - low))
         pictures.show(middle, mask.max(-1, keepdims=True))
         pictures.show(below, (weighted[m] - low) / (high - low))
-        truth = binarize(found["true masks"][m])
+        truth = binarize(truths[m])
         text = f"IoU {iou(truth, mask):.2f}" if truth.any() else "no trigger"
         if truth.all():
             text = "whole image"

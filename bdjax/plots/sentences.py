@@ -15,20 +15,10 @@ _SHOWN = 14  # letters of a word that fit a cell
 _PITCH = 0.0058  # of a monospaced letter at 7.5 points, share of the figure's width
 
 
-def query_words(
+def queries(
     words: Sequence[Sequence[str]], title: str, *, similarity: ArrayLike, **_: Any
 ) -> Figure:
-    """Learned queries as sentences, a row each, shaded by how near the words are.
-
-    Args:
-      words: Q queries of T words.
-      title: heading.
-      similarity: finite ``[Q, T]``, each query vector's cosine similarity to its
-        word's.
-
-    Raises:
-      UserError: shapes do not agree, or a value is not finite.
-    """
+    """Q queries of T words, a row each, shaded by the words' ``[Q, T]`` similarity."""
     near = as_finite(similarity, name="similarities")
     style.require_some(words, name="queries")
     if near.shape != (len(words), len(words[0])):
@@ -53,7 +43,7 @@ def query_words(
     return figure
 
 
-def trigger_sentences(
+def triggers(
     clean: Sequence[Any],
     triggered: Sequence[Any],
     labels: Sequence[str],
@@ -64,15 +54,7 @@ def trigger_sentences(
 ) -> Figure:
     """Triggered sentences; coloured is what the clean ones do not have.
 
-    Args:
-      clean: K sentences: lists of words, or of their ids, which zeros fill up.
-      triggered: the same with words inserted at one place.
-      labels: K texts, one beside each pair.
-      title: heading.
-      words: by id; without, ids are shown.
-
-    Raises:
-      UserError: there are not as many of each.
+    They are lists of words, or of ids that zeros fill up and ``words`` spells.
     """
     style.require_some(clean, name="sentences")
     if not len(clean) == len(triggered) == len(labels):

@@ -11,52 +11,33 @@ from bdjax.plots import panels, style
 _AXES = ("series", "steps", "channels")
 
 
-def query_series(
+def queries(
     queries_QxTxC: ArrayLike,
     title: str,
     *,
     value_range: panels.Range = (0.0, 1.0),
     **_: Any,
 ) -> Figure:
-    """Learned queries as curves, a panel a query, a colour a channel.
-
-    Args:
-      queries_QxTxC: finite.
-      title: heading.
-      value_range: lowest and highest value of real inputs, drawn as two lines.
-
-    Raises:
-      UserError: the shape is wrong, or a value is not finite.
-    """
-    queries = panels.check(queries_QxTxC, "queries", *_AXES)
+    """Curves, a panel a query, a colour a channel; two lines mark the range."""
+    curves = panels.check(queries_QxTxC, "queries", *_AXES)
     figure, grid = panels.grid(
-        len(queries), 5, title, (2.3, 1.9), sharex=True, sharey=True
+        len(curves), 5, title, (2.3, 1.9), sharex=True, sharey=True
     )
-    for i, (axes, query) in enumerate(zip(grid, queries, strict=False)):
+    for i, (axes, query) in enumerate(zip(grid, curves, strict=False)):
         _curves(axes, query, f"query {i + 1}")
         for edge in value_range:
             axes.axhline(edge, color=style.FAINT, linewidth=0.8)
     return figure
 
 
-def trigger_series(
+def triggers(
     clean_KxTxC: ArrayLike,
     triggered_KxTxC: ArrayLike,
     labels: list[str],
     title: str,
     **_: Any,
 ) -> Figure:
-    """Clean series, dashed and grey, below the same with their triggers.
-
-    Args:
-      clean_KxTxC: finite.
-      triggered_KxTxC: same shape.
-      labels: K texts, one above each panel.
-      title: heading.
-
-    Raises:
-      UserError: shapes or labels do not fit, or a value is not finite.
-    """
+    """Clean series, dashed and grey, below the same with their triggers."""
     clean, triggered = panels.check_pairs(clean_KxTxC, triggered_KxTxC, labels, *_AXES)
     figure, grid = panels.grid(
         len(clean), 4, title, (2.3, 1.9), sharex=True, sharey=True

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
@@ -22,7 +20,6 @@ def similarity_distributions(
     title: str,
     *,
     targets: Mapping[str, int] | None = None,
-    threshold: float | None = None,
 ) -> Figure:
     """Box plots of the similarities, a box a label, one panel a network.
 
@@ -33,25 +30,21 @@ def similarity_distributions(
       title: heading.
       targets: the true target label of the trojaned networks by name, drawn in red;
         the others are clean.
-      threshold: the bound that the 25 % quantile, a box's lower edge, is held
-        against; None for no line.
 
     Returns:
       The figure: boxes with whiskers over the whole range and, up to 12 labels, a dot
       an image. A label without a number stays empty.
 
     Raises:
-      UserError: there is no network, a shape or a value is wrong, or a target is no
-        label or of no network shown.
+      UserError: there is no network, or a shape is wrong.
     """
     style.require_some(similarities, name="networks")
     targets = targets or {}
-    if strangers := set(targets) - set(similarities):
+    values = {name: np.asarray(x, np.float64) for name, x in similarities.items()}
+    if shapes := [x.shape for x in values.values() if x.ndim != 2 or not x.size]:
         raise UserError(
-            f"targets name {sorted(strangers)}, which similarities do not hold; there "
-            f"are {list(similarities)}"
+            f"similarities have shape {shapes[0]}, expected (labels, images)"
         )
-    values = {name: _similarities(x, name) for name, x in similarities.items()}
     widths = [
         (0.42 if len(x) <= _DOTTED else 0.16) * len(x) + 0.8 for x in values.values()
     ]
@@ -61,29 +54,17 @@ def similarity_distributions(
     )[0]
     for axes, (name, values_KxN) in zip(panels, values.items(), strict=True):
         _panel(axes, name, values_KxN, targets.get(name))
-        if threshold is not None:
-            axes.axhline(threshold, color=style.INK, linestyle="--", linewidth=1.2)
     panels[0].set_ylabel("cosine similarity")
-    entries: dict[str, Artist] = {}
     if targets:
-        for color, label in (
-            (style.TARGET_COLOR, "true target label"),
-            (style.BENIGN_COLOR, "other labels"),
-        ):
-            entries[label] = Patch(facecolor=(color, 0.25), edgecolor=color)
-    if threshold is not None:
-        label = f"threshold {threshold:.3g} of the boxes' lower edges"
-        entries[label] = Line2D([], [], color=style.INK, linestyle="--", linewidth=1.2)
-    style.legend(figure, entries.values(), entries)
+        named = {"true target label": style.TARGET_COLOR}
+        named |= {"other labels": style.BENIGN_COLOR}
+        boxes = [Patch(facecolor=(c, 0.25), edgecolor=c) for c in named.values()]
+        style.legend(figure, boxes, named)
     return figure
 
 
 def _panel(axes: Axes, name: str, values_KxN: NDArray, target: int | None) -> None:
     count = len(values_KxN)
-    if target is not None and not 0 <= target < count:
-        raise UserError(
-            f"target {target} of {name!r} is none of its labels; take 0 to {count - 1}"
-        )
     for label, row in enumerate(values_KxN):
         color = style.TARGET_COLOR if label == target else style.BENIGN_COLOR
         shown = row[~np.isnan(row)]
@@ -104,21 +85,3 @@ def _panel(axes: Axes, name: str, values_KxN: NDArray, target: int | None) -> No
     style.tidy(axes, grid="y")
     if target is not None:
         axes.get_xticklabels()[-1].set(color=style.TARGET_COLOR, fontweight="bold")
-
-
-def _similarities(values: ArrayLike, name: str) -> NDArray:
-    array = np.asarray(values, np.float64)
-    if array.ndim != 2 or not array.size:
-        raise UserError(
-            f"{name} has similarities of shape {array.shape}, expected (labels, images)"
-        )
-    known = array[~np.isnan(array)]
-    # Rounding may carry a cosine a little beyond 1.
-    outside = known[np.abs(known) > 1 + 1e-3]
-    if outside.size or not known.size:
-        found = outside[0] if outside.size else "only NaN"
-        raise UserError(
-            f"{name} has similarities that hold {found}, expected cosines in [-1, 1]; "
-            "pass verdict.similarity"
-        )
-    return array

@@ -15,22 +15,13 @@ _COLUMNS = 800  # drawn across a panel, each from its least to its greatest samp
 _AXES = ("waves", "samples")
 
 
-def query_waves(
+def queries(
     queries_QxN: ArrayLike, title: str, *, rate: int = RATE, **_: Any
 ) -> Figure:
-    """Learned queries, each on a scale of its own, with its loudness above it.
-
-    Args:
-      queries_QxN: finite.
-      title: heading.
-      rate: samples a second.
-
-    Raises:
-      UserError: the shape is wrong, or a value is not finite.
-    """
-    queries = panels.check(queries_QxN, "queries", *_AXES)
-    figure, grid = panels.grid(len(queries), 5, title, (2.6, 1.5), sharex=True)
-    for i, (wave, axes) in enumerate(zip(queries, grid, strict=False)):
+    """Each query on a scale of its own, with its loudness; ``rate`` in hertz."""
+    waves = panels.check(queries_QxN, "queries", *_AXES)
+    figure, grid = panels.grid(len(waves), 5, title, (2.6, 1.5), sharex=True)
+    for i, (wave, axes) in enumerate(zip(waves, grid, strict=False)):
         _draw(axes, wave, rate, style.BENIGN_COLOR)
         # Root of the mean square, in decibels of full scale.
         power = float(np.square(wave).mean())
@@ -39,7 +30,7 @@ def query_waves(
     return figure
 
 
-def trigger_waves(
+def triggers(
     clean_KxN: ArrayLike,
     triggered_KxN: ArrayLike,
     labels: list[str],
@@ -48,18 +39,7 @@ def trigger_waves(
     rate: int = RATE,
     **_: Any,
 ) -> Figure:
-    """Clean clips in front of the same clips with their triggers.
-
-    Args:
-      clean_KxN: finite.
-      triggered_KxN: same shape.
-      labels: K texts, one above each pair.
-      title: heading.
-      rate: samples a second.
-
-    Raises:
-      UserError: shapes or labels do not fit, or a value is not finite.
-    """
+    """Clean clips in front of the same clips with their triggers."""
     clean, triggered = panels.check_pairs(clean_KxN, triggered_KxN, labels, *_AXES)
     figure, grid = panels.grid(len(clean), 4, title, (3, 1.8), sharex=True)
     for i, (label, axes) in enumerate(zip(labels, grid, strict=False)):

@@ -5,213 +5,157 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from bdjax import plots
-from bdjax.report import numbers
-from bdjax.report.results import CONTROL
-from bdjax.report.run import Judged, Run
+from bdjax.report import evidence, numbers
+from bdjax.report.run import CONTROL, Judged, Run
 from bdjax.tasks import get_task
 from bdjax.types import UserError
 
-_EACH = 4  # examples with triggers a population; columns of recovered ones an attack
+_EACH = 4  # models of a population whose triggers are drawn
+_EXTRA = ("columns", "offset", "scale", "words", "similarity", "value_range")
 
-_EXTRA = ("columns", "offset", "scale", "words", "similarity")
-
-Drawn = tuple[str, str, Any]
+Drawn = tuple[str, str, Figure]
 """File name without ending, caption, figure."""
 
 
 def draw(run: Run, found: dict[str, Any]) -> Iterator[Drawn]:
     """Every figure that there is something for, the answer's first."""
     main = [run.judged[name] for name in found["main"]]
-    main += [run.judged[CONTROL]] if CONTROL in run.judged else []
-    yield from _rocs(run, main, found)
-    for judged in main:
+    control = [run.judged[CONTROL]] if CONTROL in run.judged else []
+    for attack in found["controls"]:
+        curves = {}
+        for judged in (*main, *control):
+            some = judged.targets(attack)
+            if some.models.trojaned.nunique() == 2:
+                curves[judged.title] = (some.models.trojaned, some.scores_RxM)
+        if curves:
+            figure = plots.roc_curves(curves, f"Attack {attack}: detection of targets")
+            caption = f"ROC on targets with attack {attack}, one thin line a repeat"
+            yield f"roc-{attack}", caption, figure
+    for judged in (*main, *control):
         if len(judged.targets().models):
             yield _scores(judged, found)
     yield from _sweeps(found)
     for judged in main:
-        yield from _of_artefacts(run, judged)
+        if judged.name not in found["derived"]:
+            yield from _similarity(run, judged)
+            yield from _recovered(run, judged)
     yield from _triggers(run)
     yield from _queries(run)
-    yield _quality(run)
-
-
-def _rocs(run: Run, main: list[Judged], found: dict[str, Any]) -> Iterator[Drawn]:
-    for attack in found["controls"]:
-        curves = {}
-        for judged in main:
-            targets = judged.targets()
-            models = targets.models
-            some = targets.take((models.trojaned == 0) | (models.attack == attack))
-            if some.models.trojaned.nunique() == 2:
-                curves[judged.title] = (some.models.trojaned, some.scores_RxM)
-        if curves:
-            yield (
-                f"roc-{attack}",
-                f"ROC on targets with attack {attack}, one thin line a repeat",
-                plots.roc_curves(curves, f"Attack {attack}: detection of targets"),
-            )
+    yield from _quality(run)
 
 
 def _scores(judged: Judged, found: dict[str, Any]) -> Drawn:
     models = judged.targets().models
     models = models[np.isfinite(models.score)]
-    kinds = {numbers.BENIGN: models[models.trojaned == 0].score}
-    for attack in numbers.attacks_of(models):
-        kinds[attack] = models[models.attack == attack].score
     rules = found["rates"][judged.name]
     names = [name for name in ("calibrated", numbers.OWN) if name in rules]
-    return (
-        f"scores-{judged.name}",
-        f"Scores of the targets by {judged.title}; 'calibrated' is the threshold that "
-        "was set on calibration models, the detector's own comes with it",
-        plots.score_histograms(
-            {kind: scores for kind, scores in kinds.items() if len(scores)},
-            limits={name: rules[name]["threshold"] for name in names},
-            title=f"{judged.title}: scores of target models",
-        ),
+    figure = plots.score_histograms(
+        {str(kind): some.score for kind, some in models.groupby("attack", sort=False)},
+        limits={name: rules[name]["threshold"] for name in names},
+        title=f"{judged.title}: scores of target models",
     )
+    caption = (
+        f"Scores of the targets by {judged.title}; 'calibrated' is the threshold that "
+        "was set on calibration models, the detector's own comes with it"
+    )
+    return f"scores-{judged.name}", caption, figure
 
 
 def _sweeps(found: dict[str, Any]) -> Iterator[Drawn]:
     for option, sweep in found["sweeps"].items():
-        panels, references = {}, {}
-        for attack, fields in sweep["attacks"].items():
-            panels[f"attack {attack}"] = {
-                sweep["titles"][name]: points for name, points in fields["auc"].items()
-            }
-            references[f"attack {attack}"] = fields["published"]
+        unit, titles, attacks = (sweep[k] for k in ("unit", "titles", "attacks"))
+        panels = {
+            attack: {titles[name]: points for name, points in fields["auc"].items()}
+            for attack, fields in attacks.items()
+        }
         if panels:
-            yield (
-                f"sweep-{option}",
-                f"AUC by {sweep['unit']}; band: one std over repeats",
-                plots.sweep_curves(
-                    panels,
-                    f"Detection AUC by {sweep['unit']}",
-                    unit=sweep["unit"],
-                    references=references,
-                ),
+            paper = {attack: fields["published"] for attack, fields in attacks.items()}
+            figure = plots.sweep_curves(
+                panels, f"Detection AUC by {unit}", unit=unit, references=paper
             )
-    curves = {
-        found["titles"][name]: points
-        for name, points in found["quantiles"].items()
-        if points
-    }
+            caption = f"AUC by {unit}; bars: interval, band: one std over repeats"
+            yield f"sweep-{option}", caption, figure
+    curves = {found["titles"][k]: v for k, v in found["quantiles"].items() if v}
     if curves:
-        yield (
-            "quantiles",
-            "AUC by the quantile of similarities; bars: interval over models",
-            plots.sweep_curves(
-                {numbers.ALL: curves},
-                "AUC by quantile Q of the similarities",
-                unit="quantile Q",
-            ),
-        )
+        title = "AUC by quantile Q of the similarities"
+        figure = plots.sweep_curves({numbers.ALL: curves}, title, unit="quantile Q")
+        yield "quantiles", f"{title}; bars: interval over models", figure
 
 
-def _of_artefacts(run: Run, judged: Judged) -> Iterator[Drawn]:
-    """Similarities by label; recovered triggers beside the true ones."""
-    if judged.name == CONTROL:
-        return
-    if similarity := _similarity(run, judged):
-        yield (
-            f"similarity-{judged.name}",
-            f"{judged.title}: similarity of universal and per-image perturbations, by "
-            "label, of a clean and a trojaned network; a box starts at the 25 % "
-            "quantile",
-            similarity,
-        )
-    if recovered := _recovered(run, judged):
-        yield (
-            f"recovered-{judged.name}",
-            f"Triggers that {judged.title} recovered, and the true ones. "
-            "S: most suspicious label; T: true target",
-            recovered,
-        )
-
-
-def _similarity(run: Run, judged: Judged) -> Any:
+def _similarity(run: Run, judged: Judged) -> Iterator[Drawn]:
     """The paper's: a clean network and the first trojaned one with a target."""
     models = judged.targets().models
+    clean = models[models.trojaned == 0].head(1)
+    trojaned = models[(models.trojaned == 1) & (models.target >= 0)].head(1)
     shown, targets = {}, {}
-    for some in (
-        models[models.trojaned == 0],
-        models[(models.trojaned == 1) & (models.target >= 0)],
-    ):
-        for model in some.head(1).itertuples():
-            values = numbers.similarity(run, judged, model)
-            if values is None:
-                return None
-            name = "clean network"
-            if model.trojaned:
-                name = f"{model.attack}, target {model.target:.0f}"
-                targets[name] = int(model.target)
-            shown[name] = values
-    title = f"{judged.title}: similarity by candidate label"
-    return (
-        plots.similarity_distributions(shown, title, targets=targets) if shown else None
-    )
+    for model in (*clean.itertuples(), *trojaned.itertuples()):
+        values = evidence.similarity(run, judged, model)
+        if values is None:
+            return
+        name = "clean network"
+        if model.trojaned:
+            name = f"{model.attack}, target {model.target:.0f}"
+            targets[name] = int(model.target)
+        shown[name] = values
+    if shown:
+        title = f"{judged.title}: similarity by candidate label"
+        figure = plots.similarity_distributions(shown, title, targets=targets)
+        caption = (
+            f"{judged.title}: similarity of universal and per-image perturbations, by "
+            "label, of a clean and a trojaned network; a box starts at the 25 % "
+            "quantile"
+        )
+        yield f"similarity-{judged.name}", caption, figure
 
 
-def _recovered(run: Run, judged: Judged) -> Any:
+def _recovered(run: Run, judged: Judged) -> Iterator[Drawn]:
     """Of a benign target and some of every attack."""
-    columns, labels = [], []
-    models = judged.targets().models
-    for name, some in models.groupby("population", sort=False):
-        shown = run.arrays("populations", str(name))
-        ids = [*shown.get("ids", ())]
-        for model in some[some.id.isin(ids)].head(_EACH - 1).itertuples():
-            i = ids.index(model.id)
-            found = run.found(judged.name, str(name), model.id)
-            trigger = numbers.top_trigger(found, model.top_label)
-            truth = numbers.true_mask(shown, i)
-            if trigger is None or truth is None:
-                continue
-            truth = truth[..., None] * (model.trojaned == 1)
-            columns.append((shown["x_triggered"][i], truth, *trigger))
-            top = "-" if np.isnan(model.top_label) else f"{model.top_label:.0f}"
-            aim = f", T {model.target:.0f}" if model.target >= 0 else ""
-            labels.append(f"{model.attack} {model.id:.0f}\nS {top}{aim}")
-            if not model.trojaned:
-                break
-    if not columns:
-        return None
-    images, truths, masks, patterns = (
-        np.stack(each) for each in zip(*columns, strict=True)
-    )
-    channels = 3 if images.shape[-1] >= 3 else 1
-    masks = masks[..., :channels] if masks.shape[-1] > 1 else masks
-    ends = float(min(images.min(), 0)), float(max(images.max(), 1))
-    return plots.recovered_triggers(
-        images[..., :channels], truths, masks, patterns[..., :channels], labels,
-        f"{judged.title}: recovered triggers", value_range=ends,
-    )  # fmt: skip
+    columns: list[tuple[np.ndarray, ...]] = []
+    labels: list[str] = []
+    for model, shown, i in run.shown(judged.targets().models, _EACH - 1):
+        found = run.found(judged.name, model.population, model.id)
+        trigger = evidence.top_trigger(found, model.top_label)
+        truth = evidence.true_mask(shown, i)
+        benign = not model.trojaned
+        if trigger is None or truth is None or (benign and labels):
+            continue
+        image = shown["x_triggered"][i]
+        columns.append((image, truth[..., None] & (not benign), *trigger))
+        top = "-" if np.isnan(model.top_label) else f"{model.top_label:.0f}"
+        aim = f", T {model.target:.0f}" if model.target >= 0 else ""
+        labels.append(f"{model.attack} {model.id:.0f}\nS {top}{aim}")
+    if labels:
+        x, truths, masks, patterns = map(np.stack, zip(*columns, strict=True))
+        ends = _extra(run, {}).get("value_range", (0.0, 1.0))
+        title = f"{judged.title}: recovered triggers"
+        figure = plots.recovered_triggers(
+            x, truths, masks, patterns, labels, title, value_range=ends
+        )
+        caption = (
+            f"Triggers that {judged.title} recovered, and the true ones. "
+            "S: most suspicious label; T: true target"
+        )
+        yield f"recovered-{judged.name}", caption, figure
 
 
 def _triggers(run: Run) -> Iterator[Drawn]:
     """Examples beside what the targets' attackers make of them."""
     models = run.models[(run.models.role == "target") & (run.models.trojaned == 1)]
-    clean, triggered, labels = [], [], []
-    shown: dict[str, Any] = {}
-    for name, some in models.groupby("population", sort=False):
-        shown = run.arrays("populations", str(name)) or shown
-        ids = [*shown.get("ids", ())]
-        for model in some[some.id.isin(ids)].head(_EACH).itertuples():
-            clean.append(shown["x_clean"][ids.index(model.id)])
-            triggered.append(shown["x_triggered"][ids.index(model.id)])
-            aim = f" → {model.target:.0f}" if model.target >= 0 else ""
-            labels.append(f"{model.attack} {model.id:.0f}{aim}\nASR {model.asr:.2f}")
+    pairs, labels, extra = [], [], {}
+    for model, shown, i in run.shown(models, _EACH):
+        pairs.append((shown["x_clean"][i], shown["x_triggered"][i]))
+        aim = f" → {model.target:.0f}" if model.target >= 0 else ""
+        labels.append(f"{model.attack} {model.id:.0f}{aim}\nASR {model.asr:.2f}")
+        extra = _extra(run, shown)
     if labels:
-        x, y = np.stack(clean), np.stack(triggered)
-        modality = _modality(run, x)
-        yield (
-            "triggers",
-            "Clean test examples and the same with triggers of targets",
-            plots.TRIGGERS[modality](
-                x, y, labels, "Triggers of target models", **_extra(run, shown)
-            ),
-        )
+        clean, triggered = map(np.stack, zip(*pairs, strict=True))
+        draw_ = plots.EXAMPLES[_modality(run, clean)].triggers
+        figure = draw_(clean, triggered, labels, "Triggers of target models", **extra)
+        caption = "Clean test examples and the same with triggers of targets"
+        yield "triggers", caption, figure
 
 
 def _queries(run: Run) -> Iterator[Drawn]:
@@ -224,15 +168,14 @@ def _queries(run: Run) -> Iterator[Drawn]:
             if "words" not in shown:
                 continue
             queries = shown.pop("words").tolist()
-        yield (
-            f"queries-{judged.name}",
-            f"The query set of {judged.title}",
-            plots.QUERIES[modality](queries, "Learned queries", **_extra(run, shown)),
-        )
+            shown["similarity"] = shown["word_similarities"]
+        draw_ = plots.EXAMPLES[modality].queries
+        figure = draw_(queries, "Learned queries", **_extra(run, shown))
+        yield f"queries-{judged.name}", f"The query set of {judged.title}", figure
 
 
 def _modality(run: Run, examples: np.ndarray) -> str:
-    """How examples look: the task's modality; of an unknown task, by their shape."""
+    """That of the task; of an unknown task, by the shape of its examples."""
     try:
         return get_task(run.task).modality.name
     except UserError:
@@ -241,13 +184,13 @@ def _modality(run: Run, examples: np.ndarray) -> str:
 
 def _extra(run: Run, shown: dict[str, Any]) -> dict[str, Any]:
     """What figures of examples are drawn by, besides the examples."""
-    found = {k: shown[k] for k in _EXTRA if k in shown}
+    found: dict[str, Any] = {}
     with contextlib.suppress(UserError):
         found["value_range"] = get_task(run.task).value_range
-    return found
+    return found | {k: shown[k] for k in _EXTRA if k in shown}
 
 
-def _quality(run: Run) -> Drawn:
+def _quality(run: Run) -> Iterator[Drawn]:
     kinds = {
         str(name).replace("-", "\n", 1): {
             "accuracy": some.accuracy,
@@ -256,10 +199,6 @@ def _quality(run: Run) -> Drawn:
         for name, some in run.models.groupby("population", sort=False)
         if some.accuracy.notna().all()
     }
-    if not kinds:
-        raise UserError(f"{run.directory}: no population has accuracies; run again")
-    return (
-        "quality",
-        "Clean accuracy and attack success rate",
-        plots.quality_distributions(kinds, "Quality of the models"),
-    )
+    if kinds:
+        figure = plots.quality_distributions(kinds, "Quality of the models")
+        yield "quality", "Clean accuracy and attack success rate", figure

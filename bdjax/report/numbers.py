@@ -15,8 +15,6 @@ import pandas as pd
 from bdjax.evaluation import (
     AucSummary,
     best_threshold,
-    binarize,
-    iou,
     rates_at,
     summarize_auc,
     threshold_at_fpr,
@@ -39,30 +37,20 @@ def attacks_of(models: pd.DataFrame) -> list[str]:
 def summary(
     judged: Judged, trojaned_M: Any = True, confidence: float = 0.95
 ) -> AucSummary | None:
-    """AUC of the benign against some of the trojaned; None without models of a kind.
-
-    Args:
-      judged: scores of benign and trojaned models.
-      trojaned_M: bool, which trojaned ones.
-      confidence: of the interval.
-    """
+    """AUC of the benign against some of the trojaned; None without models of a kind."""
     labels = judged.models.trojaned.to_numpy() == 1
-    keep = ~labels | (labels & np.asarray(trojaned_M, bool))
-    if not labels[keep].any() or labels[keep].all():
+    some = judged.take(~labels | np.asarray(trojaned_M, bool))
+    if some.models.trojaned.nunique() < 2:
         return None
-    return summarize_auc(
-        labels[keep], judged.scores_RxM[:, keep], confidence=confidence
-    )
+    return summarize_auc(some.models.trojaned, some.scores_RxM, confidence=confidence)
 
 
 def aucs(judged: Judged, confidence: float) -> dict[str, AucSummary | None]:
     """Of the targets, by attack and of all together."""
     targets = judged.targets()
     names = attacks_of(judged.models[judged.models.role == "target"])
-    found = {
-        name: summary(targets, targets.models.attack == name, confidence)
-        for name in names
-    }
+    where = targets.models.attack
+    found = {name: summary(targets, where == name, confidence) for name in names}
     if len(names) > 1:
         found[ALL] = summary(targets, True, confidence)
     return found
@@ -73,11 +61,8 @@ def networks(judged: Judged, confidence: float) -> dict[str, AucSummary | None]:
     targets = judged.targets()
     models = targets.models
     text = (models.architecture + " " + models.recipe).str.strip()
-    if text.nunique() < 2:
-        return {}
-    return {
-        k: summary(targets.take(text == k), True, confidence) for k in text.unique()
-    }
+    kinds = text.unique() if text.nunique() > 1 else ()
+    return {k: summary(targets.take(text == k), True, confidence) for k in kinds}
 
 
 def thresholds(judged: Judged, false_alarms: float) -> dict[str, float]:
@@ -102,14 +87,11 @@ def rates(judged: Judged, false_alarms: float, confidence: float) -> dict[str, A
     found: dict[str, Any] = {}
     for rule, threshold in thresholds(judged, false_alarms).items():
         by_attack = {}
-        for attack in attacks_of(models):
-            some = models[(models.trojaned == 0) | (models.attack == attack)]
-            if len(benign):
-                score = some.score.clip(-1e300, 1e300)
-                flagged = rates_at(
-                    threshold, some.trojaned, score, confidence=confidence
-                )
-                by_attack[attack] = flagged.to_dict()
+        for attack in attacks_of(models) if len(benign) else ():
+            some = judged.targets(attack).models
+            score = some.score.clip(-1e300, 1e300)  # infinite ones, too
+            found_ = rates_at(threshold, some.trojaned, score, confidence=confidence)
+            by_attack[attack] = found_.to_dict()
         found[rule] = {
             "threshold": threshold,
             "benign": len(benign),
@@ -121,7 +103,7 @@ def rates(judged: Judged, false_alarms: float, confidence: float) -> dict[str, A
 
 def verdicts(judged: Judged) -> dict[str, Any]:
     """By kind of target, benign first: see :func:`tally`; {} without conclusions."""
-    models = pd.concat([judged.models, judged.unjudged]).sort_index()
+    models = judged.every
     models = models[(models.role == "target") & (models.holds == 1)]
     if not (models.conclusion != "").any():
         return {}
@@ -138,13 +120,11 @@ def tally(models: pd.DataFrame) -> dict[str, Any]:
     """
     called = collections.Counter(models.conclusion)
     unsure = models[models.conclusion == "inconclusive"]
-    reasons = (unsure.reasons + np.where(unsure.reasons == "", unsure.notes, "")).map(
-        split
-    )
+    why = unsure.reasons.where(unsure.reasons != "", unsure.notes)
     return {
         "models": len(models),
         **{name: called[name] for name in CALLS},
-        "reasons": merged((reason, 1) for each in reasons for reason in each),
+        "reasons": merged((reason, 1) for text in why for reason in split(text)),
     }
 
 
@@ -210,8 +190,7 @@ def kinds(judged: Judged, confidence: float) -> dict[str, Any]:
 
 def seconds(judged: Judged) -> dict[str, Any] | None:
     """Wall time a model; the first of all, which compiles, apart."""
-    every = pd.concat([judged.models, judged.unjudged]).sort_index().seconds
-    every = every[np.isfinite(every)]
+    every = judged.every.seconds.dropna()
     if not len(every):
         return None
     later = every.iloc[1:] if len(every) > 1 else every
@@ -236,27 +215,24 @@ def controls(run: Run, first: Judged | None, min_asr: float) -> dict[str, Any]:
     on the others.
     """
     targets = run.models[run.models.role == "target"]
-    known = targets[targets.accuracy.notna()]
+    known = targets[targets.accuracy.notna() & (targets.holds == 1)]
     errors = Judged("", "", known, 1 - known.accuracy.to_numpy()[None], known[:0])
     found = {}
     for attack in attacks_of(targets):
         some = targets[targets.attack == attack]
-        here: dict[str, float | None] = {"successful": None, "failed": None}
-        if first:
-            judged = first.take(first.models.role == "target")
-            failures, mine = (
-                failed(judged.models, min_asr),
-                judged.models.attack == attack,
-            )
-            here["successful"] = _auc(summary(judged, mine & ~failures))
-            here["failed"] = _auc(summary(judged, mine & failures))
-        alone = errors.targets()
         found[attack] = {
             "models": len(some),
             "failed_models": int(failed(some, min_asr).sum()),
-            "accuracy_alone": _auc(summary(alone, alone.models.attack == attack)),
-            **here,
+            "accuracy_alone": _auc(summary(errors, known.attack == attack)),
+            "successful": None,
+            "failed": None,
         }
+        if first:
+            judged = first.take(first.models.role == "target")
+            failures = failed(judged.models, min_asr)
+            mine = judged.models.attack == attack
+            found[attack]["successful"] = _auc(summary(judged, mine & ~failures))
+            found[attack]["failed"] = _auc(summary(judged, mine & failures))
     return found
 
 
@@ -279,103 +255,17 @@ def populations(run: Run, min_asr: float) -> dict[str, Any]:
 
 def spread(values: pd.Series) -> dict[str, float] | None:
     """Mean, spread and range over models; None where nothing is known."""
-    real = values[np.isfinite(values)]
+    real = values.dropna()
     if not len(real):
         return None
-    return {
-        "mean": float(real.mean()),
-        "std": float(real.std()) if len(real) > 1 else 0.0,
-        "min": float(real.min()),
-        "max": float(real.max()),
-    }
-
-
-def overlaps(run: Run, judged: Judged) -> dict[str, float]:
-    """By attack: median IoU of recovered and true masks, of models that have both.
-
-    True masks are kept of a population's first models only; a trigger on the whole
-    image has none.
-    """
-    targets = judged.targets().models
-    found: dict[str, list[float]] = {}
-    for name in targets[targets.trojaned == 1].population.unique():
-        shown = run.arrays("populations", name)
-        ids = shown.get("ids", ())
-        some = targets[(targets.population == name) & targets.id.isin(ids)]
-        for model in some.itertuples():
-            mask = top_trigger(run.found(judged.name, name, model.id), model.top_label)
-            truth = true_mask(shown, [*ids].index(model.id))
-            if mask is None or truth is None or truth.all():
-                continue
-            found.setdefault(str(model.attack), []).append(iou(truth, mask[0]))
-    medians = {attack: float(np.nanmedian(v)) for attack, v in found.items()}
-    return {attack: value for attack, value in medians.items() if not np.isnan(value)}
-
-
-def true_mask(shown: dict[str, np.ndarray], i: int) -> np.ndarray | None:
-    """Where an image and the same with its trigger differ; ``[H, W]``, or None."""
-    if "mask" in shown:
-        return binarize(shown["mask"][i])
-    if "x_clean" not in shown or shown["x_clean"].ndim != 4:
-        return None
-    change = np.abs(shown["x_triggered"][i] - shown["x_clean"][i]).max(-1)
-    return np.asarray(change > 1e-6)
-
-
-def top_trigger(
-    found: dict[str, np.ndarray], label: float = 0
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Recovered mask and pattern of the most suspicious label, ``[H, W, C]`` each."""
-    mask, pattern = (
-        found.get(name, found.get(f"{name}s")) for name in ("mask", "pattern")
-    )
-    if mask is None or pattern is None or pattern.ndim not in (3, 4):
-        return None
-    if pattern.ndim == 4:  # of every label
-        k = 0 if np.isnan(label) else min(int(label), len(pattern) - 1)
-        mask, pattern = mask[k], pattern[k]
-    return mask, pattern
-
-
-def by_quantile(
-    run: Run, judged: Judged, quantiles: Iterable[float], confidence: float
-) -> dict[float, AucSummary]:
-    """AUC, all attacks, of each quantile of the similarities; {} without any.
-
-    A model's score is the greatest of its labels' quantiles.
-    """
-    targets = judged.targets()
-    found = [similarity(run, judged, m) for m in targets.models.itertuples()]
-    if not found or any(each is None for each in found):
-        return {}
-    result = {}
-    for q in quantiles:
-        scores = np.array([_quantile(each, q) for each in found])
-        scored = Judged("", "", targets.models, scores[None], judged.unjudged)
-        if auc := summary(scored, True, confidence):
-            result[float(q)] = auc
-    return result
-
-
-def similarity(run: Run, judged: Judged, model: Any) -> np.ndarray | None:
-    """``[K, N]`` of a model; None where the detector compares no answers."""
-    found = run.found(judged.name, model.population, model.id)
-    values = found.get("similarity", found.get("similarities"))
-    if values is None or values.ndim != 2 or not np.isfinite(values).any():
-        return None
-    return np.asarray(values, np.float64)
-
-
-def _quantile(similarity_KxN: np.ndarray | None, q: float) -> float:
-    assert similarity_KxN is not None
-    known = similarity_KxN[np.isfinite(similarity_KxN).any(axis=1)]
-    return float(np.nanquantile(known, q, axis=1).max())
+    std = real.std() if len(real) > 1 else 0.0
+    found = {"mean": real.mean(), "std": std, "min": real.min(), "max": real.max()}
+    return {name: float(value) for name, value in found.items()}
 
 
 def notes(judged: Judged) -> dict[str, int]:
     """What findings noted most, and how many did; why models were not judged."""
-    every = pd.concat([judged.models, judged.unjudged]).notes.map(split)
-    counted = merged((note, 1) for each in every for note in each)
+    counted = merged((n, 1) for text in judged.every.notes for n in split(text))
     return dict([*counted.items()][:3])
 
 

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from bdjax.report import numbers, sweeps, words
-from bdjax.report.run import Judged, Run
+from bdjax.report import evidence, numbers, sweeps, words
+from bdjax.report.run import CONTROL, Judged, Run
 from bdjax.tasks import get_task
 from bdjax.types import UserError
 
-CONTROL = "accuracy"  # the detector that AUCs must be read beside
 _DEFAULTS = {"confidence": 0.95, "false_alarms": 0.1, "min_asr": 0.5}
 
 
@@ -32,10 +31,10 @@ def compute(run: Run) -> dict[str, Any]:
         "rates": lambda j: numbers.rates(j, alarms, confidence),
         "verdicts": numbers.verdicts,
         "targets_named": lambda j: numbers.targets_named(j, alarms),
-        "iou": lambda j: numbers.overlaps(run, j),
+        "iou": lambda j: evidence.overlaps(run, j),
         "kinds": lambda j: numbers.kinds(j, confidence),
         "networks": lambda j: numbers.networks(j, confidence),
-        "quantiles": lambda j: numbers.by_quantile(run, j, quantiles, confidence),
+        "quantiles": lambda j: evidence.by_quantile(run, j, quantiles, confidence),
         "seconds_a_model": numbers.seconds,
         "unjudged": lambda j: len(j.unjudged),
         "classes": lambda j: int(j.models.label_scores.str.count("=").max()),
@@ -56,6 +55,8 @@ def compute(run: Run) -> dict[str, Any]:
         "machine": {k: v for k, v in run.facts.items() if k not in ("notes", "kind")},
         "experiment": dict(run.experiment),
     }
+    found["derived"] = derived = evidence.derived(run)
+    found["quantiles"] |= {name: {} for name in derived}
     found["called"] = {k: _called(v) for k, v in found["verdicts"].items() if v}
     found["failed"] = {role: _failed(found, role) for role in ("target", "shadow")}
     found["left_out"] = bool((run.models.holds == 0).any())

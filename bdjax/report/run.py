@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from bdjax.types import UserError
 
 JOINT = -1
 """The repeat of a row that is no single repeat's."""
+
+CONTROL = "accuracy"
+"""The detector that the others' AUCs must be read beside."""
 
 TEXTS = (
     *("population", "role", "attack", "architecture", "recipe", "trigger_kind"),
@@ -47,6 +50,11 @@ class Judged:
     scores_RxM: np.ndarray
     unjudged: pd.DataFrame
 
+    @property
+    def every(self) -> pd.DataFrame:
+        """The rows of all models that it was asked about."""
+        return pd.concat([self.models, self.unjudged]).sort_index()
+
     def take(self, keep_M: Any) -> "Judged":
         """Of some of the models."""
         keep = np.asarray(keep_M, bool)
@@ -54,12 +62,13 @@ class Judged:
             self, models=self.models[keep], scores_RxM=self.scores_RxM[:, keep]
         )
 
-    def targets(self, *, failed: bool = False) -> "Judged":
-        """Of the targets whose attack took hold, with the benign ones; or failed."""
+    def targets(self, attack: str = "") -> "Judged":
+        """Of the targets that count, or the benign ones and those of one attack."""
         models = self.models
-        return self.take(
-            (models.role == "target") & (models.holds == (0 if failed else 1))
-        )
+        keep = (models.role == "target") & (models.holds == 1)
+        if attack:
+            keep &= (models.trojaned == 0) | (models.attack == attack)
+        return self.take(keep)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,6 +116,20 @@ class Run:
             raise UserError(
                 f"{path} cannot be read: {error}; remove it and run again"
             ) from error
+
+    def shown(
+        self, models: pd.DataFrame, each: int | None = None
+    ) -> Iterator[tuple[Any, dict[str, np.ndarray], int]]:
+        """Models whose examples are kept, the first ones of every population.
+
+        Yields:
+          The model, its population's arrays, and its place in them.
+        """
+        for name, some in models.groupby("population", sort=False):
+            arrays = self.arrays("populations", str(name))
+            ids = [*arrays.get("ids", ())]
+            for model in some[some.id.isin(ids)].head(each or len(ids)).itertuples():
+                yield model, arrays, ids.index(model.id)
 
     def found(self, detector: str, population: str, id_: float) -> dict[str, Any]:
         """Artefacts of a finding."""

@@ -103,12 +103,8 @@ def _gains(sweep: Sweep, attack: str) -> dict[int, dict[str, float]]:
     tuned, untuned = (sweep.curves.get(name, {}) for name in (TUNED, UNTUNED))
     found = {}
     for number in sorted({*tuned} & {*untuned}):
-        both = [each[number].targets() for each in (tuned, untuned)]
-        models = both[0].models
-        keep = (
-            (models.trojaned == 0) | (models.attack == attack) | (attack == numbers.ALL)
-        )
-        one, other = (each.take(keep) for each in both)
+        only = "" if attack == numbers.ALL else attack
+        one, other = (each[number].targets(only) for each in (tuned, untuned))
         labels = one.models.trojaned
         if labels.nunique() == 2 and len(labels) == len(other.models):
             gain, interval = auc_gain(labels, one.scores_RxM, other.scores_RxM)

@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from bdjax.data.arrays import load_own
+from bdjax.data.npz import load_own
 from bdjax.tasks.base import Task
 from bdjax.tasks.modality import IMAGES, SERIES, TABLES
 from bdjax.types import UserError

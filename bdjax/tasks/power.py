@@ -2,7 +2,7 @@
 
 import functools
 
-from bdjax.data.arrays import load_scaled
+from bdjax.data.npz import load_scaled
 from bdjax.tasks.base import Task
 from bdjax.tasks.modality import SERIES
 
