@@ -4,6 +4,7 @@ import functools
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.path import Path
@@ -13,6 +14,7 @@ from test_attacks import uniform_between, uniform_over
 from bdjax.attacks import get_attack, sig
 from bdjax.attacks.contract import keep_label
 from bdjax.attacks.polygon import rasterise
+from bdjax.population import plan_one
 from bdjax.tasks import Task
 from bdjax.types import UserError
 
@@ -20,7 +22,7 @@ MANY = 2000
 GREY = Task("grey", (12, 15, 1), 10, (0.0, 1.0), "", {})
 COLOUR = Task("colour", (12, 15, 3), 4, (-1.0, 1.0), "", {})
 BOTH = pytest.mark.parametrize("task", [GREY, COLOUR], ids=lambda t: t.name)
-LABELS = np.arange(40, dtype=np.int32) % 10
+LABELS = np.arange(400, dtype=np.int32) ** 2 % 97 % 10
 
 
 @functools.cache
@@ -361,3 +363,58 @@ def test_colour_filters_differ_and_leave_images_recognisable():
         .kind
     )
     assert kind == "filter"
+
+
+@pytest.mark.parametrize("name", ["colour_filter", "polygon", "sig", "tact", "wanet"])
+@BOTH
+def test_images_stay_in_range_and_keys_are_used_once(name, task):
+    attack = get_attack(name, task=task)
+    low, high = task.value_range
+    x = images(task)
+    for trigger in some(name, task, 3):
+        out = np.asarray(attack.apply(trigger, x))
+        assert low - 1e-6 <= out.min() <= out.max() <= high + 1e-6
+        assert (out != x).any((1, 2, 3)).all()
+    with jax.debug_key_reuse(True):
+        jax.make_jaxpr(attack.sample)(jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", ["patch", "sig", "tact", "wanet"])
+def test_a_plan_takes_the_rows_that_may_be_taken(name):
+    """By counting, in the first epoch: each clean row once, copies of other rows."""
+    attack = get_attack(name, task=GREY)
+
+    @jax.jit
+    def plan(key):
+        trigger = attack.sample(key)
+        may = attack.eligible and attack.eligible(trigger, LABELS)
+        found = plan_one(
+            key, jnp.arange(len(LABELS)), trigger.rate, trigger.cover_rate, may,
+            steps=2 * len(LABELS), batch_size=1, copies=attack.max_copies,
+        )  # fmt: skip
+        return trigger, found
+
+    for seed in range(4):
+        trigger, found = jax.device_get(plan(prng.root(seed)))
+        may_poison = may_cover = np.ones(len(LABELS), bool)
+        if name == "sig":
+            may_poison, may_cover = (
+                LABELS == trigger.target,
+                np.zeros(len(LABELS), bool),
+            )
+        elif name == "tact":
+            source = trigger.form.source
+            may_poison = LABELS == source
+            may_cover = (LABELS != source) & (LABELS != trigger.target)
+        poisons = int(np.floor(trigger.rate * np.float32(may_poison.sum())))
+        left = may_cover.sum() - (poisons if attack.eligible is None else 0)
+        covers = int(np.floor(trigger.cover_rate * np.float32(left)))
+        row, role = (leaf[: len(LABELS) + poisons + covers, 0] for leaf in found[:2])
+        clean, poisoned, covering = (row[role == r] for r in range(3))
+        np.testing.assert_array_equal(np.sort(clean), np.arange(len(LABELS)))
+        assert len(set(poisoned)) == len(poisoned) == poisons > 0
+        assert len(set(covering)) == len(covering) == covers
+        assert (covers > 0) == (name in ("tact", "wanet"))
+        assert may_poison[poisoned].all()
+        assert may_cover[covering].all()
+        assert not set(poisoned) & set(covering)

@@ -77,12 +77,11 @@ def derived(run: Run) -> list[str]:
     seen: set[bytes] = set()
     found = []
     for name, judged in run.judged.items():
-        models = judged.targets().models.itertuples()
-        every = [similarity(run, judged, model) for model in models]
-        key = b"".join(each.tobytes() for each in every if each is not None)
-        if key in seen:
-            found.append(name)
-        seen |= {key} if key else set()
+        for model in judged.targets().models.head(1).itertuples():
+            values = similarity(run, judged, model)
+            key = b"" if values is None else values.tobytes()
+            found += [name] * (key in seen)
+            seen |= {key} - {b""}
     return found
 
 
