@@ -395,17 +395,17 @@ def test_a_plan_takes_the_rows_that_may_be_taken(name):
         return trigger, found
 
     for seed in range(4):
-        trigger, found = jax.device_get(plan(prng.root(seed)))
+        trigger, found = jax.device_get(plan(jax.random.key(seed)))
         may_poison = may_cover = np.ones(len(LABELS), bool)
         if name == "sig":
             may_poison, may_cover = (
-                LABELS == trigger.target,
+                trigger.target == LABELS,
                 np.zeros(len(LABELS), bool),
             )
         elif name == "tact":
             source = trigger.form.source
-            may_poison = LABELS == source
-            may_cover = (LABELS != source) & (LABELS != trigger.target)
+            may_poison = source == LABELS
+            may_cover = (source != LABELS) & (trigger.target != LABELS)
         poisons = int(np.floor(trigger.rate * np.float32(may_poison.sum())))
         left = may_cover.sum() - (poisons if attack.eligible is None else 0)
         covers = int(np.floor(trigger.cover_rate * np.float32(left)))
