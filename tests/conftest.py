@@ -1,19 +1,21 @@
 """What holds for every test; must run before JAX starts a backend.
 
-Four CPU devices. Compiling is most of what the tests do, so programs are compiled in
-haste, and once: workers and the processes that tests start share a cache, which lives
-as long as the session.
+Four CPU devices. Compiling is most of what the tests do, so programs are compiled once:
+workers, and processes that tests start, share a cache that lives as long as the
+session. And in haste, but for the slow tests, some of which compute more than compile.
 """
 
 import os
 import shutil
+import sys
 import tempfile
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers have what the first one set
     _cache = tempfile.mkdtemp(prefix="bdjax-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    if "slow" not in sys.argv:
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 

@@ -24,6 +24,7 @@ from tiny import train as train_tiny
 
 from bdjax import prng, storage
 from bdjax.attacks import Attack, Patch, Role, Trigger, all_to_one, blend
+from bdjax.experiments.overrides import apply
 from bdjax.population import (
     BatchPlan,
     Recipe,
@@ -189,6 +190,14 @@ NEW = {
     "schedule": "cosine",
     "augment": "crop_flip",
 }
+
+
+def test_the_command_line_says_how_models_are_trained():
+    said = [f"--{name}={value}" for name, value in NEW.items()]
+    found = apply(Recipe(steps=3), [*said, "--learning_rate=0.1"])
+    assert found == Recipe(steps=3, learning_rate=0.1, **NEW)
+    with pytest.raises(UserError, match="optimizer is 'lion'; there are"):
+        apply(found, ["--optimizer=lion"])
 
 
 # Populations on disk.

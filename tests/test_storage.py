@@ -77,7 +77,7 @@ def test_chunks_come_back_as_saved(tmp_path):
     assert reader.committed() == [0, 2, 10]
     assert_same(reader.load(10), tree)
     assert reader.recipe == json.loads(json.dumps(RECIPE))
-    assert reader.manifest["schema"] == 3
+    assert reader.manifest["schema"] == 4
     assert reader.manifest["versions"]["jax"] == jax.__version__
 
 
@@ -415,7 +415,7 @@ def test_kill_at_birth_leaves_a_directory_that_opens(tmp_path):
         ),
         (
             '{"kind": "bdjax population", "schema": 3, "recipe": {}}',
-            "schema 3 comes from an older bdjax, this one reads from 4 on; train again",
+            "schema 3 comes from an older bdjax, this one reads 4; train again",
         ),
     ],
 )

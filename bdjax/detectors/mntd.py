@@ -137,7 +137,7 @@ class MNTD(Detector):
     def shown(self, resources: Resources) -> dict[str, np.ndarray]:
         """The detector's queries, and of text the words that they are nearest to.
 
-        ``words`` are str ``[Q, T]`` and ``word_similarities`` float32; there are also
+        ``words`` are str ``[Q, T]`` and ``similarity`` float32; there are also
         ``validation_auc``, float ``[R, E]``, and ``columns`` and ``value_range``.
         """
         fit, detector = self._fitted(resources), self._detector(resources)
@@ -152,7 +152,7 @@ class MNTD(Detector):
             words, vectors = resources.vocabulary
             near = np.asarray(similarities(vectors, detector.queries))
             found["words"] = np.array(words)[near.argmax(-1)]
-            found["word_similarities"] = near.max(-1)
+            found["similarity"] = near.max(-1)
         return found
 
     def _detector(self, resources: Resources) -> mntd.MetaDetector:

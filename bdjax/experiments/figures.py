@@ -11,7 +11,7 @@ from bdjax.attacks import describe_target, get_attack
 from bdjax.experiments.exhibits import EXHIBITS, Exhibit
 from bdjax.experiments.mntd import Outcome
 from bdjax.population import Examples
-from bdjax.population.train import take
+from bdjax.population.examples import take
 from bdjax.tasks import get_task
 
 VARIANT_NAMES = {

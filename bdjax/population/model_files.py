@@ -173,7 +173,6 @@ def _read_about(path: Path) -> dict[str, Any]:
         schema=_SCHEMA,
         kind=_KIND,
         fields=_FIELDS,
-        oldest=_SCHEMA,
         fix="export it again",
     )
 

@@ -39,8 +39,9 @@ def draw(run: Run, found: dict[str, Any]) -> Iterator[Drawn]:
             yield _scores(judged, found)
     yield from _sweeps(found)
     for judged in main:
-        yield from _similarity(run, judged)
-        yield from _recovered(run, judged)
+        if judged.name not in found["derived"]:
+            yield from _similarity(run, judged)
+            yield from _recovered(run, judged)
     yield from _triggers(run)
     yield from _queries(run)
     yield from _quality(run)

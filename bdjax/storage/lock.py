@@ -11,7 +11,7 @@ import filelock
 
 from bdjax.types import UserError
 
-NAMES = ("lock", "lock.holder")
+NAME = "lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -29,18 +29,18 @@ class Lock:
         Raises:
           UserError: another job holds it, or the directory cannot be written.
         """
-        path, holder = (directory / name for name in NAMES)
+        path = directory / NAME
         # Of the process, not of the thread that takes it.
         self._lock = filelock.FileLock(path, timeout=0, thread_local=False)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except filelock.Timeout as error:
-            name = ""
+            holder = ""
             with contextlib.suppress(OSError):
-                name = holder.read_text(errors="replace").strip()
+                holder = path.read_text(errors="replace").strip()
             raise UserError(
-                f"{directory} is being written to by {name or 'another job'}; wait "
+                f"{directory} is being written to by {holder or 'another job'}; wait "
                 "for it, or use another directory"
             ) from error
         except NotImplementedError:  # as older ones say where there are no locks
@@ -53,7 +53,7 @@ class Lock:
                 ) from error
             _warn(directory)
         with contextlib.suppress(OSError):  # on a full disk the lock still holds
-            holder.write_text(f"process {os.getpid()} on {platform.node()}")
+            path.write_text(f"process {os.getpid()} on {platform.node()}")
 
     def release(self) -> None:
         """Gives the directory free; again is fine."""
