@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import jax
 import pytest
-from bdjax.population.work import count_work
 from test_tasks import NAMES, examples_of, make_up
 
 from bdjax.experiments import costs, plan, presets, zoo
@@ -14,6 +13,7 @@ from bdjax.experiments.config import DataConfig
 from bdjax.experiments.devices import DEVICES
 from bdjax.mntd import FitConfig
 from bdjax.population import Recipe, cost
+from bdjax.population.flops import count_work
 from bdjax.tasks import get_task
 
 STILL = FitConfig(query_tuning=False)
