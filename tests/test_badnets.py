@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_attacks import uniform_between, uniform_over
+from tiny import poisoned_batch
 
 from bdjax.attacks import (
     NO_TARGET,
@@ -19,7 +20,7 @@ from bdjax.attacks import (
 )
 from bdjax.models import Model
 from bdjax.population import Examples
-from bdjax.population.train import judge_one, poisoned_batch
+from bdjax.population.judge import judge_one
 from bdjax.tasks import TASKS, Task
 from bdjax.types import UserError
 

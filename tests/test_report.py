@@ -225,6 +225,18 @@ def test_quantiles_only_where_there_are_similarities(found):
     assert found["quantiles"]["mntd"] == found["quantiles"]["df_tnd"] == {}
 
 
+def test_a_detector_that_scores_anothers_solutions_is_shown_once(tmp_path):
+    directory = make_run(tmp_path, detectors=("dl_tnd-per_class=5", "df_tnd"))
+    folder = directory / "artefacts"
+    shutil.copytree(folder / "dl_tnd-per_class=5", folder / "df_tnd")
+    found = report.write(directory).results
+    assert found["derived"] == ["df_tnd"]
+    assert found["quantiles"]["df_tnd"] == {}
+    assert "DF-TND" in (directory / "report.md").read_text()
+    assert not any("DF-TND" in line for line in found["findings"])
+    assert not (directory / "figures" / "similarity-df_tnd.png").exists()
+
+
 def test_similarity_without_similarities_is_no_chance(tmp_path):
     directory = make_run(tmp_path, artefacts=False)
     run = report.read(directory)

@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import poisoned_batch
 
 from bdjax import mntd, plots, prng, tree
 from bdjax.attacks import NO_TARGET, all_to_one, attacks_on, get_attack
 from bdjax.data import Dataset, Vocabulary
 from bdjax.mntd import FitConfig, QuerySpec, steps
 from bdjax.population import Examples, Execution, Recipe, plan_one, train_models
-from bdjax.population.train import embed, poisoned_batch, take
+from bdjax.population.examples import embed, take
 from bdjax.tasks import PARAMETRIC, TASKS, get_task
 from bdjax.types import UserError
 
@@ -151,9 +152,9 @@ def one(triggers, i):
 
 def changed_by_hand(task, trigger, x):
     """What the trigger's own words say becomes of ``x``."""
-    mask, pattern = np.asarray(trigger.mask), np.asarray(trigger.pattern)
+    mask, pattern, opacity = map(np.asarray, trigger.form)
     if not task.words:
-        weight = np.float32(trigger.opacity) * mask
+        weight = np.float32(opacity) * mask
         return (1 - weight) * x + weight * pattern
     new, start = [], int(np.argmax(mask > 0))
     words = pattern[mask > 0].tolist()
@@ -243,7 +244,7 @@ def test_triggers_change_what_they_say_and_nothing_else(case):
             assert found.min() >= low, name
             assert found.max() <= high, name
             if not task.words:
-                mask = np.broadcast_to(trigger.mask, task.shape) > 0
+                mask = np.broadcast_to(trigger.form.mask, task.shape) > 0
                 np.testing.assert_array_equal(found[:, ~mask], x[:, ~mask])
             assert (found != x).any() == (name != "benign"), name
         together = jitted(stacked(attack.apply))(triggers, x)
@@ -274,7 +275,7 @@ def test_only_poisoned_examples_take_trigger_and_label(case):
 def test_targets_cover_the_classes_and_rates_their_range(case):
     for name, attack in case.attacks.items():
         drawn = case.triggers[name]
-        target, rate, opacity = drawn.target, drawn.rate, drawn.opacity
+        target, rate, opacity = drawn.target, drawn.rate, drawn.form.opacity
         if name == "benign":
             assert not rate.any()
             continue
@@ -302,7 +303,7 @@ def test_a_plan_poisons_the_share_that_was_drawn(case):
         epoch = slice(0, 40 + copies)
         row, poisoned = (
             np.asarray(found.row)[epoch, 0],
-            np.asarray(found.poisoned)[epoch, 0],
+            np.asarray(found.role)[epoch, 0] == 1,
         )
         assert poisoned.sum() == copies
         np.testing.assert_array_equal(np.sort(row[~poisoned]), np.arange(40))

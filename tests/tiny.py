@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.attacks import get_attack
+from bdjax.attacks import Role, get_attack
 from bdjax.models import MODELS
 from bdjax.models.base import from_linen
 from bdjax.models.layers import dense
@@ -24,7 +24,8 @@ from bdjax.population import (
     load_population,
     train_population,
 )
-from bdjax.population.batches import PoisonedBatches
+from bdjax.population.batches import PoisonedBatches, put_on
+from bdjax.population.examples import embed, take
 from bdjax.population.train import train_one
 from bdjax.tasks import TASKS, Task
 
@@ -109,6 +110,14 @@ def fit_one(
         attack, recipe, key, trigger, plan, examples, network, frontend
     )
     return train_one(network, recipe, key, batches, one_by_one=one_by_one)[:2]
+
+
+def poisoned_batch(attack, trigger, examples, row_B, poisoned_B):
+    """What a network reads of a batch, and its labels, where these are poisoned."""
+    x, y = take(examples, row_B)
+    role = jnp.where(jnp.asarray(poisoned_B), Role.POISON, Role.CLEAN)
+    x, y = put_on(attack, trigger, None, x, y, role)
+    return embed(examples, x), y
 
 
 EXAMPLES = make_examples(80, SHAPE, CLASSES)

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 
 _PLACES = {
+    "report": ("run", "report"),
+    "sweep": ("run", "sweep"),
     "population": ("population", "train"),
     "inspect": ("population", "inspect"),
     "export": ("population", "export"),
     "import": ("population", "import_"),
     "merge": ("population", "merge"),
 }
-"""Where commands are that have no module of their own."""
+"""Module and function of commands that have no module of their own."""
 
 
 def carry_out(options: argparse.Namespace) -> None:

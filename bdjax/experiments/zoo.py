@@ -10,7 +10,7 @@ import jax
 from bdjax import data, telemetry
 from bdjax.attacks import get_attack
 from bdjax.data import Dataset, Splits
-from bdjax.data.arrays import describe
+from bdjax.data.npz import describe
 from bdjax.experiments.config import ROLES, Experiment
 from bdjax.population import (
     Examples,

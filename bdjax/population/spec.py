@@ -13,8 +13,8 @@ from bdjax.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class PopulationSpec:
-    """Which models a population is made of; with the data, all they follow from.
+class Origin:
+    """The objects that the models of a population are made of.
 
     Attributes:
       role: ``"shadow"``, ``"validation"`` or ``"target"``, say: models of different
@@ -22,42 +22,17 @@ class PopulationSpec:
       task: what the models classify.
       attack: what is done to each; ``benign`` for clean models.
       network: their architecture, in the formulation that trains them.
-      recipe: how each is trained, its length in steps (:meth:`Recipe.for_rows`).
-      seed: of the experiment.
+      recipe: how each is trained; None of models that were imported.
       control: of benign models, the attack that edits models whose ``null_edit`` these
         get.
-
-    Raises:
-      UserError: these do not go together.
     """
 
     role: str
     task: Task
     attack: Attack
     network: Model
-    recipe: Recipe
-    seed: int = 0
-    control: Attack | None = None
-
-    def __post_init__(self):
-        if not self.recipe.steps:
-            raise UserError(
-                f"{self.name}: the recipe's length is {self.recipe.epochs} epochs; "
-                "give it in steps, by recipe.for_rows(number of rows)"
-            )
-        augments = ("none", *self.task.modality.augments)
-        if (augment := self.recipe.augment) not in augments:
-            raise UserError(
-                f"augment {augment!r} is not for {self.task.modality.name}, such as of "
-                f"task {self.task.name!r}; there are {list(augments)}"
-            )
-        if self.control and (
-            self.control.null_edit is None or not self.attack.is_benign
-        ):
-            raise UserError(
-                f"{self.name}: control {self.control.name!r} needs a null_edit and "
-                "benign models; leave it out"
-            )
+    recipe: Recipe | None
+    control: Attack | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -66,9 +41,46 @@ class PopulationSpec:
         The network is named where it is not the task's own, the recipe where it has a
         name.
         """
-        return _name(
-            self.role, self.attack, self.control, self.task, self.network, self.recipe
-        )
+        others = [
+            self.control.name if self.control else "",
+            self.network.name if self.network.name != self.task.model else "",
+            self.recipe.name if self.recipe else "",
+        ]
+        return "-".join([self.role, self.attack.name, *filter(None, others)])
+
+
+@dataclasses.dataclass(frozen=True)
+class PopulationSpec(Origin):
+    """Which models a population is made of; with the data, all they follow from.
+
+    Attributes:
+      recipe: its length in steps, see :meth:`Recipe.for_rows`.
+      seed: of the experiment.
+
+    Raises:
+      UserError: the objects do not go together.
+    """
+
+    recipe: Recipe
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.recipe.steps:
+            raise UserError(
+                f"{self.name}: the recipe is of {self.recipe.epochs} epochs; give its "
+                "length in steps, by recipe.for_rows(number of rows)"
+            )
+        augments = ("none", *self.task.modality.augments)
+        if (augment := self.recipe.augment) not in augments:
+            raise UserError(
+                f"augment {augment!r} is not for {self.task.modality.name}, such as of "
+                f"task {self.task.name!r}; there are {list(augments)}"
+            )
+        if self.control and not (self.control.null_edit and self.attack.is_benign):
+            raise UserError(
+                f"{self.name}: control {self.control.name!r} needs a null_edit and "
+                "benign models; leave it out"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """What a manifest says of it, JSON."""
@@ -84,75 +96,30 @@ class PopulationSpec:
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """The objects that a population on disk is made of.
-
-    Attributes:
-      name: such as ``"shadow-jumbo"``.
-      role: see :class:`PopulationSpec`.
-      task: likewise.
-      attack: likewise; every model has its own trigger.
-      network: likewise.
-      recipe: likewise; None of models that were imported.
-      control: likewise.
-    """
-
-    name: str
-    role: str
-    task: Task
-    attack: Attack
-    network: Model
-    recipe: Recipe | None
-    control: Attack | None
-
-
 def origin_of(store: storage.ChunkStore, formulation: Formulation = "auto") -> Origin:
     """The objects that the manifest of a population on disk names.
 
     Raises:
       UserError: something that it says is missing, or not known here.
     """
-    said = checked_recipe(store)
-    role, task = said["role"], get_task(said["task"])
-    attack = get_attack(said["attack"], task=task, locations=said["locations"])
-    network = task.network(said["architecture"], formulation)
-    recipe = Recipe(**said["recipe"]) if "recipe" in said else None
-    control = said.get("control") and get_attack(said["control"], task=task)
-    name = _name(role, attack, control, task, network, recipe)
-    return Origin(name, role, task, attack, network, recipe, control or None)
-
-
-def _name(
-    role: str,
-    attack: Attack,
-    control: Attack | None,
-    task: Task,
-    network: Model,
-    recipe: Recipe | None,
-) -> str:
-    others = [
-        control.name if control else "",
-        network.name if network.name != task.model else "",
-        recipe.name if recipe else "",
-    ]
-    return "-".join([role, attack.name, *filter(None, others)])
-
-
-def checked_recipe(store: storage.ChunkStore) -> dict[str, Any]:
-    """The manifest's recipe, with all that readers of a population ask of it.
-
-    Raises:
-      UserError: something is missing.
-    """
+    said: dict[str, Any] = store.recipe
     fields = dict.fromkeys(("role", "attack", "task", "architecture", "locations"), str)
     for name, kind in {**fields, "chunk_size": int}.items():
-        if not isinstance(value := store.recipe.get(name), kind) or value == 0:
+        if not isinstance(value := said.get(name), kind) or value == 0:
             raise UserError(
                 f"the manifest of {store.directory} is damaged: recipe.{name} is "
                 f"{value!r}; restore the file"
             )
-    return store.recipe
+    task = get_task(said["task"])
+    control = said.get("control")
+    return Origin(
+        said["role"],
+        task,
+        get_attack(said["attack"], task=task, locations=said["locations"]),
+        task.network(said["architecture"], formulation),
+        Recipe(**said["recipe"]) if "recipe" in said else None,
+        control=get_attack(control, task=task) if control else None,
+    )
 
 
 def check_distinct(specs: Iterable[PopulationSpec]) -> None:

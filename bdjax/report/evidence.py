@@ -72,6 +72,19 @@ def by_quantile(
     return result
 
 
+def derived(run: Run) -> list[str]:
+    """Detectors that score what an earlier one solved: their similarities are equal."""
+    seen: set[bytes] = set()
+    found = []
+    for name, judged in run.judged.items():
+        for model in judged.targets().models.head(1).itertuples():
+            values = similarity(run, judged, model)
+            key = b"" if values is None else values.tobytes()
+            found += [name] * (key in seen)
+            seen |= {key} - {b""}
+    return found
+
+
 def similarity(run: Run, judged: Judged, model: Any) -> np.ndarray | None:
     """``[K, N]`` of a model; None where the detector compares no answers."""
     found = run.found(judged.name, model.population, model.id)

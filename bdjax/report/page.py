@@ -43,14 +43,6 @@ class Figure(NamedTuple):
     wide: bool
 
 
-class Cell(NamedTuple):
-    """Of the table of models."""
-
-    text: str
-    key: str  # what it is sorted by: a number, or text
-    mark: str = ""
-
-
 def write(directory: str | Path) -> Report:
     """Computes and writes the report of a run directory, in place of an older one.
 
@@ -75,12 +67,11 @@ def write(directory: str | Path) -> Report:
         width, height = figure.get_size_inches()
         wide = bool(width > 1.9 * height)
         drawn.append(Figure(caption, f"figures/{name}.png", data, wide))
-    columns, rows = models_table(run)
     for name in ("report.md", "report.html"):
         text = words.render(
             name, found=found, heading=f"Detectors on {run.task or 'a zoo'}",
-            best=report.best, answer=answer, details=details, figures=drawn,
-            columns=columns, rows=rows, machine=machine_line(run),
+            answer=answer, details=details, figures=drawn, columns=_columns(run),
+            models=run.models.itertuples(), said=_said(run),
         )  # fmt: skip
         (run.directory / name).write_text(text, encoding="utf-8")
     return report
@@ -93,62 +84,22 @@ def show(report: Report, console: Console) -> None:
         console.print(f"- {line}.", markup=False, highlight=False)
 
 
-def machine_line(run: Run) -> str:
-    """Where and how long, as far as experiment.json says; "" if it does not."""
-    facts, parts = run.facts, []
-    if "device" in facts:
-        parts.append(f"Device: {facts['device']}.")
-    if seconds := facts.get("wall_seconds"):
-        phases = ", ".join(f"{k} {v:.0f} s" for k, v in seconds.items())
-        parts.append(f"Wall time: {phases}.")
-    if memory := facts.get("peak_memory_bytes"):
-        parts.append(f"Peak memory: {memory / 2**30:.1f} GiB.")
-    return " ".join(parts)
-
-
-def models_table(run: Run) -> tuple[list[str], list[list[Cell]]]:
-    """Headings and a row a model: who it is, and what each detector said of it."""
-    names = [
+def _columns(run: Run) -> list[str]:
+    """Of the table of models: those that anything is known in."""
+    names = (
         *("population", "id", "role", "attack", "architecture", "recipe", "target"),
         *("trigger_kind", "trigger_size", "poisoning_rate", "accuracy", "asr", "loss"),
-    ]
-    names = [n for n in names if run.models[n].replace("", np.nan).notna().any()]
-    said = {
-        judged.title: {
-            (model.population, model.id): _verdict(model)
-            for models in (judged.models, judged.unjudged)
-            for model in models.itertuples()
-        }
+    )
+    known = run.models.replace("", np.nan).notna().any()
+    return [name for name in names if known[name]]
+
+
+def _said(run: Run) -> dict[str, dict[Any, Any]]:
+    """By title of the detector and model: the row of what it said."""
+    return {
+        judged.title: {(m.population, m.id): m for m in judged.every.itertuples()}
         for judged in run.judged.values()
     }
-    rows = []
-    for model in run.models.itertuples():
-        row = [_cell(getattr(model, name)) for name in names]
-        if not model.holds:
-            failed = Cell(f"{model.attack} (failed)", str(model.attack), "failed")
-            row[names.index("attack")] = failed
-        key = model.population, model.id
-        rows.append([*row, *(each.get(key, Cell("", "")) for each in said.values())])
-    return [name.replace("_", " ") for name in names] + list(said), rows
-
-
-def _cell(value: Any) -> Cell:
-    if isinstance(value, str):
-        return Cell(value, value)
-    if math.isnan(value):
-        return Cell("", "")
-    return Cell(f"{value:.0f}" if value == int(value) else f"{value:.3g}", repr(value))
-
-
-def _verdict(model: Any) -> Cell:
-    """Score, conclusion and the label that is named."""
-    if math.isnan(model.score):
-        return Cell("not judged", "", "inconclusive")
-    text = " ".join(filter(None, [f"{model.score:.3g}", model.conclusion]))
-    if model.named_target >= 0:
-        text += f" → {model.named_target:.0f}"
-    key = repr(model.score).replace("inf", "Infinity")  # as JavaScript has it
-    return Cell(text, key, model.conclusion)
 
 
 def _plain(value: Any) -> Any:

@@ -55,6 +55,8 @@ def compute(run: Run) -> dict[str, Any]:
         "machine": {k: v for k, v in run.facts.items() if k not in ("notes", "kind")},
         "experiment": dict(run.experiment),
     }
+    found["derived"] = derived = evidence.derived(run)
+    found["quantiles"] |= {name: {} for name in derived}
     found["called"] = {k: _called(v) for k, v in found["verdicts"].items() if v}
     found["failed"] = {role: _failed(found, role) for role in ("target", "shadow")}
     found["left_out"] = bool((run.models.holds == 0).any())

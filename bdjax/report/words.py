@@ -1,5 +1,6 @@
 """The templates, and how numbers become text in them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -58,6 +59,15 @@ def _keys(mappings: Iterable[Mapping[Any, Any]]) -> list[Any]:
     return sorted(names, key=lambda name: name == ALL)
 
 
+def _short(value: Any) -> str:
+    """A cell: few digits, nothing of what is unknown."""
+    if isinstance(value, str):
+        return value
+    if math.isnan(value):
+        return ""
+    return f"{value:.0f}" if value % 1 == 0 else f"{value:.3g}"
+
+
 _TEMPLATES.filters |= {
     "auc": auc_cell,
     "filled": lambda found: {k: v for k, v in found.items() if v},
@@ -66,6 +76,7 @@ _TEMPLATES.filters |= {
     "md": lambda value: escape(value if isinstance(value, str) else f"{value:g}"),
     "percent": lambda share: f"{share:.0%}",
     "pick": lambda found, field: {k: v[field] for k, v in found.items()},
+    "short": _short,
     "tally": _tally,
     "title_of": lambda name, found: found["titles"][name],
     "without": lambda found, name: {k: v for k, v in found.items() if k != name},
