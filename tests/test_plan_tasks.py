@@ -35,7 +35,7 @@ def experiment_of(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_are_those_of_examples(name):
     dataset = make_up(get_task(name))
-    found = cost.example_shapes(get_task(name), len(dataset.x))
+    found = cost.example_shapes(get_task(name), len(dataset.x), dataset.x.dtype)
     real = examples_of(SimpleNamespace(dataset=dataset))
     shapes = [
         jax.tree.map(lambda a: (tuple(a.shape), str(a.dtype)), e) for e in (found, real)
