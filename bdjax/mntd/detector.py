@@ -265,14 +265,6 @@ class MetaDetector:
         coverage = self.coverage.extended(np.stack(logits))
         return dataclasses.replace(self, calibration=calibration, coverage=coverage)
 
-    def score_answers(self, answers_QxC: ArrayLike) -> float:
-        """The score of answers already at hand: logits float ``[Q, num_classes]``.
-
-        Raises:
-          UserError: as :meth:`score`.
-        """
-        return self.judge(answers_QxC).score
-
     def _examine(self, model: Callable[[Any], ArrayLike]) -> tuple[Answers, list[str]]:
         """A network's answers, and why it would not give them again."""
         if not callable(model):
