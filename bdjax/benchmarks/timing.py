@@ -137,7 +137,7 @@ class Measurement:
     def run(
         self,
         seconds: float,
-        tell: Callable[[], None] = lambda: None,
+        tell: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Times every contender, in turns: A B C, A B C, ...

@@ -260,31 +260,10 @@ def train_models(
     bank: PyTree = (),
     control: Attack | None = None,
 ) -> tuple[Variables, Trigger, Quality]:
-    """Trains ``M`` models, each on its own trigger, start and order of batches.
-
-    Args:
-      network: the architecture.
-      attack: draws and applies each model's trigger; ``benign`` for clean models.
-      recipe: how each is trained, its length in steps.
-      keys_M: one key a model; all its randomness.
-      subset_N: int32, rows of ``examples`` to train on.
-      test_N: int32, rows of ``examples`` to judge on.
-      examples: the whole data set; for several calls, see :func:`train_shared`.
-      execution: width and devices; a width of 0 is one on a CPU and ``M`` elsewhere.
-        ``M`` is padded to a multiple of the devices.
-      bank: what the attack prepared.
-      control: of benign models, the attack whose ``null_edit`` they get.
-
-    Returns:
-      Stacked variables, triggers and qualities, leading axis ``M``.
-    """
-    shared = share(
-        network, attack, recipe, subset_N, test_N, examples,
-        execution=execution, bank=bank,
-    )  # fmt: skip
-    return train_shared(
-        network, attack, recipe, keys_M, shared, execution=execution, control=control
-    )
+    """:func:`train_shared` on rows of the examples; each call places them anew."""
+    parts = network, attack, recipe
+    shared = share(*parts, subset_N, test_N, examples, execution=execution, bank=bank)
+    return train_shared(*parts, keys_M, shared, execution=execution, control=control)
 
 
 def train_shared(
@@ -297,7 +276,20 @@ def train_shared(
     execution: Execution,
     control: Attack | None = None,
 ) -> tuple[Variables, Trigger, Quality]:
-    """:func:`train_models` on what :func:`share` made, once for many calls."""
+    """Trains ``M`` models, each on its own trigger, start and order of batches.
+
+    Args:
+      network: the architecture.
+      attack: draws and applies each model's trigger; ``benign`` for clean models.
+      recipe: how each is trained, its length in steps.
+      keys_M: one key a model; all its randomness.
+      shared: from :func:`share`.
+      execution: width and devices; ``M`` is padded to a multiple of the devices.
+      control: of benign models, the attack whose ``null_edit`` they get.
+
+    Returns:
+      Stacked variables, triggers and qualities, leading axis ``M``.
+    """
     layout = layout_of(execution, len(keys_M))
     keys = layout.pad(keys_M)
     triggers = _draw_triggers(attack.sample, keys)
