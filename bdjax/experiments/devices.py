@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from bdjax import checks
 from bdjax.population import Execution
 from bdjax.types import UserError
 
@@ -59,8 +60,7 @@ class Device:
     is_cpu: bool = False
 
     def __post_init__(self):
-        if self.count < 1:
-            raise UserError(f"devices is {self.count}; it must be at least 1")
+        checks.at_least(1, devices=self.count)
 
     def peak_in(self, precision: str) -> float:
         """FLOP/s of one device's products; the nearest precision it is known for."""
