@@ -18,7 +18,7 @@ from bdjax.population.trees import trigger_from
 from bdjax.types import PyTree, UserError, Variables
 
 _PARTS = {"ids", "variables", "triggers", "quality"}
-_FIX = "launch.population --repair trains it again"
+_FIX = "bdjax population --repair trains it again"
 
 
 @dataclasses.dataclass(frozen=True)
