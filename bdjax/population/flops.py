@@ -35,9 +35,9 @@ class Work:
     flops: int
     bytes: int
 
-    def __mul__(self, times: int) -> "Work":
+    def __mul__(self, times: float) -> "Work":
         """So many times the work."""
-        return Work(times * self.flops, times * self.bytes)
+        return Work(round(times * self.flops), round(times * self.bytes))
 
     def __add__(self, other: "Work") -> "Work":
         """Both, one after the other."""
