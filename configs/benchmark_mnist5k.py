@@ -40,4 +40,6 @@ def get_config(arguments: str = "") -> Experiment:
 def _smoke(experiment: Experiment) -> Experiment:
     short = {"mm_bd": "mm_bd:starts=2,steps=3"}
     asked = tuple(short.get(name, name) for name in experiment.detectors)
-    return presets.smoke(change(experiment, {"detectors": asked}))
+    few = presets.smoke(change(experiment, {"detectors": asked}))
+    trojaned = len(few.zoo.of("target")[0].attacks) - 1
+    return change(few, {"zoo.groups.target.models": (2, *[1] * trojaned)})

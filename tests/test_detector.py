@@ -746,8 +746,7 @@ def test_another_kind_of_directory_is_no_detector(detector, tmp_path):
         mntd.load(tmp_path / "file")
 
 
-def test_the_detector_says_what_it_needs(detector):
-    assert detector.access == "logits"
+def test_queries_are_what_a_network_takes(detector):
     assert detector.queries.shape == (QUERIES, *SHAPE)
     assert detector.queries.dtype == np.float32
     assert detector.value_range == (0.0, 1.0)

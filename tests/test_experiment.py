@@ -270,10 +270,8 @@ def test_the_run_says_what_it_was(whole):
     assert found["peak_memory_bytes"] > 1e8
     assert found["device"].startswith("4 x cpu (")
     assert found["notes"] == []
-    assert found["task"]["num_classes"] == CLASSES
     assert found["test_examples"] == 50
     assert 1 / CLASSES <= found["chance"] < 0.5
-    assert [each["slug"] for each in found["detectors"]][2] == "fake-per_class=1"
     assert len(events(whole.workdir, "chunk")) == CHUNKS
 
 
