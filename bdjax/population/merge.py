@@ -100,7 +100,7 @@ def _check_same(first: storage.ChunkStore, other: storage.ChunkStore) -> None:
         raise UserError(
             f"{difference.removesuffix(' asked')} in {other.directory}; only "
             "populations of one recipe can be merged (for chunk_size: train with "
-            "--config.execution.chunk_size)"
+            "--execution.chunk_size)"
         )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from bdjax.attacks import Attack, Trigger
 from bdjax.engine import Layout
 from bdjax.logits import class_logits
 from bdjax.models import Model
-from bdjax.population.batches import PoisonedBatches
+from bdjax.population.batches import Batches, PoisonedBatches
 from bdjax.population.examples import Examples, reader, take
 from bdjax.population.frontend import (
     Frontend,
@@ -31,33 +31,6 @@ from bdjax.types import PRNGKey, PyTree, Variables
 
 EDIT_ROWS = 1024
 """Most of the trainer's rows that an edit of a trained model is given."""
-
-
-class Batches(Protocol):
-    """What a model trains on, step by step, inside ``jit``."""
-
-    @property
-    def room(self) -> int:
-        """Most steps that there are batches for."""
-        ...
-
-    @property
-    def steps(self) -> jax.Array:
-        """Steps to train; int32 scalar."""
-        ...
-
-    @property
-    def start(self) -> Any:
-        """A state of its own, which follows the training; ``()`` for none."""
-        ...
-
-    def batch(self, i: jax.Array, state: Any) -> tuple[jax.Array, jax.Array]:
-        """What the network reads at step ``i``, and its labels."""
-        ...
-
-    def after(self, i: jax.Array, state: Any, variables: Variables) -> Any:
-        """The state after step ``i``, which left these variables behind."""
-        ...
 
 
 def train_one(
