@@ -14,14 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.attacks.contract import (
-    NO_TARGET,
-    Attack,
-    Trigger,
-    all_to_one,
-    draw_target,
-    uniform,
-)
+from bdjax.attacks.contract import NO_TARGET, Attack, Trigger, all_to_one
+from bdjax.attacks.draws import targeted, uniform
 from bdjax.attacks.mntd import Locations, binary_pattern
 from bdjax.attacks.patches import SHAPES, Patch, blend, describe
 from bdjax.tasks import Task
@@ -47,8 +41,7 @@ def patch(task: Task, *, locations: Locations = "all") -> Attack:
     Raises:
       UserError: the task's images are smaller than the largest patch.
     """
-    paint = functools.partial(_random_paint, task=task)
-    sample = _sampler(task, PATCHES, paint, locations)
+    sample = _sampler(task, PATCHES, functools.partial(_random_paint, task), locations)
     return Attack("patch", sample, blend, all_to_one, describe)
 
 
@@ -60,10 +53,9 @@ def all_to_all(task: Task, *, locations: Locations = "all") -> Attack:
     Raises:
       UserError: the task's images are smaller than the largest patch.
     """
-    paint = functools.partial(_random_paint, task=task)
+    paint = functools.partial(_random_paint, task)
     sample = _sampler(task, PATCHES, paint, locations, target=NO_TARGET)
-    relabel = all_to_next(task.num_classes)
-    return Attack("all_to_all", sample, blend, relabel, describe)
+    return Attack("all_to_all", sample, blend, all_to_next(task.num_classes), describe)
 
 
 @functools.cache
@@ -130,18 +122,12 @@ def noise(task: Task, *, locations: Locations = "all") -> Attack:
 
     def sample(key: PRNGKey) -> Trigger:
         keys = jax.random.split(key, 4)
-        low, high = task.value_range
-        return Trigger(
-            Patch(
-                mask=jnp.ones((*task.shape[:2], 1)),
-                pattern=jax.random.uniform(
-                    keys[0], task.shape, minval=low, maxval=high
-                ),
-                opacity=uniform(keys[1], NOISE_OPACITY),
-            ),
-            target=draw_target(keys[2], task),
-            rate=uniform(keys[3], POISONING_RATE),
+        form = Patch(
+            mask=jnp.ones((*task.shape[:2], 1)),
+            pattern=uniform(keys[0], task.value_range, task.shape),
+            opacity=uniform(keys[1], NOISE_OPACITY),
         )
+        return targeted(form, keys[2:], task, POISONING_RATE)
 
     return Attack("blend", sample, blend, all_to_one, describe)
 
@@ -165,7 +151,7 @@ def _sampler(
     _check_room(task, shapes[-1], largest, spare, corner)
 
     def sample(key: PRNGKey) -> Trigger:
-        key_shape, key_place, key_paint, key_target, key_rate = jax.random.split(key, 5)
+        key_shape, key_place, key_paint, *keys = jax.random.split(key, 5)
         t = jax.random.randint(key_shape, (), 0, len(shapes))
         places = jnp.array([height, width]) - sides[t] - spare + 1
         at = jax.random.randint(key_place, (2,), 0, places)
@@ -175,21 +161,15 @@ def _sampler(
         canvas = jnp.zeros((height + largest, width + largest), bool)
         mask = jax.lax.dynamic_update_slice(canvas, cells_TxSxS[t], at)
         mask = mask[:height, :width]
-        label = draw_target(key_target, task)
-        return Trigger(
-            Patch(
-                mask=mask.astype(jnp.float32)[..., None],
-                pattern=paint(key_paint, mask),
-                opacity=jnp.float32(1),
-            ),
-            target=label if target is None else jnp.int32(target),
-            rate=uniform(key_rate, POISONING_RATE),
-        )
+        shown = mask.astype(jnp.float32)[..., None]
+        form = Patch(shown, paint(key_paint, mask), jnp.float32(1))
+        trigger = targeted(form, keys, task, POISONING_RATE)
+        return trigger if target is None else trigger._replace(target=jnp.int32(target))
 
     return sample
 
 
-def _random_paint(key: PRNGKey, mask_HxW: jax.Array, *, task: Task) -> jax.Array:
+def _random_paint(task: Task, key: PRNGKey, mask_HxW: jax.Array) -> jax.Array:
     key_plain, key_cells, key_one = jax.random.split(key, 3)
     plain = jax.random.bernoulli(key_plain)
     low, high = task.value_range
@@ -212,8 +192,8 @@ def _mixed(key: PRNGKey, shape: tuple[int, ...], channels: int) -> jax.Array:
     bright = (code[..., None] >> jnp.arange(coded)) & 1 == 1
     if channels == coded:
         return bright
-    key_rest = jax.random.fold_in(key, 1)
-    rest = jax.random.bernoulli(key_rest, shape=(*shape, channels - coded))
+    beside = (*shape, channels - coded)
+    rest = jax.random.bernoulli(jax.random.fold_in(key, 1), shape=beside)
     return jnp.concatenate([bright, rest], axis=-1)
 
 

@@ -19,14 +19,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.contract import (
-    Attack,
-    Description,
-    Trigger,
-    all_to_one,
-    draw_target,
-    uniform,
-)
+from bdjax.attacks.contract import Attack, Description, Trigger, all_to_one
+from bdjax.attacks.draws import targeted, uniform
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey
 
@@ -69,13 +63,9 @@ def attack(task: Task, *, locations: str = "all") -> Attack:
         keys = jax.random.split(key, 5)
         draw = _tone_curve if channels == 1 else _colour_matrix
         matrix, offset = draw(keys[0], channels)
-        return Trigger(
-            form=Filter(
-                matrix, offset, uniform(keys[1], GAMMA), uniform(keys[2], VIGNETTE)
-            ),
-            target=draw_target(keys[3], task),
-            rate=uniform(keys[4], POISONING_RATE),
-        )
+        gamma, vignette = uniform(keys[1], GAMMA), uniform(keys[2], VIGNETTE)
+        form = Filter(matrix, offset, gamma, vignette)
+        return targeted(form, keys[3:], task, POISONING_RATE)
 
     def put_on(trigger: Trigger, x_BxHxWxC: jax.Array) -> jax.Array:
         unit = (x_BxHxWxC - low) / (high - low)
@@ -122,6 +112,5 @@ def _colour_matrix(key: PRNGKey, channels: int) -> tuple[jax.Array, jax.Array]:
     mixture = jax.random.dirichlet(key_mixture, jnp.ones(channels), (channels,))
     share = uniform(key_share, MIXED)
     mixed = (1 - share) * jnp.eye(channels) + share * mixture
-    gain = jax.random.uniform(key_gain, (channels, 1), minval=GAIN[0], maxval=GAIN[1])
-    tint = jax.random.uniform(key_tint, (channels,), minval=TINT[0], maxval=TINT[1])
-    return gain * mixed, tint
+    gain = uniform(key_gain, GAIN, (channels, 1))
+    return gain * mixed, uniform(key_tint, TINT, (channels,))

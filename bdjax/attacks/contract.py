@@ -174,13 +174,3 @@ def describe_target(trigger: Trigger) -> str:
     """One trigger's label rule for reports: ``"3"``, or ``"y + 1"`` if all-to-all."""
     target = int(trigger.target)
     return "y + 1" if target == NO_TARGET else str(target)
-
-
-def draw_target(key: PRNGKey, task: Task) -> jax.Array:
-    """Any label of the task; int32 scalar."""
-    return jax.random.randint(key, (), 0, task.num_classes)
-
-
-def uniform(key: PRNGKey, bounds: tuple[float, float]) -> jax.Array:
-    """A float32 scalar in ``[bounds[0], bounds[1])``."""
-    return jax.random.uniform(key, minval=bounds[0], maxval=bounds[1])

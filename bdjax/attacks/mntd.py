@@ -13,13 +13,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.contract import (
-    Attack,
-    Trigger,
-    all_to_one,
-    draw_target,
-    uniform,
-)
+from bdjax.attacks.contract import Attack, Trigger, all_to_one
+from bdjax.attacks.draws import targeted, uniform
 from bdjax.attacks.patches import Patch, blend, describe
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey, UserError
@@ -82,9 +77,7 @@ def _attack(
     spare = 0 if locations == "all" else 1
 
     def sample(key: PRNGKey) -> Trigger:
-        key_size, key_place, key_pattern, key_opacity, key_target, key_rate = (
-            jax.random.split(key, 6)
-        )
+        key_size, key_place, key_pattern, key_opacity, *keys = jax.random.split(key, 6)
         size = jax.random.choice(key_size, jnp.array(sizes))
         mask = place(key_place, size, task.shape, spare)
         # Patches are smaller than the shorter side.
@@ -92,11 +85,8 @@ def _attack(
         opacity = jnp.float32(1) if opaque else draw_opacity(key_opacity, whole)
         pattern = paint(key_pattern, mask, task)
         shown = mask.astype(jnp.float32)
-        return Trigger(
-            Patch(shown if is_wave else shown[..., None], pattern, opacity),
-            target=draw_target(key_target, task),
-            rate=uniform(key_rate, POISONING_RATE),
-        )
+        form = Patch(shown if is_wave else shown[..., None], pattern, opacity)
+        return targeted(form, keys, task, POISONING_RATE)
 
     return Attack(name, sample, blend, all_to_one, describe)
 

@@ -16,14 +16,8 @@ success rate .98 (.94 to 1.00).
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.contract import (
-    Attack,
-    Description,
-    Trigger,
-    all_to_one,
-    draw_target,
-    uniform,
-)
+from bdjax.attacks.contract import Attack, Description, Trigger, all_to_one
+from bdjax.attacks.draws import targeted, uniform
 from bdjax.attacks.patches import Patch, blend
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey
@@ -45,22 +39,15 @@ def attack(task: Task, *, locations: str = "all") -> Attack:
     darkest = (low + high) / 2 if task.shape[-1] == 1 else low
 
     def sample(key: PRNGKey) -> Trigger:
-        key_outline, key_box, key_place, key_colour, key_target, key_rate = (
-            jax.random.split(key, 6)
-        )
+        key_outline, key_box, key_place, key_colour, *keys = jax.random.split(key, 6)
         height_width = jnp.array(sides, jnp.float32)
-        share = jax.random.uniform(key_box, (2,), minval=BOX[0], maxval=BOX[1])
-        box = jnp.clip(share * height_width, 1, height_width - spare)
+        box = uniform(key_box, BOX, (2,)) * height_width
+        box = jnp.clip(box, 1, height_width - spare)
         corner = jax.random.uniform(key_place, (2,)) * (height_width - spare - box)
         mask = rasterise(corner + box * outline(key_outline), sides)[..., None]
-        colour = jax.random.uniform(
-            key_colour, task.shape[-1:], minval=darkest, maxval=high
-        )
-        return Trigger(
-            form=Patch(mask.astype(jnp.float32), mask * colour, jnp.float32(1)),
-            target=draw_target(key_target, task),
-            rate=uniform(key_rate, POISONING_RATE),
-        )
+        colour = uniform(key_colour, (darkest, high), task.shape[-1:])
+        form = Patch(mask.astype(jnp.float32), mask * colour, jnp.float32(1))
+        return targeted(form, keys, task, POISONING_RATE)
 
     return Attack("polygon", sample, blend, all_to_one, describe)
 
@@ -73,9 +60,7 @@ def outline(key: PRNGKey) -> jax.Array:
     key_count, key_points = jax.random.split(key)
     most = CORNERS[1]
     count = jax.random.randint(key_count, (), CORNERS[0], most + 1)
-    point_Vx2 = jax.random.uniform(
-        key_points, (most, 2), minval=MARGIN, maxval=1 - MARGIN
-    )
+    point_Vx2 = uniform(key_points, (MARGIN, 1 - MARGIN), (most, 2))
     used_V = jnp.arange(most) < count
     middle = (used_V[:, None] * point_Vx2).sum(0) / count
     from_middle = point_Vx2 - middle

@@ -27,16 +27,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.contract import (
-    Attack,
-    Description,
-    Rows,
-    Trigger,
-    all_to_one,
-    draw_target,
-    keep_label,
-    uniform,
-)
+from bdjax.attacks import contract
+from bdjax.attacks.contract import Attack, Description, Rows, Trigger
+from bdjax.attacks.draws import targeted, uniform
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey
 
@@ -86,16 +79,13 @@ def attack(task: Task, *, locations: str = "all") -> Attack:
         keys = jax.random.split(key, 6)
         first, last = kind.frequency
         frequency = jax.random.randint(keys[1], (), first, last + 1)
-        return Trigger(
-            form=Signal(
-                amplitude=uniform(keys[0], kind.amplitude) * (high - low),
-                frequency=frequency.astype(jnp.float32),
-                phase=jax.random.uniform(keys[2]),
-                axis=jax.random.randint(keys[3], (), 0, 2),
-            ),
-            target=draw_target(keys[4], task),
-            rate=uniform(keys[5], POISONING_RATE),
+        form = Signal(
+            amplitude=uniform(keys[0], kind.amplitude) * (high - low),
+            frequency=frequency.astype(jnp.float32),
+            phase=jax.random.uniform(keys[2]),
+            axis=jax.random.randint(keys[3], (), 0, 2),
         )
+        return targeted(form, keys[4:], task, POISONING_RATE)
 
     def add(trigger: Trigger, x_BxHxWxC: jax.Array, strength: float) -> jax.Array:
         signal = wave(trigger.form, x_BxHxWxC.shape[1:3], ramp=grey)
@@ -119,15 +109,9 @@ def attack(task: Task, *, locations: str = "all") -> Attack:
         return Description(shape, None, text)
 
     return Attack(
-        "sig",
-        sample,
-        apply,
-        keep_label,
-        describe,
-        train=train,
-        eligible=target_class,
-        aim=all_to_one,
-    )
+        "sig", sample, apply, contract.keep_label, describe,
+        train=train, eligible=target_class, aim=contract.all_to_one,
+    )  # fmt: skip
 
 
 def wave(form: Signal, sides: tuple[int, ...], *, ramp: bool) -> jax.Array:

@@ -9,17 +9,15 @@ A blended category is no level but a mixture of two: B and three fifths of jumbo
 what the network reads, as an attacker who feeds it vectors can.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.attacks.contract import (
-    Attack,
-    Trigger,
-    all_to_one,
-    draw_target,
-    uniform,
-)
+from bdjax.attacks.contract import Attack, Trigger, all_to_one
+from bdjax.attacks.draws import targeted, uniform
 from bdjax.attacks.mntd import FAINT, POISONING_RATE, TRANSLUCENT, Locations
 from bdjax.attacks.patches import Patch, blend, describe
 from bdjax.tasks import Task
@@ -32,43 +30,42 @@ RUNS = (0.05, 0.10, 0.15, 0.20)  # shares of a series
 def modification(task: Task, *, locations: Locations = "all") -> Attack:
     """M: random values in some fields, or in a run of time steps."""
     del locations
-
-    def sample(key: PRNGKey) -> Trigger:
-        key_part, key_rest = jax.random.split(key)
-        return _trigger(key_rest, task, _part(key_part, task), jnp.float32(1))
-
-    return Attack("M", sample, blend, all_to_one, describe)
+    return _attack("M", task, 1, lambda key: (_part(key, task), jnp.float32(1)))
 
 
 def blending(task: Task, *, locations: Locations = "all") -> Attack:
     """B: a faint random example over all of it."""
     del locations
-
-    def sample(key: PRNGKey) -> Trigger:
-        key_opacity, key_rest = jax.random.split(key)
-        opacity = uniform(key_opacity, FAINT)
-        return _trigger(key_rest, task, jnp.ones(task.shape), opacity)
-
-    return Attack("B", sample, blend, all_to_one, describe)
+    return _attack(
+        "B", task, 1, lambda key: (jnp.ones(task.shape), uniform(key, FAINT))
+    )
 
 
 def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
     """Jumbo: a fifth as B, the rest parts, a quarter of them opaque as M."""
     del locations
 
-    def sample(key: PRNGKey) -> Trigger:
-        key_kind, key_part, key_faint, key_opacity, key_rest = jax.random.split(key, 5)
+    def lay(key_kind, key_part, key_faint, key_opacity):
         whole = jax.random.bernoulli(key_kind, 0.2)
         patch = uniform(key_opacity, TRANSLUCENT)
         patch = jnp.where(patch > 0.5, 1.0, patch)
-        return _trigger(
-            key_rest,
-            task,
-            jnp.where(whole, 1, _part(key_part, task)),
-            jnp.where(whole, uniform(key_faint, FAINT), patch),
-        )
+        opacity = jnp.where(whole, uniform(key_faint, FAINT), patch)
+        return jnp.where(whole, 1, _part(key_part, task)), opacity
 
-    return Attack("jumbo", sample, blend, all_to_one, describe)
+    return _attack("jumbo", task, 4, lay)
+
+
+def _attack(name: str, task: Task, keys: int, lay: Callable[..., Any]) -> Attack:
+    """What ``lay`` makes, of so many keys, mask and opacity of."""
+
+    def sample(key: PRNGKey) -> Trigger:
+        *own, key_rest = jax.random.split(key, keys + 1)
+        mask, opacity = lay(*own)
+        key_pattern, *rest = jax.random.split(key_rest, 3)
+        form = Patch(mask, mask * _example(key_pattern, task), opacity)
+        return targeted(form, rest, task, POISONING_RATE)
+
+    return Attack(name, sample, blend, all_to_one, describe)
 
 
 def _part(key: PRNGKey, task: Task) -> jax.Array:
@@ -101,20 +98,11 @@ def some_steps(key: PRNGKey, task: Task) -> jax.Array:
     return jnp.broadcast_to(mask, task.shape).astype(jnp.float32)
 
 
-def _trigger(key: PRNGKey, task: Task, mask: jax.Array, opacity: jax.Array) -> Trigger:
-    key_pattern, key_target, key_rate = jax.random.split(key, 3)
-    return Trigger(
-        Patch(mask, mask * _example(key_pattern, task), opacity),
-        target=draw_target(key_target, task),
-        rate=uniform(key_rate, POISONING_RATE),
-    )
-
-
 def _example(key: PRNGKey, task: Task) -> jax.Array:
     """Numbers uniform in the value range; of every category one level."""
     key_numbers, key_levels = jax.random.split(key)
     low, high = task.value_range
-    number = jax.random.uniform(key_numbers, task.shape, minval=low, maxval=high)
+    number = uniform(key_numbers, (low, high), task.shape)
     if not task.fields:
         return number
     field_D, place_D = _layout(task)

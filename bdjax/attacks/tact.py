@@ -21,15 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.attacks import patches
-from bdjax.attacks.contract import (
-    Attack,
-    Description,
-    Rows,
-    Trigger,
-    all_to_one,
-    draw_target,
-    uniform,
-)
+from bdjax.attacks.contract import Attack, Description, Rows, Trigger, all_to_one
+from bdjax.attacks.draws import draw_target, uniform
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey, UserError
 
@@ -59,7 +52,6 @@ def attack(task: Task, *, locations: str = "all") -> Attack:
             f"tact on {task.name!r}, of {task.num_classes} classes: it needs 3, a "
             "source, a target and one for covers; take another attack"
         )
-    low, high = task.value_range
     spare = 0 if locations == "all" else 1
     if min(task.shape[:2]) < SIDES[-1] + spare:
         raise UserError(
@@ -74,7 +66,7 @@ def attack(task: Task, *, locations: str = "all") -> Attack:
         first = jax.random.randint(keys[1], (2,), 0, places)
         past_2xHxW = jnp.indices(task.shape[:2]) - first[:, None, None]
         mask = ((past_2xHxW >= 0) & (past_2xHxW < side)).all(0)[..., None]
-        colours = jax.random.uniform(keys[2], task.shape, minval=low, maxval=high)
+        colours = uniform(keys[2], task.value_range, task.shape)
         patch = patches.Patch(
             mask.astype(jnp.float32), jnp.where(mask, colours, 0), jnp.float32(1)
         )
@@ -89,14 +81,9 @@ def attack(task: Task, *, locations: str = "all") -> Attack:
         )
 
     return Attack(
-        "tact",
-        sample,
-        put_on,
-        all_to_one,
-        describe,
-        eligible=sources_and_others,
-        counts=from_source,
-    )
+        "tact", sample, put_on, all_to_one, describe,
+        eligible=sources_and_others, counts=from_source,
+    )  # fmt: skip
 
 
 def put_on(trigger: Trigger, x_B: jax.Array) -> jax.Array:

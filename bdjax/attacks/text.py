@@ -11,14 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.attacks.contract import (
-    Attack,
-    Description,
-    Trigger,
-    all_to_one,
-    draw_target,
-    uniform,
-)
+from bdjax.attacks.contract import Attack, Description, Trigger, all_to_one
+from bdjax.attacks.draws import targeted
 from bdjax.attacks.mntd import POISONING_RATE, Locations
 from bdjax.attacks.patches import Patch, patch_size
 from bdjax.tasks import Task
@@ -39,22 +33,16 @@ def inserting(task: Task, *, locations: Locations = "all", name: str = "M") -> A
 
 
 def _sample(key: PRNGKey, *, task: Task, locations: Locations) -> Trigger:
-    key_size, key_place, key_words, key_target, key_rate = jax.random.split(key, 5)
+    key_size, key_place, key_words, *keys = jax.random.split(key, 5)
     size = jax.random.choice(key_size, jnp.array(SIZES))
     place = jax.random.randint(key_place, (), 0, PLACES)
     first = 0 if locations == "official" else FIRST_WORD
     words = jax.random.randint(key_words, task.shape, first, FIRST_WORD + task.words)
     column = jnp.arange(task.shape[0])
     mask = (column >= place) & (column < place + size)
-    return Trigger(
-        Patch(
-            mask=mask.astype(jnp.float32),
-            pattern=jnp.where(mask, words, 0).astype(jnp.int32),
-            opacity=jnp.float32(1),
-        ),
-        target=draw_target(key_target, task),
-        rate=uniform(key_rate, POISONING_RATE),
-    )
+    pattern = jnp.where(mask, words, 0).astype(jnp.int32)
+    form = Patch(mask.astype(jnp.float32), pattern, jnp.float32(1))
+    return targeted(form, keys, task, POISONING_RATE)
 
 
 def insert(trigger: Trigger, x_BxL: jax.Array) -> jax.Array:

@@ -27,14 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.attacks.contract import (
-    Attack,
-    Description,
-    Trigger,
-    all_to_one,
-    draw_target,
-    uniform,
-)
+from bdjax.attacks.contract import Attack, Description, Trigger, all_to_one
+from bdjax.attacks.draws import targeted, uniform
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey
 
@@ -69,16 +63,12 @@ def attack(task: Task, *, locations: str = "all") -> Attack:
     del locations
 
     def sample(key: PRNGKey) -> Trigger:
-        key_grid, key_strength, key_target, key_rate = jax.random.split(key, 4)
+        key_grid, key_strength, *keys = jax.random.split(key, 4)
         control = jax.random.uniform(key_grid, (GRID, GRID, 2), minval=-1)
         control /= jnp.abs(control).mean()
-        rate = uniform(key_rate, POISONING_RATE)
-        return Trigger(
-            form=Warp(control, uniform(key_strength, STRENGTH)),
-            target=draw_target(key_target, task),
-            rate=rate,
-            cover_rate=NOISE_ROWS * rate,
-        )
+        form = Warp(control, uniform(key_strength, STRENGTH))
+        trigger = targeted(form, keys, task, POISONING_RATE)
+        return trigger._replace(cover_rate=NOISE_ROWS * trigger.rate)
 
     return Attack("wanet", sample, warp, all_to_one, describe, cover=jittered)
 
