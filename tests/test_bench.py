@@ -29,7 +29,7 @@ from bdjax.benchmarks.timing import (
     Section,
 )
 from bdjax.population import Examples, Recipe, plan_one
-from bdjax.population.batches import PoisonedBatches
+from bdjax.population.batches import Batches
 from bdjax.population.train import train_one
 from bdjax.types import UserError
 
@@ -111,7 +111,7 @@ def test_training_is_the_same_work():
     plan = plan_one(
         key, subset, trigger.rate, steps=recipe.steps, batch_size=recipe.batch_size
     )
-    batches = PoisonedBatches(attack, recipe, key, trigger, plan, examples, model)
+    batches = Batches(attack, recipe, key, trigger, plan, examples, model)
     _, loss, _ = jax.jit(lambda: train_one(model, recipe, key, batches))()
 
     batches = [batches.batch(i, ()) for i in range(recipe.steps)]

@@ -23,7 +23,7 @@ from bdjax.population import (
     load_population,
     merge_populations,
 )
-from bdjax.population.contradictions import contradiction
+from bdjax.population.judge import contradiction
 from bdjax.types import UserError
 
 # As plausible as can be: the same ids, kinds of labels, shapes and checksums that hold.
@@ -278,5 +278,5 @@ def test_what_training_cannot_leave_behind(changes, row, what):
     record = {k: np.float32(v) for k, v in (RIGHT | changes).items()}
     weights = {"a": {"b": np.float32([[1, 2], [np.nan, 2], [3, 4]])}, "n": np.arange(3)}
     found = contradiction(SPEC.attack, weights, **record)
-    assert (None if found is None else found.row) == row
-    assert what in (found.what if found else "")
+    assert (None if found is None else found[0]) == row
+    assert what in (found[1] if found else "")

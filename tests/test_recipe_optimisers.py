@@ -33,8 +33,7 @@ from bdjax.population import (
     load_population,
     plan_one,
 )
-from bdjax.population.augment import crop_flip
-from bdjax.population.batches import PoisonedBatches
+from bdjax.population.batches import Batches, crop_flip
 from bdjax.population.examples import take
 from bdjax.types import UserError
 
@@ -147,7 +146,7 @@ def test_the_trigger_stays_in_place():
     rows, trigger = np.arange(8), make_trigger()
     role = jnp.array([[Role.POISON, Role.CLEAN] * 4], jnp.int8)
     recipe, key = Recipe(steps=1, augment="crop_flip"), jax.random.key(0)
-    batches = PoisonedBatches(
+    batches = Batches(
         ATTACK, recipe, key, trigger, BatchPlan(rows[None], role, 1), EXAMPLES, None
     )
     x, y = batches.batch(0, ())

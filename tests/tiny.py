@@ -24,7 +24,7 @@ from bdjax.population import (
     load_population,
     train_population,
 )
-from bdjax.population.batches import PoisonedBatches, put_on
+from bdjax.population.batches import Batches, put_on
 from bdjax.population.examples import embed, take
 from bdjax.population.train import train_one
 from bdjax.tasks import TASKS, Task
@@ -106,9 +106,7 @@ def fit_one(
     frontend=None,
 ):  # fmt: skip
     """`train_one` on the batches of an attack: variables and loss."""
-    batches = PoisonedBatches(
-        attack, recipe, key, trigger, plan, examples, network, frontend
-    )
+    batches = Batches(attack, recipe, key, trigger, plan, examples, network, frontend)
     return train_one(network, recipe, key, batches, one_by_one=one_by_one)[:2]
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,44 +9,18 @@ import jax.numpy as jnp
 from bdjax import prng
 from bdjax.attacks import Attack, Role, Trigger
 from bdjax.models import Model
-from bdjax.population.augment import crop_flip
 from bdjax.population.examples import Examples, embed, reader, take
 from bdjax.population.frontend import Frontend
 from bdjax.population.plan import BatchPlan
 from bdjax.population.recipe import Recipe
 from bdjax.types import PRNGKey, Variables
 
-
-class Batches(Protocol):
-    """What a model trains on, step by step, inside ``jit``."""
-
-    @property
-    def room(self) -> int:
-        """Most steps that there are batches for."""
-        ...
-
-    @property
-    def steps(self) -> jax.Array:
-        """Steps to train; int32 scalar."""
-        ...
-
-    @property
-    def start(self) -> Any:
-        """A state of its own, which follows the training; ``()`` for none."""
-        ...
-
-    def batch(self, i: jax.Array, state: Any) -> tuple[jax.Array, jax.Array]:
-        """What the network reads at step ``i``, and its labels."""
-        ...
-
-    def after(self, i: jax.Array, state: Any, variables: Variables) -> Any:
-        """The state after step ``i``, which left these variables behind."""
-        ...
+PADDING = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class PoisonedBatches:
-    """One model's batches under an attack; what :func:`train_one` asks for.
+class Batches:
+    """What one model trains on under an attack, step by step, inside ``jit``.
 
     Attributes:
       attack: what is done to rows that are not clean.
@@ -71,12 +44,12 @@ class PoisonedBatches:
 
     @property
     def room(self) -> int:
-        """See :class:`Batches`."""
+        """Most steps that there are batches for."""
         return len(self.plan.row)
 
     @property
     def steps(self) -> jax.Array:
-        """See :class:`Batches`."""
+        """Steps to train; int32 scalar."""
         return self.plan.steps
 
     @property
@@ -166,3 +139,19 @@ def _where(
 ) -> jax.Array:
     which_B = (role_B == role).reshape(-1, *[1] * (there_B.ndim - 1))
     return jnp.where(which_B, there_B, elsewhere_B)
+
+
+def crop_flip(key: PRNGKey, x_BxHxWxC: jax.Array) -> jax.Array:
+    """Every image shifted by up to 4 places, zeros coming in, and flipped or not."""
+    batch, *shape = x_BxHxWxC.shape
+    around = ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0))
+    wide = jnp.pad(x_BxHxWxC, around)
+    key_corner, key_flip = jax.random.split(key)
+    corner_Bx2 = jax.random.randint(key_corner, (batch, 2), 0, 2 * PADDING + 1)
+
+    def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), shape)
+
+    x = jax.vmap(crop)(wide, corner_Bx2)
+    flip_B = jax.random.bernoulli(key_flip, shape=(batch,))
+    return jnp.where(flip_B[:, None, None, None], x[:, :, ::-1], x)

@@ -18,7 +18,7 @@ from bdjax import prng
 from bdjax.attacks import Attack
 from bdjax.models import Model
 from bdjax.population import train
-from bdjax.population.batches import PoisonedBatches
+from bdjax.population.batches import Batches
 from bdjax.population.examples import Examples
 from bdjax.population.flops import Work, count_work, shape_of, tree_bytes
 from bdjax.population.frontend import clean_frontend, uses_frontend
@@ -244,7 +244,7 @@ def _training(
         data, frontend, bank = shared
         if frontend is not None:
             frontend = frontend._replace(triggered_S=triggered_S)
-        batches = PoisonedBatches(
+        batches = Batches(
             attack, recipe, key, trigger._replace(bank=bank), plan, data, idle, frontend
         )
         return train.train_one(idle, recipe, key, batches, one_by_one=one_by_one)

@@ -12,10 +12,9 @@ import numpy as np
 from bdjax import storage
 from bdjax.attacks import Attack, get_attack
 from bdjax.models import Model
-from bdjax.population.contradictions import contradiction
-from bdjax.population.judge import Quality
+from bdjax.population.judge import Quality, contradiction
 from bdjax.population.spec import Origin
-from bdjax.population.trees import flat, nested, trigger_dict, trigger_shape
+from bdjax.population.trees import flat, nested, trigger_shape
 from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError, Variables
 
@@ -135,7 +134,7 @@ def _check_record(
     one = jax.tree.map(lambda a: np.asarray(a)[None], (variables, known))
     if fault := contradiction(attack, one[0], **one[1]):
         raise UserError(
-            f"{path}: the model {fault.what}; mend the record, or leave the model out"
+            f"{path}: the model {fault[1]}; mend the record, or leave the model out"
         )
 
 
@@ -143,7 +142,7 @@ def _check_record(
 def _expected(network: Model, attack: Attack) -> tuple[dict[str, Any], dict[str, Any]]:
     """Shapes and dtypes, by name, of the variables and the trigger of such a model."""
     variables = jax.eval_shape(network.init, jax.random.key(0))
-    fields = flat(trigger_dict(trigger_shape(attack)))
+    fields = flat(trigger_shape(attack))
     return flat(variables), {f"trigger.{name}": leaf for name, leaf in fields.items()}
 
 

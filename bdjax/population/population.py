@@ -11,8 +11,7 @@ from bdjax import storage, tree
 from bdjax.attacks import NO_TARGET, Attack, Trigger
 from bdjax.models import Formulation
 from bdjax.population.bank import read_bank
-from bdjax.population.contradictions import contradiction
-from bdjax.population.judge import Quality
+from bdjax.population.judge import Quality, contradiction
 from bdjax.population.spec import Origin, origin_of
 from bdjax.population.trees import trigger_from
 from bdjax.types import PyTree, UserError, Variables
@@ -142,7 +141,7 @@ def _fault(
         return "has not one entry a model"
     rate_M = chunk["triggers"]["rate"]
     if wrong := contradiction(attack, chunk["variables"], rate_M, **chunk["quality"]):
-        return f"is wrong: model {ids[wrong.row]} {wrong.what}"
+        return f"is wrong: model {ids[wrong[0]]} {wrong[1]}"
     return None
 
 

@@ -15,7 +15,7 @@ from bdjax.attacks import Attack, Trigger
 from bdjax.engine import Layout
 from bdjax.logits import class_logits
 from bdjax.models import Model
-from bdjax.population.batches import Batches, PoisonedBatches
+from bdjax.population.batches import Batches
 from bdjax.population.examples import Examples, reader, take
 from bdjax.population.frontend import (
     Frontend,
@@ -24,9 +24,8 @@ from bdjax.population.frontend import (
     uses_frontend,
 )
 from bdjax.population.judge import Quality, judge_one
-from bdjax.population.optimizer import make_optimizer
 from bdjax.population.plan import BatchPlan, plan_one
-from bdjax.population.recipe import Execution, Recipe
+from bdjax.population.recipe import Execution, Recipe, make_optimizer
 from bdjax.types import PRNGKey, PyTree, Variables
 
 EDIT_ROWS = 1024
@@ -127,9 +126,7 @@ def train_and_judge_one(
     if frontend is not None:
         put_on = functools.partial(attack.apply, trigger)
         frontend = add_triggered(frontend, network, examples, subset_S, put_on)
-    batches = PoisonedBatches(
-        attack, recipe, key, trigger, plan, examples, network, frontend
-    )
+    batches = Batches(attack, recipe, key, trigger, plan, examples, network, frontend)
     variables, loss, state = train_one(
         network, recipe, key, batches, one_by_one=one_by_one
     )

@@ -10,15 +10,11 @@ from bdjax.attacks import Attack, Trigger
 from bdjax.types import PyTree, UserError
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested dicts by their path, such as ``params.conv1.kernel``."""
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            leaves |= flat(value, f"{prefix}{name}.")
-        else:
-            leaves[prefix + name] = value
-    return leaves
+def flat(tree: PyTree) -> dict[str, Any]:
+    """Leaves by their path, such as ``params.conv1.kernel``."""
+    leaves = jax.tree.leaves_with_path(tree)
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    return {name(path): leaf for path, leaf in leaves}
 
 
 def nested(leaves: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -35,8 +31,7 @@ def nested(leaves: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def trigger_dict(trigger: Trigger) -> dict[str, Any]:
     """One trigger, or stacked ones, as nested dicts; without the bank."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(trigger._replace(bank=()))
-    return nested((_name(path), leaf) for path, leaf in leaves)
+    return nested(flat(trigger._replace(bank=())).items())
 
 
 def trigger_from(attack: Attack, found: dict[str, Any]) -> Trigger:
@@ -45,14 +40,13 @@ def trigger_from(attack: Attack, found: dict[str, Any]) -> Trigger:
     Raises:
       UserError: the attack draws triggers of another form.
     """
-    leaves = flat(found)
-    asked, structure = jax.tree_util.tree_flatten_with_path(trigger_shape(attack))
-    names = [_name(path) for path, _ in asked]
+    leaves, names = flat(found), list(flat(trigger_shape(attack)))
     if set(names) != set(leaves):
         raise UserError(
             f"triggers have {sorted(leaves)}, and those of attack {attack.name!r} "
             f"{sorted(names)}; read them with the bdjax that wrote them"
         )
+    structure = jax.tree.structure(trigger_shape(attack))
     return jax.tree.unflatten(structure, [leaves[name] for name in names])
 
 
@@ -60,7 +54,3 @@ def trigger_from(attack: Attack, found: dict[str, Any]) -> Trigger:
 def trigger_shape(attack: Attack) -> Trigger:
     """Shapes of one trigger."""
     return jax.eval_shape(attack.sample, jax.eval_shape(lambda: jax.random.key(0)))
-
-
-def _name(path: PyTree) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
