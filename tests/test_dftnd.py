@@ -10,8 +10,7 @@ from oracle_dftnd import TwoLayer, official
 
 from bdjax.tnd import simplex
 from bdjax.tnd.activation_maximization import ActivationMaximization
-from bdjax.tnd.config import Execution
-from bdjax.tnd.dfconfig import DFTNDConfig
+from bdjax.tnd.config import DFTNDConfig, Execution
 from bdjax.tnd.dftnd import df_tnd, label_scores
 from bdjax.tnd.network import Network
 from bdjax.tnd.references import calibration_for

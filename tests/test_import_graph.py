@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.types": set(),
     "bdjax.prng": {"bdjax.types"},
     "bdjax.tree": {"bdjax.types"},
-    "bdjax.devices": {"bdjax.types"},
+    "bdjax.devices": {"bdjax.types", "bdjax.checks"},
     "bdjax.logits": set(),
     "bdjax.checks": {"bdjax.types"},
     "bdjax.engine": {"bdjax.types", "bdjax.tree"},

@@ -8,7 +8,7 @@ import jax
 import optax
 
 from bdjax import checks
-from bdjax.devices import local_devices
+from bdjax.devices import OnDevices
 from bdjax.models import PRECISIONS, Precision
 from bdjax.types import PyTree, UserError
 
@@ -98,7 +98,7 @@ class Recipe:
 
 
 @dataclasses.dataclass(frozen=True)
-class Execution:
+class Execution(OnDevices):
     """How training is run. Nothing here changes a result beyond rounding.
 
     Attributes:
@@ -112,17 +112,6 @@ class Execution:
     chunk_size: int = 0
     width: int = 0
     devices: int = 0
-
-    def __post_init__(self):
-        checks.at_least(0, **dataclasses.asdict(self))
-
-    def local_devices(self) -> list[jax.Device]:
-        """The devices to use.
-
-        Raises:
-          UserError: this machine has fewer.
-        """
-        return local_devices(self.devices)
 
 
 def chunk_size_for(count: int, devices: int, *, cpu: bool) -> int:

@@ -1,7 +1,6 @@
 """DL-TND and DF-TND: white-box detectors that need few clean images, or none."""
 
-from bdjax.tnd.config import DLTNDConfig, Execution
-from bdjax.tnd.dfconfig import DFTNDConfig
+from bdjax.tnd.config import DFTNDConfig, DLTNDConfig, Execution
 from bdjax.tnd.dftnd import df_tnd
 from bdjax.tnd.dltnd import dl_tnd
 from bdjax.tnd.references import calibrate

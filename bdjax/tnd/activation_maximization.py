@@ -15,10 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.tnd import simplex
-from bdjax.tnd.network import Network
-from bdjax.tnd.perturb import Moments, adam, perturb
-from bdjax.tnd.sign_ascent import Seeds
-from bdjax.tnd.solver import Problem
+from bdjax.tnd.perturb import Moments, adam, chosen, perturb
+from bdjax.tnd.sign_ascent import Seeds, Staged, over_images
 from bdjax.types import PyTree
 
 FAINT = 0.05  # of every entry of the mask at first: at 0 the pattern had no gradient
@@ -45,33 +43,20 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ActivationMaximization(Problem):
-    """The gradient's version; see :class:`bdjax.tnd.solver.Problem`. Cases are Seeds.
+class ActivationMaximization(Staged):
+    """The gradient's version.
 
     Attributes:
-      network: under test.
-      iterations: of the first stage.
-      second: of the second stage, which starts from the means over the images.
-      sparsity: gamma, of the l1 norm of an image's mask.
       learning_rate: of mask and pattern.
       weight_rate: greatest exponent (mirror) or step (Euclidean) of a weight.
       geometry: of the simplex.
       shared_mask: one mask and pattern for all images from the start.
     """
 
-    network: Network
-    iterations: int
-    second: int
-    sparsity: float
     learning_rate: float
     weight_rate: float
     geometry: Literal["mirror", "euclidean"]
     shared_mask: bool
-
-    @property
-    def length(self) -> int:
-        """Iterations of both stages."""
-        return self.iterations + self.second
 
     def init(self, cases: Seeds, shared: PyTree) -> State:
         """A faint grey veil, the given weights."""
@@ -90,7 +75,13 @@ class ActivationMaximization(Problem):
 
     def step(self, i: jax.Array, state: State, cases: Seeds, shared: PyTree) -> State:
         """One step uphill of all three, each brought back to where it must lie."""
-        state = self._average(state, (i == self.iterations) & (self.second > 0))
+        again = state._replace(
+            mask=over_images(state.mask),
+            pattern=over_images(state.pattern),
+            mask_moments=jax.tree.map(jnp.zeros_like, state.mask_moments),
+            pattern_moments=jax.tree.map(jnp.zeros_like, state.pattern_moments),
+        )
+        state = chosen((i == self.iterations) & (self.second > 0), again, state)
         grads = jax.grad(self._loss, (0, 1, 2))(
             state.mask, state.pattern, state.weights, state.unit, cases, shared
         )
@@ -116,20 +107,6 @@ class ActivationMaximization(Problem):
         if self.geometry == "mirror":
             return simplex.mirror(weights, move)
         return simplex.euclidean(weights + move)
-
-    def _average(self, state: State, now: jax.Array) -> State:
-        """All images' masks and patterns replaced by their means, if ``now``."""
-
-        def mean(x: jax.Array) -> jax.Array:
-            return jnp.broadcast_to(x.mean(1, keepdims=True), x.shape)
-
-        averaged = state._replace(
-            mask=mean(state.mask),
-            pattern=mean(state.pattern),
-            mask_moments=jax.tree.map(jnp.zeros_like, state.mask_moments),
-            pattern_moments=jax.tree.map(jnp.zeros_like, state.pattern_moments),
-        )
-        return jax.tree.map(lambda new, old: jnp.where(now, new, old), averaged, state)
 
     def _loss(
         self,

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from bdjax.tnd.minimal_mask import Images
 from bdjax.tnd.network import Network
-from bdjax.tnd.perturb import Moments, adam, each, margin, perturb, shrink
+from bdjax.tnd.perturb import Moments, adam, chosen, each, margin, perturb, shrink
 from bdjax.tnd.solver import Problem
 
 TAU = 15.0
@@ -182,7 +182,7 @@ class Alternating(Problem):
             lower=lower,
             hit=jnp.zeros_like(state.hit),
         )
-        return jax.tree.map(lambda new, old: jnp.where(anew, new, old), fresh, state)
+        return chosen(anew, fresh, state)
 
     def _hinges(
         self, mask: jax.Array, pattern: jax.Array, cases: jax.Array, shared: Images

@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike
 from bdjax import checks, prng
 from bdjax.tnd import network as networks
 from bdjax.tnd.activation_maximization import ActivationMaximization
-from bdjax.tnd.config import Execution
-from bdjax.tnd.dfconfig import DFTNDConfig
+from bdjax.tnd.config import DFTNDConfig, Execution
 from bdjax.tnd.network import Apply, Network
 from bdjax.tnd.references import calibration_for, settings_of
 from bdjax.tnd.sign_ascent import NOISE, Seeds, SignAscent
@@ -161,11 +160,6 @@ def _logits(net: Network, variables: PyTree, x: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _activations(net: Network, variables: PyTree, x: jax.Array) -> jax.Array:
-    return net.activations(variables, x)
-
-
-@functools.partial(jax.jit, static_argnums=0)
 def _both(net: Network, variables: PyTree, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return net.activations(variables, x), net.logits(variables, x)
 
@@ -264,7 +258,7 @@ def _seeds(
 
 def _neurons(net: Network, variables: PyTree, x: np.ndarray) -> int:
     """How many there are, once it is known that they answer with numbers."""
-    r_NxD = np.asarray(_activations(net, variables, x))
+    r_NxD = np.asarray(_both(net, variables, x)[0])
     if not np.isfinite(r_NxD).all():
         raise UserError(
             "features gives NaN or infinite activations for the seeds; check the "

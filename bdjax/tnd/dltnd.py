@@ -95,19 +95,19 @@ def dl_tnd(
             solve_all, shared=shared, execution=execution, images=len(x), progress=told
         )
         found = FORMULATIONS[config.parity](net, label_K, shared, config, run, key)
-    notes += _unreached(found.sizes, label_K, config)
+    notes += _unreached(found["sizes"], label_K, config)
     if config.score in OUTLIERS:
-        reasons += _too_few(found.sizes, len(label_K))
-    score = float(found.label_scores.max())
+        reasons += _too_few(found["sizes"], len(label_K))
+    scores = found["label_scores"]
     return Verdict(
         **conclude(
-            score, found.label_scores, label_K, calibration, reasons, notes, unknown
+            float(scores.max()), scores, label_K, calibration, reasons, notes, unknown
         ),
         settings=settings,
         labels=label_K,
         accuracy=accuracy,
         config=config,
-        **found._asdict(),
+        **found,
     )
 
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,19 +18,8 @@ from bdjax.tnd.perturb import perturb
 from bdjax.tnd.solver import Problem
 from bdjax.types import PRNGKey, PyTree, UserError
 
-
-class Solution(NamedTuple):
-    """The fields of a verdict that the formulations make each in its own way."""
-
-    label_scores: np.ndarray
-    similarity: np.ndarray
-    mask_area: np.ndarray
-    mask: np.ndarray
-    pattern: np.ndarray
-    success: np.ndarray
-    image_area: np.ndarray
-    sizes: dict[str, np.ndarray]
-
+Solution = dict[str, Any]
+"""The fields of a verdict that the formulations make each in its own way."""
 
 Run = Callable[[list[tuple[Problem, PyTree]]], list[Any]]
 
@@ -79,7 +68,7 @@ def ours(
     label_scores = scores.label_scores(
         config.score, sizes, similarity, image_area, config.quantile
     )
-    return Solution(
+    return dict(
         label_scores=label_scores,
         similarity=similarity,
         mask_area=sizes["sparse"],
@@ -154,7 +143,7 @@ def published(
         pick = scores.rescored(similarity_KxSxN, area_KxS, pick, config.quantile)
     rows = np.arange(len(label_K))
     similarity = similarity_KxSxN[rows, pick]
-    return Solution(
+    return dict(
         label_scores=scores.quantile(similarity, config.quantile),
         similarity=similarity,
         mask_area=area_KxS[rows, pick],

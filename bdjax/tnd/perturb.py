@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bdjax.types import PyTree
+
 
 def perturb(x: jax.Array, mask: jax.Array, pattern: jax.Array) -> jax.Array:
     """``(1 - m) x + m d``; DL-TND, section 3."""
@@ -66,6 +68,11 @@ def adam(
     bias1, bias2 = (-jnp.expm1(power * math.log(b)) for b in (b1, b2))
     rate = learning_rate * jnp.sqrt(bias2) / bias1
     return -rate * first / (jnp.sqrt(second) + 1e-8), Moments(first, second)
+
+
+def chosen(condition: jax.Array, yes: PyTree, no: PyTree) -> PyTree:
+    """One of two trees, by a bool scalar."""
+    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), yes, no)
 
 
 def each(values_K: jax.Array, like: jax.Array) -> jax.Array:

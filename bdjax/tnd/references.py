@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from bdjax.tnd import dfconfig
-from bdjax.tnd.config import PUBLISHED, DLTNDConfig
-from bdjax.tnd.dfconfig import DFTNDConfig
+from bdjax.tnd.config import DF_PUBLISHED, PUBLISHED, DFTNDConfig, DLTNDConfig
 from bdjax.types import UserError
 from bdjax.verdicts import (
     Calibration,
@@ -93,7 +91,7 @@ def calibration_for(
     if isinstance(config, DLTNDConfig):
         limit = PUBLISHED.get(config.score, math.inf)
     elif config.parity == "official":
-        limit = dfconfig.PUBLISHED
+        limit = DF_PUBLISHED
     source = "published threshold" if math.isfinite(limit) else "no benign references"
     reason = f"no benign references are built in for these settings; {own}"
     return by_threshold(limit, source), [reason]

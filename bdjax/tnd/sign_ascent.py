@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from bdjax.tnd import simplex
 from bdjax.tnd.network import Network
-from bdjax.tnd.perturb import shrink
+from bdjax.tnd.perturb import chosen, shrink
 from bdjax.tnd.solver import Problem
 from bdjax.types import PyTree
 
@@ -57,17 +57,14 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class SignAscent(Problem):
-    """The official update; see :class:`bdjax.tnd.solver.Problem`. Cases are Seeds.
-
-    The official backward pass also takes the last block's ReLU for the identity, which
-    only features that are written so can reproduce.
+class Staged(Problem):
+    """What all solvers have; see :class:`bdjax.tnd.solver.Problem`. Cases are Seeds.
 
     Attributes:
       network: under test.
       iterations: of the first stage: a mask and a pattern for each image.
       second: of the second stage, which starts from their means; 0 leaves it out.
-      sparsity: gamma.
+      sparsity: gamma, of the l1 norm of the masks.
     """
 
     network: Network
@@ -80,6 +77,14 @@ class SignAscent(Problem):
         """Iterations of both stages."""
         return self.iterations + self.second
 
+
+class SignAscent(Staged):
+    """The official update.
+
+    The official backward pass also takes the last block's ReLU for the identity, which
+    only features that are written so can reproduce.
+    """
+
     def init(self, cases: Seeds, shared: PyTree) -> State:
         """No mask, a black pattern, the given weights."""
         zeros = jnp.zeros_like(cases.x)
@@ -87,7 +92,9 @@ class SignAscent(Problem):
 
     def step(self, i: jax.Array, state: State, cases: Seeds, shared: PyTree) -> State:
         """Signs for all three, each then brought back to where it must lie."""
-        state = self._average(state, i == self.iterations)
+        pattern = over_images(state.pattern)
+        second = State(over_images(state.mask), pattern, pattern, state.weights)
+        state = chosen(i == self.iterations, second, state)
         mask, pattern, weights = jax.grad(self._excitation, (0, 1, 2))(
             state.mask, state.pattern, state.weights, cases, shared
         )
@@ -102,16 +109,6 @@ class SignAscent(Problem):
             weights=simplex.bisection(state.weights + _STEP * jnp.sign(weights)),
         )
 
-    def _average(self, state: State, now: jax.Array) -> State:
-        """All images' masks and patterns replaced by their means, if ``now``."""
-
-        def mean(x: jax.Array) -> jax.Array:
-            return jnp.broadcast_to(x.mean(1, keepdims=True), x.shape)
-
-        pattern = mean(state.pattern)
-        averaged = State(mean(state.mask), pattern, pattern, state.weights)
-        return jax.tree.map(lambda new, old: jnp.where(now, new, old), averaged, state)
-
     def _excitation(
         self,
         mask: jax.Array,
@@ -125,6 +122,11 @@ class SignAscent(Problem):
         x = _clamp((1 - mask) * (cases.x + cases.noise) + mask * pattern)
         r_RxNxD = self.network.activations(shared, x)
         return jnp.einsum("rnd,rd->rn", r_RxNxD, weights).mean(1).sum()
+
+
+def over_images(x: jax.Array) -> jax.Array:
+    """The mean over the images in the place of each."""
+    return jnp.broadcast_to(x.mean(1, keepdims=True), x.shape)
 
 
 def _clamp(x: jax.Array) -> jax.Array:

@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bdjax import verdicts
-from bdjax.tnd.config import DLTNDConfig
-from bdjax.tnd.dfconfig import DFTNDConfig
+from bdjax.tnd.config import DFTNDConfig, DLTNDConfig
 from bdjax.types import UserError
 
 
