@@ -12,7 +12,7 @@ from bdjax.detectors import Defaults, Labelled, get_detector
 from bdjax.detectors import mntd as entry
 from bdjax.detectors.linear_weights import statistics
 from bdjax.detectors.mm_bd import label_scores
-from bdjax.detectors.shadows import merged, nested_rows
+from bdjax.detectors.resources import merged, nested_rows
 from bdjax.evaluation import auc
 from bdjax.mntd import FitConfig
 from bdjax.tnd import solver

@@ -27,8 +27,14 @@ from bdjax.detectors.base import (
     unjudged,
 )
 from bdjax.detectors.options import typed
-from bdjax.detectors.resources import Group, Labelled, Resources
-from bdjax.detectors.shadows import merged, nested_rows, order_of
+from bdjax.detectors.resources import (
+    Group,
+    Labelled,
+    Resources,
+    merged,
+    nested_rows,
+    order_of,
+)
 from bdjax.mntd.words import similarities
 from bdjax.types import UserError
 from bdjax.verdicts import preconditions

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bdjax import telemetry, tnd
+from bdjax import mntd, telemetry, tnd, tree
 from bdjax.data import Units, Vocabulary
 from bdjax.models import Model
 from bdjax.tasks import Task
@@ -44,7 +44,7 @@ class Group:
 
     def take(self, rows: slice | np.ndarray) -> "Group":
         """Some of them: a slice of their positions, or these."""
-        variables = jax.tree.map(lambda leaf: leaf[rows], self.variables)
+        variables = tree.index(self.variables, rows)
         return dataclasses.replace(self, variables=variables, ids_M=self.ids_M[rows])
 
     def one(self, i: int) -> Variables:
@@ -138,3 +138,53 @@ class Resources:
             rows.append(here[:per_class])
         index = np.concatenate(rows)
         return x[index], y[index]
+
+
+def nested_rows(shadows: Labelled, size: int) -> np.ndarray:
+    """Half as many benign shadows and as many trojaned ones; int ``[size]``, of all.
+
+    The first of every population, in turn: those of a smaller size come again in a
+    larger one.
+    """
+    starts = np.cumsum([0, *map(len, shadows.groups)])
+    chosen = []
+    for label in (0, 1):
+        places = [np.flatnonzero(labels == label) for labels in shadows.labels]
+        turns = [
+            (turn, start + place)
+            for start, some in zip(starts, places, strict=False)
+            for turn, place in enumerate(some)
+        ]
+        rows = [row for _, row in sorted(turns)]
+        chosen.append(np.array(rows[: size // 2], int))
+    return np.concatenate(chosen)
+
+
+def merged(labelled: Labelled) -> tuple[list[mntd.Networks], np.ndarray]:
+    """Networks of one architecture as one group, in order; their labels, likewise."""
+    groups = [
+        mntd.Networks(
+            network.apply,
+            tree.concatenate(
+                [g.variables for g in labelled.groups if g.network == network]
+            ),
+        )
+        for network in _architectures(labelled)
+    ]
+    return groups, labelled.truth[order_of(labelled)]
+
+
+def _architectures(labelled: Labelled) -> list[Any]:
+    return list(dict.fromkeys(group.network for group in labelled.groups))
+
+
+def order_of(labelled: Labelled) -> np.ndarray:
+    """Where the models of :func:`merged` are among all groups', int ``[M]``."""
+    starts = np.cumsum([0, *map(len, labelled.groups)])
+    rows = [
+        np.arange(start, start + len(group))
+        for network in _architectures(labelled)
+        for start, group in zip(starts, labelled.groups, strict=False)
+        if group.network == network
+    ]
+    return np.concatenate(rows)

@@ -8,9 +8,8 @@ from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.config import FitConfig
 from bdjax.mntd.detector import MetaDetector, Verdict
 from bdjax.mntd.fit import Fit, QuerySpec, answers_of, fit, score_models
-from bdjax.mntd.fitted import from_fit
 from bdjax.mntd.groups import Networks
-from bdjax.mntd.saved import load
+from bdjax.mntd.saved import from_fit, load
 
 __all__ = [
     "Fit",

@@ -21,8 +21,7 @@ from bdjax.evaluation import auc
 from bdjax.mntd import steps
 from bdjax.mntd.classifier import Meta
 from bdjax.mntd.config import FitConfig
-from bdjax.mntd.groups import ApplyFn, Networks, batches, starts_of
-from bdjax.mntd.repeats import layout_of
+from bdjax.mntd.groups import ApplyFn, Networks, batches, layout_of, starts_of
 from bdjax.mntd.words import check_vectors
 from bdjax.types import PRNGKey, UserError, Variables
 

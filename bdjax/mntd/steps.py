@@ -11,8 +11,7 @@ from bdjax import prng, tree
 from bdjax.logits import class_logits
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.config import FitConfig
-from bdjax.mntd.groups import ApplyFn, Batches, of_batch, over
-from bdjax.mntd.repeats import layout_of
+from bdjax.mntd.groups import ApplyFn, Batches, layout_of, of_batch, over
 from bdjax.mntd.words import draw, speak
 from bdjax.types import PRNGKey, PyTree, Variables
 
