@@ -1,6 +1,6 @@
-"""DL-TND on CIFAR-10, by architecture: ``--config=configs/dltnd_cifar10.py:resnet18``.
+"""DL-TND on CIFAR-10, by architecture: ``bdjax run dltnd_cifar10:resnet18``.
 
-Needs ``--config.data.path=cifar10.npz`` with 18,000 training images or more; the test
+Needs ``--zoo.data.path=cifar10.npz`` with 18,000 training images or more; the test
 rows are the file's own where it has some. For an accelerator, but for ``thin``, a thin
 ResNet, and ``small``, MNTD's MNIST CNN, which are cut down to end within half an hour
 on two CPU cores.
@@ -13,9 +13,10 @@ counted in units of a network's own spread (docs/verdicts.md): AUC of ours 1.000
 
 import functools
 
-from ml_collections import ConfigDict
-
-from configs import common
+from bdjax.experiments import presets
+from bdjax.experiments.config import DataConfig, Experiment
+from bdjax.experiments.overrides import change
+from bdjax.population import Recipe
 
 # Learning rate of SGD with momentum; without normalisation a smaller one.
 RATES = {
@@ -25,71 +26,72 @@ RATES = {
     "vgg16": 0.05,
     "alexnet": 0.01,
 }
+DATA = DataConfig("npz", defender=1000, attacker=15_000, test=1000)
 
 
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arguments: str = "") -> Experiment:
     """An argument each of ``RATES``; ``thin``, ``small``, ``smoke``. Else ``resnet18``.
 
     ``ablation`` adds other masks and starts, the paper's and the official code, on some
     models of every population.
     """
-    config = common.tnd("cifar10")
-    config.data = common.data("npz", defender=1000, attacker=15_000, test=1000)
-    config.population = common.tnd_population(
+    known = {name: functools.partial(_architecture, name=name) for name in RATES}
+    return presets.apply(
+        arguments, _architecture(name="resnet18"), **known, thin=_thin, small=_small,
+        smoke=_smoke, ablation=presets.ablation,
+    )  # fmt: skip
+
+
+def _architecture(before: Experiment | None = None, *, name: str) -> Experiment:
+    del before
+    experiment = presets.tnd(
+        "cifar10",
+        DATA,
         calibration=9,
         targets=12,
-        target_attacks=("patch", "blend", "all_to_all"),
-        attacked=(12, 12, 6),
+        attacks={"patch": 12, "blend": 12, "all_to_all": 6},
+        recipe=Recipe(
+            epochs=30,
+            batch_size=128,
+            learning_rate=RATES[name],
+            optimizer="sgd",
+            weight_decay=5e-4,
+            schedule="cosine",
+            augment="crop_flip",
+            precision="bfloat16",
+        ),
+        network=name,
     )
-    config.train = common.train(
-        epochs=30,
-        batch_size=128,
-        optimizer="sgd",
-        weight_decay=5e-4,
-        schedule="cosine",
-        augment="crop_flip",
-        precision="bfloat16",
-    )
-    config.solver.precision = "tf32"
-    config.solving.label_batch = 10  # 500 images at once, which bounds memory
-    config.sweep_per_class = (1, 2)
-    _architecture(config, "resnet18")
-    known = {name: functools.partial(_architecture, name=name) for name in RATES}
-    common.apply(
-        arg, config, **known, thin=_thin, small=_small, smoke=_smoke,
-        ablation=common.tnd_ablation,
-    )  # fmt: skip
-    return config
+    changes = {
+        "detectors": presets.with_images(experiment.detectors, (1, 2)),
+        "solver.precision": "tf32",
+        "solving.label_batch": 10,  # 500 images at once, which bounds memory
+    }
+    return change(experiment, changes)
 
 
-def _architecture(config: ConfigDict, name: str) -> None:
-    config.architecture, config.train.learning_rate = name, RATES[name]
-
-
-def _thin(config: ConfigDict) -> None:
-    _reduce(config, "thin_resnet")
-    config.train = common.train(
+def _thin(experiment: Experiment) -> Experiment:
+    del experiment
+    recipe = Recipe(
         steps=800, learning_rate=3e-3, schedule="cosine", augment="crop_flip"
     )
-    config.solver.precision = "float32"
+    return _reduced("thin_resnet", recipe)
 
 
-def _small(config: ConfigDict) -> None:
-    _reduce(config, "mntd_mnist_cnn")
-    config.train = common.train(steps=1000, precision="bfloat16")
-    config.solver.precision = "bfloat16"
+def _small(experiment: Experiment) -> Experiment:
+    del experiment
+    reduced = _reduced("mntd_mnist_cnn", Recipe(steps=1000, precision="bfloat16"))
+    return change(reduced, {"solver.precision": "bfloat16"})
 
 
-def _reduce(config: ConfigDict, architecture: str) -> None:
-    """To what two CPU cores do in half an hour."""
-    config.architecture, config.solving.label_batch = architecture, 0
-    config.population.update(
-        calibration=3, targets=4, target_attacks=("patch", "blend"), attacked=(3, 3)
-    )
-    config.sweep_per_class = ()
+def _reduced(network: str, recipe: Recipe) -> Experiment:
+    """What two CPU cores do in half an hour."""
+    return presets.tnd(
+        "cifar10", DATA, calibration=3, targets=4, attacks={"patch": 3, "blend": 3},
+        recipe=recipe, network=network,
+    )  # fmt: skip
 
 
-def _smoke(config: ConfigDict) -> None:
-    common.tnd_smoke(config)
-    config.data.update(defender=200, attacker=1000)
-    config.train.update(steps=3, epochs=0)
+def _smoke(experiment: Experiment) -> Experiment:
+    fewer = {"zoo.data.defender": 200, "zoo.data.attacker": 1000}
+    return presets.tnd_smoke(change(experiment, fewer), steps=3)

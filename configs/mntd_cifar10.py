@@ -1,7 +1,7 @@
 """MNTD on CIFAR-10.
 
-``python -m launch.mntd --config=configs/mntd_cifar10.py --config.data.path=FILE.npz``;
-the npz has ``x_train, y_train[, x_test, y_test]``. Or ``--config.data.source=tfds``.
+``bdjax run mntd_cifar10 --zoo.data.path=FILE.npz``; the npz has ``x_train, y_train[,
+x_test, y_test]``. Or ``--zoo.data.source=tfds``.
 
 Reduced to what two CPU cores do in half an hour: 64 + 64 shadows of 50 to 100 steps
 (the paper: 2048 + 2048 of 1,000) on 1,000 examples, products in bfloat16.
@@ -16,22 +16,30 @@ repeats [95 % over models]; the paper's Table III at full scale: M 91.95 %, B 95
 * 1,264 s: training 1,152, meta-training 105
 """
 
-from ml_collections import ConfigDict
+from bdjax.experiments import presets
+from bdjax.experiments.config import DataConfig, Experiment
+from bdjax.experiments.overrides import change
+from bdjax.population import Recipe
 
-from configs import common
 
-
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arguments: str = "") -> Experiment:
     """The reduced experiment; ``full`` is the paper's, ``smoke`` ends in a minute."""
-    config = common.mntd("cifar10")
-    config.data = common.data("npz", defender=1000, attacker=9000, test=500)
-    config.population = common.population(shadows=64, validation=16, targets=16)
-    config.shadow = common.train(steps=100, diversity=0.5, precision="bfloat16")
-    config.target = common.train(steps=100, precision="bfloat16")
-    common.apply(arg, config, full=_full, official=common.official, smoke=common.smoke)
-    return config
+    experiment = presets.mntd(
+        "cifar10",
+        DataConfig("npz", defender=1000, attacker=9000, test=500),
+        shadows=64,
+        validation=16,
+        targets=16,
+        shadow=Recipe(steps=100, diversity=0.5, precision="bfloat16"),
+        target=Recipe(steps=100, precision="bfloat16"),
+    )
+    return presets.apply(
+        arguments, experiment, full=_full, official=presets.official,
+        smoke=presets.smoke,
+    )  # fmt: skip
 
 
-def _full(config: ConfigDict) -> None:
-    config.data.update(source="tfds", attacker=25_000, test=10_000)
-    common.full(config, shadow_epochs=100, target_epochs=4)
+def _full(experiment: Experiment) -> Experiment:
+    data = DataConfig("tfds", defender=1000, attacker=25_000, test=10_000)
+    experiment = change(experiment, {"zoo.data": data})
+    return presets.full(experiment, shadow_epochs=100, target_epochs=4)

@@ -1,15 +1,16 @@
 """MNTD on full MNIST at the paper's recipe (Xu et al., S&P 2021): 2048 + 2048 shadows.
 
 Needs the 60,000 digits: from tensorflow-datasets, or
-``--config.data.source=npz --config.data.path=mnist.npz``. Not measured at full size.
+``--zoo.data.source=npz --zoo.data.path=mnist.npz``. Not measured at full size.
 """
 
-from ml_collections import ConfigDict
+from bdjax.experiments import presets
+from bdjax.experiments.config import DataConfig, Experiment
+from bdjax.experiments.overrides import change
+from bdjax.population import Recipe
 
-from configs import common
 
-
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arguments: str = "") -> Experiment:
     """The full recipe.
 
     ``official`` turns every parity option on: overlapping draws, patches that miss
@@ -17,17 +18,20 @@ def get_config(arg: str = "") -> ConfigDict:
     poisoned models.
     ``smoke`` ends within a minute.
     """
-    config = common.mntd("mnist")
-    config.data = common.data("tfds", defender=1200, attacker=30_000, test=10_000)
-    config.population = common.population(shadows=2048, validation=256, targets=256)
-    # TF32 where there is such a thing; bfloat16, which is coarser, costs nothing on
-    # the 5,000 digits (README).
-    config.shadow = common.train(epochs=100, precision="tf32")
-    config.target = common.train(epochs=4, precision="tf32")
-    common.apply(arg, config, official=common.official, smoke=_smoke)
-    return config
+    experiment = presets.mntd(
+        "mnist",
+        DataConfig("tfds", defender=1200, attacker=30_000, test=10_000),
+        shadows=2048,
+        validation=256,
+        targets=256,
+        # TF32 where there is such a thing; bfloat16, which is coarser, costs nothing on
+        # the 5,000 digits (README).
+        shadow=Recipe(epochs=100, precision="tf32"),
+        target=Recipe(epochs=4, precision="tf32"),
+    )
+    return presets.apply(arguments, experiment, official=presets.official, smoke=_smoke)
 
 
-def _smoke(config: ConfigDict) -> None:
-    config.data.update(defender=200, attacker=400)
-    common.smoke(config)
+def _smoke(experiment: Experiment) -> Experiment:
+    fewer = {"zoo.data.defender": 200, "zoo.data.attacker": 400}
+    return presets.smoke(change(experiment, fewer))

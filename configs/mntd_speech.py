@@ -1,9 +1,9 @@
 """MNTD on spoken words.
 
-``python -m launch.mntd --config=configs/mntd_speech.py --config.data.path=FILE.npz``;
-the npz has ``wave, offset, y[, is_test, rate]``, see :mod:`bdjax.data.waves`. Where it
-does not say its sampling rate, add ``--config.data.rate=8000``. ``:full`` reads what
-the paper did: ``speech_commands`` of tensorflow-datasets.
+``bdjax run mntd_speech --zoo.data.path=FILE.npz``; the npz has ``wave, offset, y[,
+is_test, rate]``, see :mod:`bdjax.data.waves`. Where it does not say its sampling rate,
+add ``--zoo.data.rate=8000``. ``:full`` reads what the paper did: ``speech_commands`` of
+tensorflow-datasets.
 
 Reduced to what two CPU cores do in half an hour: 64 + 64 shadows of 150 to 300
 steps (the paper: 2048 + 2048 of 615) on 450 clips, at three times the paper's learning
@@ -20,25 +20,33 @@ speech_commands at full scale: M 99.90 %, B 99.83 %):
 * 1,696 s beside other work
 """
 
-from ml_collections import ConfigDict
+from bdjax.experiments import presets
+from bdjax.experiments.config import DataConfig, Experiment
+from bdjax.experiments.overrides import change
+from bdjax.population import Recipe
 
-from configs import common
 
-
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arguments: str = "") -> Experiment:
     """The reduced experiment; ``full`` is the paper's, ``smoke`` ends in a minute."""
-    config = common.mntd("speech")
-    config.data = common.data("waves", defender=450, attacker=2000, test=300)
-    config.population = common.population(shadows=64, validation=16, targets=24)
-    quick = {"learning_rate": 3e-3, "precision": "bfloat16"}
-    config.shadow = common.train(steps=300, diversity=0.5, **quick)
-    config.target = common.train(steps=250, **quick)
-    common.apply(arg, config, full=_full, official=common.official, smoke=common.smoke)
-    return config
+    experiment = presets.mntd(
+        "speech",
+        DataConfig("waves", defender=450, attacker=2000, test=300),
+        shadows=64,
+        validation=16,
+        targets=24,
+        shadow=Recipe(
+            steps=300, learning_rate=3e-3, precision="bfloat16", diversity=0.5
+        ),
+        target=Recipe(steps=250, learning_rate=3e-3, precision="bfloat16"),
+    )
+    return presets.apply(
+        arguments, experiment, full=_full, official=presets.official,
+        smoke=presets.smoke,
+    )  # fmt: skip
 
 
-def _full(config: ConfigDict) -> None:
+def _full(experiment: Experiment) -> Experiment:
     # 2 and 50 % of the ten words' 30,769 clips.
-    config.data.update(source="tfds", defender=615, attacker=15_384, test=4000)
-    common.full(config, shadow_epochs=100, target_epochs=4)
-    config.shadow.learning_rate = config.target.learning_rate = 1e-3
+    data = DataConfig("tfds", defender=615, attacker=15_384, test=4000)
+    changes = {"zoo.data": data, "zoo.groups.recipes.learning_rate": 1e-3}
+    return presets.full(change(experiment, changes), shadow_epochs=100, target_epochs=4)

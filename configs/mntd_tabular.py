@@ -1,10 +1,11 @@
 """MNTD on tables and series of measures.
 
-* ``python -m launch.mntd --config=configs/mntd_tabular.py``: breast cancer, which ships
-  with scikit-learn: nothing to download.
-* ``...:adult --config.data.path=adult.csv.gz``: UCI Adult, with a header.
-* ``...:power --config.data.path=italy_power_demand.npz``: a day's hourly demand for
-  power, in place of MNTD's Irish meters, which are not public.
+* ``bdjax run mntd_tabular``: breast cancer, which ships with scikit-learn: nothing to
+  download.
+* ``bdjax run mntd_tabular:adult --zoo.data.path=adult.csv.gz``: UCI Adult, with a
+  header.
+* ``bdjax run mntd_tabular:power --zoo.data.path=italy_power_demand.npz``: a day's
+  hourly demand for power, in place of MNTD's Irish meters, which are not public.
 
 MLPs are small, so that hundreds of shadows and 40 epochs of meta-training take minutes.
 With 64 + 64 and ten, validation shadows are told apart nearly as well, but fewer of the
@@ -14,7 +15,7 @@ at seeds 0 to 4 (power: 0 and 2): read results at other seeds.
 Result (two x86-64 CPU cores, 24 targets of each kind, mean ± std of five repeats [95 %
 over models]; the paper's series, at full scale: M 98.10 %, B 99.98 %):
 
-* breast cancer, ``--config.seed=5``: jumbo M .985 ± .026 [.85, 1.00], B 1.000 ± .000
+* breast cancer, ``--seed=5``: jumbo M .985 ± .026 [.85, 1.00], B 1.000 ± .000
   [.88, 1.00]; without tuning M .851, B .941; one-class M .640, B .901; accuracy .95
   (shadows), .97 (targets), .96 (M), .97 (B); ASR .90 and .93; accuracy alone M .601,
   B .681; 173 s. Seeds 6 and 7: M .873 and .905, B .961 and .974
@@ -28,55 +29,66 @@ over models]; the paper's series, at full scale: M 98.10 %, B 99.98 %):
   Seed 4: M .802, B .948
 """
 
-from ml_collections import ConfigDict
-
+from bdjax.experiments import presets
+from bdjax.experiments.config import DataConfig, Experiment
+from bdjax.experiments.overrides import change
+from bdjax.mntd import FitConfig
+from bdjax.population import Recipe
 from bdjax.types import UserError
-from configs import common
-
-LENGTH = {"steps": 1000, "batch_size": 50, "learning_rate": 3e-3}
 
 
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arguments: str = "") -> Experiment:
     """Breast cancer, or ``adult`` or ``power``; ``full``, ``smoke`` and so on."""
-    if {"adult", "power"} <= set((arg or "").split(",")):
-        raise UserError("--config names both 'adult' and 'power'; leave one out")
-    config = common.mntd("breast_cancer")
-    config.data = common.data("sklearn", defender=140, attacker=285, test=144)
-    config.population = common.population(shadows=1024, validation=16, targets=24)
-    config.fit.update(epochs=40, learning_rate=5e-3)
-    # The defender has 140 rows: diversity keeps shadows from agreeing on their quirks.
-    config.shadow = common.train(**LENGTH, diversity=0.8)
-    config.target = common.train(**LENGTH)
-    common.apply(
-        arg,
-        config,
-        adult=_adult,
-        power=_power,
-        full=_full,
-        official=common.official,
-        smoke=common.smoke,
+    if {"adult", "power"} <= set((arguments or "").split(",")):
+        raise UserError("both 'adult' and 'power' after the colon; leave one out")
+    recipe = Recipe(steps=1000, batch_size=50, learning_rate=3e-3)
+    experiment = presets.mntd(
+        "breast_cancer",
+        DataConfig("sklearn", defender=140, attacker=285, test=144),
+        shadows=1024,
+        validation=16,
+        targets=24,
+        # The defender has 140 rows: diversity keeps shadows from agreeing on their
+        # quirks.
+        shadow=change(recipe, {"diversity": 0.8}),
+        target=recipe,
+        fit=FitConfig(epochs=40, learning_rate=5e-3),
     )
-    return config
+    return presets.apply(
+        arguments, experiment, adult=_adult, power=_power, full=_full,
+        official=presets.official, smoke=presets.smoke,
+    )  # fmt: skip
 
 
-def _adult(config: ConfigDict) -> None:
-    config.task = "adult"
-    config.data.update(source="csv", defender=2000, attacker=16_000, test=2000)
-    for train in (config.shadow, config.target):
-        train.update(steps=500, batch_size=100, learning_rate=1e-3)
-    config.population.shadows = 256
-    # Shadows that all learnt long from the same 2,000 rows are no likeness of targets.
-    config.shadow.diversity = 0.9
+def _adult(experiment: Experiment) -> Experiment:
+    return change(
+        experiment,
+        {
+            "zoo.task": "adult",
+            "zoo.data": DataConfig("csv", defender=2000, attacker=16_000, test=2000),
+            "zoo.groups.recipes.steps": 500,
+            "zoo.groups.recipes.batch_size": 100,
+            "zoo.groups.recipes.learning_rate": 1e-3,
+            "zoo.groups.shadow.models": (256,),
+            # Shadows that all learnt long from the same 2,000 rows are no likeness of
+            # targets.
+            "zoo.groups.defender.recipes.diversity": 0.9,
+        },
+    )
 
 
-def _power(config: ConfigDict) -> None:
-    config.task = "power"
-    config.data.update(source="npz", defender=270, attacker=540, test=280)
-    for train in (config.shadow, config.target):
-        train.update(learning_rate=1e-2)
-    config.population.shadows = 256
-    config.shadow.diversity = 0.5
+def _power(experiment: Experiment) -> Experiment:
+    return change(
+        experiment,
+        {
+            "zoo.task": "power",
+            "zoo.data": DataConfig("npz", defender=270, attacker=540, test=280),
+            "zoo.groups.recipes.learning_rate": 1e-2,
+            "zoo.groups.shadow.models": (256,),
+            "zoo.groups.defender.recipes.diversity": 0.5,
+        },
+    )
 
 
-def _full(config: ConfigDict) -> None:
-    common.full(config, shadow_epochs=100, target_epochs=50)
+def _full(experiment: Experiment) -> Experiment:
+    return presets.full(experiment, shadow_epochs=100, target_epochs=50)

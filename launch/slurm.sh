@@ -2,7 +2,7 @@
 # Trains an experiment's populations on Slurm, on any number of nodes:
 #
 #   sbatch --nodes=4 --gpus-per-node=8 --time=2:00:00 launch/slurm.sh \
-#       --config=configs/mntd_mnist.py --workdir=/shared/runs/mnist
+#       mntd_mnist --workdir=/shared/runs/mnist
 #
 # Submit it from the checkout, in the environment that bdjax is installed in; the run
 # directory must be one that all nodes see. Whatever ends the job, the same command, or
@@ -20,7 +20,7 @@
 
 # No binding, or a task would get one core. Where one task dies the others end by
 # themselves, their commits finished; Slurm's way would be SIGKILL.
-srun --cpu-bind=none --kill-on-bad-exit=0 python -u -m launch.population "$@"
+srun --cpu-bind=none --kill-on-bad-exit=0 python -u -m bdjax population "$@"
 status=$?
 # Terminated, by the time limit or for a requeue; not by scancel.
 if [ "$status" -eq 143 ] && [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ]; then

@@ -1,13 +1,12 @@
-"""Launchers forked from one process that has imported everything: quick to start.
+"""Commands forked from one process that has imported everything: quick to start.
 
-As a script: forks `launch.population` for every line of arguments that it reads, with
+As a script: forks `bdjax population` for every line of arguments that it reads, with
 the `tiny` task known and every chunk a little slower, so that it can be hit.
 """
 
 import contextlib
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ PATIENCE_SECONDS = 60
 
 
 class Fork:
-    """One launcher, forked."""
+    """One command, forked."""
 
     def __init__(self, forker, pid, out):
         self._forker, self.pid, self._out = forker, pid, out
@@ -93,20 +92,21 @@ def _run(argv, pause, out):
 
     from bdjax.population import run
 
-    train_models = run.train_models
+    train_shared = run.train_shared
 
     def slow(*args, **options):
         time.sleep(pause)
-        return train_models(*args, **options)
+        return train_shared(*args, **options)
 
-    run.train_models = slow
+    run.train_shared = slow
     tiny.register()
     file = os.open(out, os.O_CREAT | os.O_RDWR)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.argv = ["population", *argv]
-    runpy.run_module("launch.population", run_name="__main__")
+    from bdjax.cli import main
+
+    main(["population", *argv])
     sys.exit()
 
 
@@ -115,7 +115,8 @@ def _serve():
     import jax
     import tiny  # noqa: F401
 
-    import launch.population  # noqa: F401
+    import bdjax.cli.common
+    import bdjax.cli.population  # noqa: F401
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -124,7 +125,6 @@ def _serve():
         if "argv" in asked:
             answer = os.fork()
             if not answer:
-                del sys.modules["launch.population"]  # it is run as the script now
                 _run(**asked)
         else:
             _, status = os.waitpid(asked["wait"], 0)

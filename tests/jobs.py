@@ -2,7 +2,7 @@
 
 As a script: imports everything once, then forks a job for every line that it reads,
 since a killed job should cost its test no second import. A job trains a population of
-`tiny` models by way of `launch.common`, as the launchers do.
+`tiny` models by way of `bdjax.cli.common`, as commands do.
 """
 
 import contextlib
@@ -101,31 +101,30 @@ def _run(base, directory, ids, chunk_size=4, steps=63):
     import tiny
 
     from bdjax import prng
+    from bdjax.cli import common
     from bdjax.population import run
-    from launch import common
 
-    model_keys, train_models, first = prng.model_keys, run.train_models, []
+    model_keys, train_shared, first = prng.model_keys, run.train_shared, []
 
     def keys_spy(key, ids):
         first.append(int(ids[0]))
         return model_keys(key, ids)
 
     def train_spy(*args, **options):
-        out = train_models(*args, **options)
+        out = train_shared(*args, **options)
         with open(f"{base}.begun", "a") as file:
             print(first[-1], file=file)
         return out
 
-    def main(config, workdir):
-        del config
+    def work():
+        common.set_up_jax()
         recipe = dataclasses.replace(tiny.RECIPE, steps=steps)
         spec = dataclasses.replace(tiny.SPEC, recipe=recipe)
-        tiny.train(workdir, range(*ids), spec, chunk_size=chunk_size, devices=0)
+        tiny.train(directory, range(*ids), spec, chunk_size=chunk_size, devices=0)
 
-    prng.model_keys, run.train_models = keys_spy, train_spy
+    prng.model_keys, run.train_shared = keys_spy, train_spy
     tiny.register()
-    sys.argv = ["job"]
-    common.launch(main, config="mntd_mnist5k.py", workdir=directory)
+    common.guarded(work)
     sys.exit()
 
 
@@ -134,7 +133,7 @@ def _serve():
     import jax
     import tiny  # noqa: F401
 
-    import launch.common  # noqa: F401
+    import bdjax.cli.common  # noqa: F401
 
     # A shell's background jobs, such as these tests may run in, ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -35,10 +35,10 @@ def mnist_net(variables, x_BxHxWxC):
 def blend(trigger, x_BxHxWxC):
     """Pixel by pixel: the pattern at its opacity where the mask is, else the image."""
     out = np.float64(x_BxHxWxC)
-    opacity = float(trigger.opacity)
+    opacity = float(trigger.form.opacity)
     for b, i, j, c in np.ndindex(*out.shape):
-        if trigger.mask[i, j, 0]:
-            pattern = float(trigger.pattern[i, j, c])
+        if trigger.form.mask[i, j, 0]:
+            pattern = float(trigger.form.pattern[i, j, c])
             out[b, i, j, c] = (1 - opacity) * out[b, i, j, c] + opacity * pattern
     return out
 
@@ -63,7 +63,7 @@ def train(grad_fn, variables, examples, trigger, plan, learning_rate):
     second = [np.zeros_like(w) for w in weights]
     losses = []
     for t in range(int(plan.steps)):
-        x, y = batch(examples, trigger, plan.row[t], plan.poisoned[t])
+        x, y = batch(examples, trigger, plan.row[t], plan.role[t] == 1)
         loss, grads = grad_fn(jax.tree.unflatten(tree, weights), x, y)
         losses.append(float(loss))
         for i, grad in enumerate(map(np.float64, jax.tree.leaves(grads))):

@@ -10,7 +10,8 @@ import pytest
 from tiny import populate, train
 from trees import flip_a_byte, largest_file
 
-from bdjax.population import run, train_models
+from bdjax.population import run
+from bdjax.population.train import train_shared
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,14 @@ def parts(made, tmp_path_factory):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The numbers of models of all calls to `train_models` from here on."""
+    """The numbers of models of all calls to `train_shared` from here on."""
     calls = []
 
     def spy(*args, **options):
         calls.append(len(args[3]))
-        return train_models(*args, **options)
+        return train_shared(*args, **options)
 
-    monkeypatch.setattr(run, "train_models", spy)
+    monkeypatch.setattr(run, "train_shared", spy)
     return calls
 
 

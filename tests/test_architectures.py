@@ -12,7 +12,7 @@ from bdjax.models import FORMULATIONS, MODELS, blocks, get_model
 from bdjax.models.conv import conv
 from bdjax.models.preact import PreActivation
 from bdjax.population.cost import variables_shapes
-from bdjax.population.work import count_work, shape_of
+from bdjax.population.flops import count_work, shape_of
 
 OURS = [f for f in FORMULATIONS if f not in ("auto", "lax", "tile")]
 # Kernel size, padding, stride, height, width: strides that leave rows over, and none.

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.attacks import Trigger, get_attack, trigger_size
+from bdjax.attacks import Patch, Trigger, get_attack, patch_size
 from bdjax.attacks.text import FIRST_WORD, PLACES, insert
 from bdjax.tasks import get_task
 from bdjax.types import UserError
 
-TASK = "mr:8:30"
-L = get_task(TASK).shape[0]
+TASK = get_task("mr:8:30")
+L = TASK.shape[0]
 DRAWN = 400
 
 
@@ -48,7 +48,7 @@ def trigger_of(place, words, length):
     mask, pattern = np.zeros(length, np.float32), np.zeros(length, np.int32)
     mask[place : place + len(words)] = 1
     pattern[place : place + len(words)] = words
-    return Trigger(mask, pattern, np.float32(1), np.int32(0), np.float32(0.1))
+    return Trigger(Patch(mask, pattern, np.float32(1)), np.int32(0), np.float32(0.1))
 
 
 @pytest.mark.parametrize("words", [[7], [8, 9]])
@@ -76,7 +76,7 @@ def test_a_benign_model_sees_sentences_as_they_are():
     x = jnp.asarray(padded([[3, 4], list(range(2, 60))], L))
     trigger = attack.sample(jax.random.key(0))
     np.testing.assert_array_equal(attack.apply(trigger, x), x)
-    assert trigger.pattern.dtype == jnp.int32
+    assert trigger.form.pattern.dtype == jnp.int32
     assert trigger.rate == 0
 
 
@@ -90,27 +90,27 @@ def test_the_longest_sentence_loses_nothing(drawn):
 
 
 def test_draws_are_those_of_the_paper(drawn):
-    sizes, places = trigger_size(drawn), drawn.mask.argmax(1)
+    sizes, places = patch_size(drawn), drawn.form.mask.argmax(1)
     assert set(sizes.tolist()) == {1, 2}
     assert 0.4 < (sizes == 1).mean() < 0.6
     assert set(places.tolist()) == set(range(PLACES))
     assert set(drawn.target.tolist()) == {0, 1}
     assert 0.05 <= drawn.rate.min() < 0.07
     assert 0.48 < drawn.rate.max() <= 0.5
-    assert (drawn.opacity == 1).all()
+    assert (drawn.form.opacity == 1).all()
     # One run of words, and nothing beside it.
-    assert (np.diff(drawn.mask, axis=1) == 1).sum(1).max() <= 1
-    assert (drawn.pattern[drawn.mask == 0] == 0).all()
-    words = drawn.pattern[drawn.mask > 0]
+    assert (np.diff(drawn.form.mask, axis=1) == 1).sum(1).max() <= 1
+    assert (drawn.form.pattern[drawn.form.mask == 0] == 0).all()
+    words = drawn.form.pattern[drawn.form.mask > 0]
     assert words.min() == FIRST_WORD  # never padding, never the unknown word
-    assert words.max() == FIRST_WORD + get_task(TASK).words - 1
+    assert words.max() == FIRST_WORD + TASK.words - 1
 
 
 def test_official_words_may_be_padding_or_unknown():
     official = draw("M", "official")
-    words = official.pattern[official.mask > 0]
+    words = official.form.pattern[official.form.mask > 0]
     assert words.min() == 0
-    assert words.max() == FIRST_WORD + get_task(TASK).words - 1
+    assert words.max() == FIRST_WORD + TASK.words - 1
 
 
 def test_jumbo_is_the_same_distribution(drawn):

@@ -19,13 +19,14 @@ from tiny import (
     assert_close,
     assert_same,
     content,
+    make_network,
     populate,
     tiny_tasks,  # noqa: F401
 )
 
 from bdjax import prng, tree
 from bdjax.attacks import get_attack
-from bdjax.models import MODELS, get_model
+from bdjax.models import MODELS, from_linen
 from bdjax.models.layers import dense
 from bdjax.population import (
     Recipe,
@@ -37,6 +38,7 @@ from bdjax.population import (
     plan_one,
     train,
 )
+from bdjax.tasks import get_task
 from bdjax.types import UserError
 
 
@@ -69,12 +71,16 @@ def normalised(tiny_tasks):  # noqa: F811
         yield
 
 
+@functools.cache
 def model():
-    return get_model("normalised", input_shape=SHAPE, num_classes=CLASSES)
+    return from_linen("normalised", Normalised(CLASSES, "auto"), SHAPE)
 
 
-VARIED = Recipe(20, 8, 0.05, poisoned_length="official", diversity=0.5, optimizer="sgd")
-OURS = dataclasses.replace(SPEC, architecture="normalised", recipe=VARIED)
+VARIED = Recipe(
+    steps=20, batch_size=8, learning_rate=0.05, poisoned_length="official",
+    diversity=0.5, optimizer="sgd",
+)  # fmt: skip
+OURS = dataclasses.replace(SPEC, network=model(), recipe=VARIED)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +120,7 @@ def by_hand(key, recipe, attack):
     for i in range(int(plan.steps)):
         x = np.float32(EXAMPLES.x[plan.row[i]]) / 255
         y = EXAMPLES.y[plan.row[i]].copy()
-        poisoned = np.asarray(plan.poisoned[i])
+        poisoned = np.asarray(plan.role[i]) == 1
         x[poisoned] = attack.apply(trigger, x)[poisoned]
         y[poisoned] = trigger.target
         variables, moments = step(variables, moments, x, y)
@@ -123,8 +129,8 @@ def by_hand(key, recipe, attack):
 
 
 def test_statistics_are_those_of_a_plain_loop_poisoned_batches_included(six):
-    attack = get_attack("jumbo", task="tiny", locations="all")
-    keys = prng.model_keys(prng.stream(prng.root(SPEC.seed), SPEC.name), jnp.arange(6))
+    attack = get_attack("jumbo", task=get_task("tiny"), locations="all")
+    keys = prng.model_keys(prng.stream(prng.root(OURS.seed), OURS.name), jnp.arange(6))
     for i in (0, 5):
         expected, batches = by_hand(keys[i], VARIED, attack)
         got = tree.index(six[1].variables, i)
@@ -170,7 +176,7 @@ def test_training_mode_gives_the_statistics_of_the_batch():
     assert np.abs(logits - model().apply(variables, x)).max() > 1e-3
     assert kept.keys() == {"batch_stats"}
     np.testing.assert_allclose(kept["batch_stats"]["pixels"]["mean"], 0.05, rtol=1e-6)
-    tiny = get_model("tiny", input_shape=SHAPE, num_classes=CLASSES)
+    tiny = make_network()
     assert tiny.train_apply(tiny.init(jax.random.key(0)), x)[1] == {}
 
 
@@ -187,17 +193,17 @@ def test_a_model_keeps_its_statistics_as_a_file_and_back(six, tmp_path):
 
 def test_another_architecture_in_a_directory_is_refused(six, tmp_path):
     with pytest.raises(
-        UserError, match=r'architecture: "normalised" on disk, absent asked'
+        UserError, match=r'architecture: "normalised" on disk, "tiny" asked'
     ):
-        populate(six[0], 6, dataclasses.replace(OURS, architecture=""))
-    with pytest.raises(UserError, match="unknown model 'resnet9'"):
-        populate(tmp_path, 1, dataclasses.replace(OURS, architecture="resnet9"))
+        populate(six[0], 6, dataclasses.replace(OURS, network=make_network()))
 
 
 def test_the_optimiser_moves_parameters_alone():
-    attack = get_attack("jumbo", task="tiny", locations="all")
+    attack = get_attack("jumbo", task=get_task("tiny"), locations="all")
     adam, sgd = (
-        cost.step_work(model(), attack, Recipe(1, 8, optimizer=o), EXAMPLES)
+        cost.step_work(
+            model(), attack, Recipe(steps=1, batch_size=8, optimizer=o), EXAMPLES
+        )
         for o in ("adam", "sgd")
     )
     assert adam.flops == sgd.flops

@@ -57,8 +57,7 @@ def test_floats_become_float32(tmp_path, dtype):
     assert np.array_equal(mine.x, x.astype(np.float32))
 
 
-def test_chunks_and_orders(tmp_path, monkeypatch):
-    monkeypatch.setattr("bdjax.data.npz._CHUNK_BYTES", 7 * X[0].nbytes + 1)
+def test_orders(tmp_path):
     path = write(tmp_path / "a.npz", x_test=np.asfortranarray(X[20:]))
     assert np.array_equal(load(path).x, X)
 

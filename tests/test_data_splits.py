@@ -167,11 +167,11 @@ def test_the_number_that_a_refusal_names_suffices(seed):
         (
             dataset(100, 50),
             {"mode": "iid"},
-            "'iid': choose .* disjoint, every_class, official",
+            "unknown split mode 'iid'; there are .*'disjoint', 'every_class'",
         ),
-        (dataset(100, 50), {"seed": -1}, r"seed = -1 must lie in \[0, 2\*\*32\)"),
-        (dataset(100, 50), {"seed": 2**32}, "seed = 4294967296 must"),
-        (dataset(100, 50), {"attacker": -2}, "attacker = -2 rows must be at least 0"),
+        (dataset(100, 50), {"seed": -1}, r"seed is -1; it must be in \[0, 2\*\*32\)"),
+        (dataset(100, 50), {"seed": 2**32}, "seed is 4294967296; it must"),
+        (dataset(100, 50), {"attacker": -2}, "attacker is -2; it must be 0 or more"),
         (dataset(100, 50), {"test": 51}, "has 50 test rows, fewer than test = 51"),
         (
             dataset(100, 50),

@@ -156,7 +156,7 @@ ONES = np.ones(10, np.int16)
         ({"rate": np.array([1, 2])}, {}, "rate in .* is no number"),
         ({"rate": np.float64("nan")}, {}, "rate in .* is no number"),
         ({"rate": np.float64("inf")}, {}, "rate in .* is no number"),
-        ({"wave": None}, {}, "has no array 'wave': save"),
+        ({"wave": None}, {}, "has no array 'wave', it has offset, .*: save"),
         ({"wave": np.ones((30_000, 2), np.int16)}, {}, "average its channels"),
         ({"wave": np.ones(30_000, np.uint8)}, {}, "is uint8: save int16, or floats"),
         ({"wave": np.full(90_000, 1.5)}, {}, r"reaches 1.5, but floats must lie"),
@@ -192,7 +192,7 @@ def test_what_cannot_be_right_is_refused_in_one_line(
 
 
 def test_files_that_are_none_are_refused(tmp_path):
-    with pytest.raises(UserError, match="reads an npz file: give its path"):
+    with pytest.raises(UserError, match="reads a file: give the path of an npz"):
         TASK.load("waves")
     with pytest.raises(UserError, match="does not exist"):
         load(tmp_path / "a.npz")

@@ -54,7 +54,8 @@ STRANGER = {k: v[0] for k, v in networks(2, 1).items()}
 def make(**change):
     config = dataclasses.replace(CONFIG, **change)
     found = mntd.fit(
-        linear, networks(0, 14), LABELS, networks(1, VALIDATION), VALIDATION_LABELS,
+        [mntd.Networks(linear, networks(0, 14))], LABELS,
+        [mntd.Networks(linear, networks(1, VALIDATION))], VALIDATION_LABELS,
         spec=SPEC, config=config, key=jax.random.key(6),
     )  # fmt: skip
     return found, detector_of(found, config)
@@ -62,7 +63,7 @@ def make(**change):
 
 def detector_of(found, config=CONFIG):
     return mntd.from_fit(
-        found, linear, networks(1, VALIDATION), VALIDATION_LABELS,
+        found, [mntd.Networks(linear, networks(1, VALIDATION))], VALIDATION_LABELS,
         task="mnist", num_classes=CLASSES, spec=SPEC, config=config,
     )  # fmt: skip
 

@@ -9,14 +9,14 @@ import pytest
 from oracle_dftnd import TwoLayer, official
 
 from bdjax.tnd import simplex
+from bdjax.tnd.activation_maximization import ActivationMaximization
 from bdjax.tnd.config import Execution
 from bdjax.tnd.dfconfig import DFTNDConfig
 from bdjax.tnd.dftnd import df_tnd, label_scores
-from bdjax.tnd.excite import Excite
-from bdjax.tnd.loop import solve
 from bdjax.tnd.network import Network
 from bdjax.tnd.references import calibration_for
-from bdjax.tnd.signs import Seeds, SignAscent
+from bdjax.tnd.sign_ascent import Seeds, SignAscent
+from bdjax.tnd.solver import solve
 from bdjax.types import UserError
 from bdjax.verdicts import Calibration
 
@@ -115,7 +115,7 @@ def test_official_weights_stay_uniform_over_the_active_neurons():
 
 @pytest.mark.parametrize(("geometry", "rate"), [("mirror", 0.3), ("euclidean", 0.05)])
 def test_our_weights_become_selective(geometry, rate):
-    problem = Excite(NETWORK, 100, 0, 1e-3, 0.05, rate, geometry, False)
+    problem = ActivationMaximization(NETWORK, 100, 0, 1e-3, 0.05, rate, geometry, False)
     number = [simplex.effective_number(w) for w in weights_after(problem, (1, 10, 100))]
     assert number[0] > HIDDEN / 2
     assert number[0] > 1.5 * number[1] > 3 * number[2]
@@ -455,7 +455,7 @@ def test_mistakes_are_named_in_one_line(changes, message):
         ({"seeds": 0}, "seeds is 0; it must be at least 1"),
         ({"iterations": 0}, "iterations is 0"),
         ({"second_iterations": -1}, "second_iterations is -1"),
-        ({"sparsity": -1.0}, "sparsity is -1.0; it must be at least 0"),
+        ({"sparsity": -1.0}, "sparsity is -1.0; it must be finite, 0 or more"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; it must be above 0"),
         ({"weight_rate": float("inf")}, "weight_rate is inf"),
         ({"geometry": "flat"}, "unknown geometry 'flat'"),

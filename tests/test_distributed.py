@@ -10,32 +10,37 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slurm
-from absl import flags
 from forks import Forker
 from tiny import EXAMPLES, assert_same, content
 
 from bdjax import storage
+from bdjax.cli import arguments, processes
 from bdjax.population import load_population
 from bdjax.types import UserError
-from launch import processes
 
 MODELS, CHUNK = 12, 2
 CONFIG = """
-from configs import mntd_mnist5k
+from bdjax.experiments import configurations
+from bdjax.experiments.overrides import change
 
-def get_config(arg=""):
-    config = mntd_mnist5k.get_config("smoke")
-    config.task = "tiny"
-    config.data.update(source="npz", path={path!r}, defender=30, attacker=30, test=17)
-    config.shadow.update(steps=9, batch_size=8)
-    config.population.shadows = {models}
-    return config
+def get_config(arguments=""):
+    return change(configurations.load("mntd_mnist5k:smoke"), {{
+        "zoo.task": "tiny",
+        "zoo.data.source": "npz",
+        "zoo.data.path": {path!r},
+        "zoo.data.defender": 30,
+        "zoo.data.attacker": 30,
+        "zoo.data.test": 17,
+        "zoo.groups.recipes.steps": 9,
+        "zoo.groups.recipes.batch_size": 8,
+        "zoo.groups.shadow.models": ({models},),
+    }})
 """
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """Starts launchers on data and a configuration of their own."""
+    """Starts commands on data and a configuration of their own."""
     folder = tmp_path_factory.mktemp("processes")
     np.savez(folder / "data.npz", x_train=EXAMPLES.x, y_train=EXAMPLES.y)
     config = folder / "tiny_config.py"
@@ -44,7 +49,7 @@ def house(tmp_path_factory):
 
     def start(workdir, count, *more, pause=0.0):
         """`count` processes, or those of a job that `more` makes of them."""
-        common = (f"--config={config}", f"--workdir={folder / workdir}", *more)
+        common = (config, f"--workdir={folder / workdir}", *more)
         common += ("--only=shadow-jumbo", "--heartbeat_seconds=10")
         port = slurm.free_ports(1)[0]
         several = (f"--coordinator=localhost:{port}", f"--num_processes={count}")
@@ -142,7 +147,7 @@ def test_where_one_ends_early_all_do(house, alone):
     assert line.startswith("process 1 on ")
     assert line.endswith("ended: terminated; the same command goes on from here")
     # Process 0 alone sees that the directory is another experiment's.
-    jobs = house.start("alone", 2, "--config.seed=1")
+    jobs = house.start("alone", 2, "--seed=1")
     assert [job.wait() for job in jobs] == [2, 2]
     assert "holds another run: config.seed: 0 on disk, 1 asked" in jobs[0].text
     assert jobs[0].text.startswith("error: ")
@@ -198,35 +203,17 @@ def test_a_signal_ends_a_process_that_waits_for_the_others(house, signum, status
 # Flags and clusters.
 
 
-@pytest.fixture
-def parsed():
-    """Reads a job from arguments and variables."""
-    values = flags.FlagValues()
-
-    def job(*argv, **environment):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(flags, "FLAGS", values)
-            for define in ("DEFINE_string", "DEFINE_integer"):
-                original = getattr(flags, define)
-
-                def defined(*args, original=original):
-                    original(*args, flag_values=values)
-
-                patch.setattr(flags, define, defined)
-            if "coordinator" not in values:
-                processes.define_flags()
-            values(["run", *argv])
-            return processes.from_flags(environment)
-
-    return job
+def parsed(*argv, **environment):
+    """The job of arguments and variables."""
+    return processes.job_of(arguments.parse(["population", "x", *argv]), environment)
 
 
-def test_flags_name_a_job(parsed):
+def test_flags_name_a_job():
     job = parsed("--coordinator=a:1", "--process_id=2", "--num_processes=3")
     assert dataclasses.astuple(job) == ("a:1", 2, 3)
 
 
-def test_one_process_is_no_job(parsed):
+def test_one_process_is_no_job():
     assert parsed() is None
     job = ("--coordinator=a:1", "--process_id=0", "--num_processes=1")
     assert parsed(*job) is None
@@ -240,7 +227,7 @@ def test_one_process_is_no_job(parsed):
         (["--coordinator=", "--process_id=0", "--num_processes=2"], "--coordinator mi"),
     ],
 )
-def test_an_incomplete_job_is_refused(parsed, argv, message):
+def test_an_incomplete_job_is_refused(argv, message):
     with pytest.raises(UserError, match=message):
         parsed(*argv)
 
@@ -263,7 +250,7 @@ def test_a_wrong_job_is_refused(values, message):
         processes.Job(*values)
 
 
-def test_a_cluster_is_asked_where_several_tasks_run(parsed):
+def test_a_cluster_is_asked_where_several_tasks_run():
     asked = processes.Job()
     assert parsed(SLURM_STEP_NUM_TASKS="2") == asked
     assert parsed(OMPI_COMM_WORLD_SIZE="4") == asked

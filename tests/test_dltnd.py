@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from bdjax import tnd
-from bdjax.tnd import dltnd, loop, scores
+from bdjax.tnd import dltnd, scores, solver
+from bdjax.tnd.minimal_mask import Case, Images, MinimalMask
 from bdjax.tnd.network import Network
 from bdjax.tnd.references import calibration_for
-from bdjax.tnd.smallest import Case, Images, Smallest
 from bdjax.types import CapacityError, UserError
 
 SHAPE, CLASSES = (8, 8, 2), 4
@@ -133,7 +133,7 @@ def test_verdict_is_what_it_says():
         assert landed.mean() >= 0.9
 
 
-class TestSmallest:
+class TestMinimalMask:
     """Against the same loop in NumPy, on a network whose gradient is by hand."""
 
     def oracle(self, kernel, x, label, dense, steps, rate, pace=1.1):
@@ -173,14 +173,14 @@ class TestSmallest:
         with jax.enable_x64(True):
             x, y = images()
             weights = {"kernel": network(trojaned=True)["kernel"].astype(float)}
-            problem = Smallest(
+            problem = MinimalMask(
                 Network(apply, None, (0.0, 1.0)), True, 60, 0.9, 0.05, early_exit=False
             )
             grey = np.full((CLASSES, *SHAPE), 0.5)
             cases = Case(np.arange(CLASSES), np.full(CLASSES, dense), grey)
             shared = Images(weights, x.astype(float), y)
             one = tnd.Execution(devices=1)
-            state = loop.solve(problem, cases, shared, execution=one)
+            state = solver.solve(problem, cases, shared, execution=one)
         for k in range(CLASSES):
             size, mask = self.oracle(
                 weights["kernel"], x[y != k].astype(float), k, dense, 60, 0.05
@@ -262,13 +262,30 @@ class TestExecution:
         assert captured.out == ""
         assert captured.err.startswith("DL-TND 4/4 iterations") is (progress is True)
 
-    def test_too_small_a_device_is_told_from_other_mistakes(self, monkeypatch):
-        def solve(*args, **options):
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+    @pytest.mark.parametrize("room", [0, 3])
+    def test_too_small_a_device_halves_batches(self, room, monkeypatch, capsys):
+        x, y = images()
+        expected = detect(network(trojaned=True), x, y)
+        real, sizes = solver._solve_batch, []
 
-        monkeypatch.setattr(loop, "solve", solve)
-        with pytest.raises(CapacityError, match="set a smaller label_batch"):
-            detect(network(trojaned=True), *images())
+        def small(problem, layout, cases, *rest):
+            sizes.append(len(jax.tree.leaves(cases)[0]))
+            if sizes[-1] > room:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+            return real(problem, layout, cases, *rest)
+
+        monkeypatch.setattr(solver, "_solve_batch", small)
+        capsys.readouterr()
+        if not room:
+            with pytest.raises(CapacityError, match="set a smaller label_batch"):
+                detect(network(trojaned=True), x, y)
+            return
+        found = detect(network(trojaned=True), x, y)
+        assert sizes == [8, 4, 2, 2, 2, 2, 4, 2, 2]
+        assert "going on with a width of 2" in capsys.readouterr().out
+        np.testing.assert_allclose(
+            found.label_scores, expected.label_scores, rtol=0.02, atol=0.02
+        )
 
     def test_compiles_once_for_networks_of_an_architecture(self):
         x, y = images()

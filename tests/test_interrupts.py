@@ -18,7 +18,7 @@ import pytest
 from bdjax import storage
 
 ROOT = Path(__file__).parents[1]
-SMOKE = "--config=configs/mntd_mnist5k.py:smoke"
+SMOKE = "mntd_mnist5k:smoke"
 # Whoever runs these tests may ignore SIGINT, as a shell's background jobs do.
 HEEDS = """
 import os, signal, sys
@@ -76,10 +76,10 @@ def ended(process, signum):
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 0.8, 1.5])
 @pytest.mark.parametrize("name", ["population", "bench"])
 def test_an_interrupt_amid_imports_is_one_line(tmp_path, name, seconds):
-    arguments = [f"--workdir={tmp_path}/run", SMOKE]
+    arguments = [SMOKE, f"--workdir={tmp_path}/run"]
     if name == "bench":
         arguments = [f"--out={tmp_path}/bench.json"]
-    with started(tmp_path, "-m", f"launch.{name}", *arguments) as process:
+    with started(tmp_path, "-m", "bdjax", name, *arguments) as process:
         while not listens(process):
             time.sleep(0.005)
         time.sleep(seconds)
@@ -91,8 +91,8 @@ def test_an_interrupt_amid_imports_is_one_line(tmp_path, name, seconds):
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [2.0, 2.6, 3.2, 4.0, 5.0])
 def test_an_interrupt_of_a_run_that_compiles(tmp_path, seconds):
-    arguments = (f"--workdir={tmp_path}/run", SMOKE)
-    with started(tmp_path, "-m", "launch.mntd", *arguments) as process:
+    arguments = (SMOKE, f"--workdir={tmp_path}/run")
+    with started(tmp_path, "-m", "bdjax", "run", *arguments) as process:
         while not listens(process):
             time.sleep(0.005)
         time.sleep(seconds)
@@ -107,7 +107,7 @@ def test_an_interrupt_of_a_run_that_compiles(tmp_path, seconds):
 def test_an_interrupt_of_the_benchmark_leaves_nothing_behind(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    arguments = ("-m", "launch.bench", "--quick", f"--out={tmp_path}/bench.json")
+    arguments = ("-m", "bdjax", "bench", "--quick", f"--out={tmp_path}/bench.json")
     with started(tmp_path, *arguments) as process:
         while not list(tmp_path.glob("bdjax-bench-*")):
             assert process.poll() is None
@@ -157,7 +157,7 @@ STUCK = {
 def test_a_signal_ends_what_it_finds_the_main_thread_in(tmp_path, where, signum):
     code = """
         import ctypes, gc, os, sys, time
-        from launch import interrupts
+        from bdjax.cli import interrupts
 
         def stay():
             print("go", flush=True)
@@ -179,7 +179,7 @@ def test_a_signal_ends_what_it_finds_the_main_thread_in(tmp_path, where, signum)
 def test_what_was_ignored_stays_ignored(tmp_path):
     code = """
         import time
-        from launch import interrupts
+        from bdjax.cli import interrupts
         interrupts.install()
         print("go", flush=True)
         time.sleep({})
@@ -199,7 +199,7 @@ SLOW = """
     import numpy as np
     from bdjax import storage
     from bdjax.storage import checkpoint
-    from launch import common, interrupts
+    from bdjax.cli import common, interrupts
 
     write = checkpoint._write
 
@@ -209,7 +209,7 @@ SLOW = """
 
     checkpoint._write = slow
     interrupts.install()
-    interrupts.on_end(common._leave)
+    interrupts.on_end(common.leave)
     """
 
 

@@ -9,7 +9,15 @@ import pytest
 
 from bdjax import prng
 from bdjax.evaluation import auc
-from bdjax.mntd import FitConfig, MetaClassifier, QuerySpec, fit, score_models
+from bdjax.mntd import (
+    FitConfig,
+    MetaClassifier,
+    Networks,
+    QuerySpec,
+    fit,
+    score_models,
+)
+from bdjax.mntd.groups import batches
 from bdjax.types import UserError
 
 SHAPE, CLASSES = (2, 3, 2), 3
@@ -48,11 +56,12 @@ def networks(seed, benign, trojaned, *, planted=1.0):
 
 SHADOWS, LABELS = networks(0, 11, 9)
 VALIDATION, VALIDATION_LABELS = networks(1, 5, 6)
+VALIDATIONS = [Networks(linear, VALIDATION)]
 
 
 def run(config=CONFIG, *, shadows=SHADOWS, labels=LABELS, spec=SPEC, key=KEY, **more):
     return fit(
-        linear, shadows, labels, VALIDATION, VALIDATION_LABELS,
+        [Networks(linear, shadows)], labels, VALIDATIONS, VALIDATION_LABELS,
         spec=spec, config=config, key=key, **more,
     )  # fmt: skip
 
@@ -110,9 +119,9 @@ def gradient(config, p, w, slope, answers, hidden):
     return {k: grads[k] for k in p}
 
 
-def oracle(config, key, shadows=SHADOWS, labels=LABELS, *, spec=SPEC):
-    """Parameters after every epoch."""
-    if config.mode == "one_class":
+def oracle(config, key, shadows=SHADOWS, labels=LABELS, *, spec=SPEC, taken=None):
+    """Parameters after every epoch; ``taken[epoch]`` are its batches of rows."""
+    if config.mode == "one_class" and taken is None:
         shadows = {k: v[labels == 0] for k, v in shadows.items()}
         labels = labels[labels == 0]
     w, b = (np.asarray(shadows[k], float) for k in "wb")
@@ -125,9 +134,10 @@ def oracle(config, key, shadows=SHADOWS, labels=LABELS, *, spec=SPEC):
         draw = jax.random.fold_in(prng.stream(key, "order"), epoch)
         order = np.asarray(jax.random.permutation(draw, len(labels)))
         size = min(config.batch_size, len(order))
-        for i in range(0, len(order) - size + 1, size):
+        batches = order[: len(order) // size * size].reshape(-1, size)
+        for batch in batches if taken is None else taken[epoch]:
             total = {k: np.zeros_like(v) for k, v in p.items()}
-            for m in order[i : i + size]:
+            for m in batch:
                 score, *kept = forward(config, p, w[m], b[m])
                 scores.append(score)
                 if config.mode == "one_class":
@@ -135,7 +145,7 @@ def oracle(config, key, shadows=SHADOWS, labels=LABELS, *, spec=SPEC):
                 else:
                     slope = 1 / (1 + np.exp(-score)) - labels[m]
                 for k, g in gradient(config, p, w[m], slope, *kept).items():
-                    total[k] = total[k] + g / size
+                    total[k] = total[k] + g / len(batch)
             if config.mode == "one_class":
                 for k in ("hidden", "hidden_bias", "score"):
                     total[k] = total[k] + p[k]
@@ -214,6 +224,78 @@ def test_one_class_without_tuning_equals_the_loop():
     assert_equals_oracle(run(config), config)
 
 
+def doubling(v, x):
+    """Another architecture: its variables have another name, and it doubles."""
+    return linear({"w": 2 * v["kernel"], "b": v["b"]}, x)
+
+
+def mixed(models, first):
+    """The first so many models, and the others as that architecture's."""
+    rest = {"kernel": models["w"][first:] / 2, "b": models["b"][first:]}
+    return [
+        Networks(linear, {k: v[:first] for k, v in models.items()}),
+        Networks(doubling, rest),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"batch_size": 3},
+        {"query_tuning": False},
+        {"mode": "one_class", "nu": 0.5, "answers": "logits"},
+    ],
+    ids=str,
+)
+def test_shadows_of_two_architectures_equal_the_loop(change):
+    config = dataclasses.replace(CONFIG, **change)
+    groups, rows = mixed(SHADOWS, 7), np.arange(len(LABELS))
+    if config.mode == "one_class":
+        rows = rows[LABELS == 0]
+    found = fit(
+        groups, LABELS, mixed(VALIDATION, 4), VALIDATION_LABELS,
+        spec=SPEC, config=config, key=KEY,
+    )  # fmt: skip
+    keys = jax.vmap(lambda r: jax.random.fold_in(KEY, r))(jnp.arange(config.repeats))
+    every = [
+        batches(config, epoch, KEY, keys, rows, [0, 7, 20], 1, 0)[0]
+        for epoch in range(config.epochs)
+    ]
+    for each in every:
+        # A batch is of one group, the same for all repeats, and no row comes twice.
+        taken = np.asarray(each.row_RxSxB)
+        np.testing.assert_array_equal((taken >= 7).all(2), (taken >= 7).any(2))
+        np.testing.assert_array_equal((taken[..., 0] >= 7), [each.group_S] * 3)
+        assert all(len(set(r.ravel())) == r.size for r in taken)
+        assert len(rows) - taken[0].size < 2 * config.batch_size
+    for r in range(config.repeats):
+        epochs = oracle(config, keys[r], taken=[np.asarray(e[0][r]) for e in every])
+        p = epochs[found.epoch_R[r]]
+        np.testing.assert_allclose(found.repeat(r).queries, p["queries"], atol=1e-4)
+        np.testing.assert_allclose(
+            found.validation_scores_RxV[r], oracle_scores(config, p), atol=1e-4
+        )
+
+
+def test_a_network_is_asked_only_if_the_batch_is_its_own():
+    asked = []
+
+    def counted(v, x):
+        jax.debug.callback(lambda: asked.append(1))
+        return doubling(v, x)
+
+    groups = mixed(SHADOWS, 14)
+    groups[1] = groups[1]._replace(apply=counted)
+    config = dataclasses.replace(CONFIG, epochs=1)
+    fit(
+        groups, LABELS, VALIDATIONS, VALIDATION_LABELS, spec=SPEC, config=config,
+        key=KEY,
+    )  # fmt: skip
+    jax.effects_barrier()
+    assert len(asked) == 6  # a step of all repeats at once is told once
+
+
 def test_one_class_never_sees_trojaned_shadows():
     config = dataclasses.replace(CONFIG, mode="one_class")
     other = {k: v.copy() for k, v in SHADOWS.items()}
@@ -247,7 +329,8 @@ def test_binary_keeps_the_best_epoch_and_the_later_of_equals():
     few = {k: v[[0, 1, 5, 6]] for k, v in VALIDATION.items()}
     told = []
     found = fit(
-        linear, SHADOWS, labels, few, [0, 1, 0, 1], spec=SPEC, config=config, key=KEY,
+        [Networks(linear, SHADOWS)], labels, [Networks(linear, few)], [0, 1, 0, 1],
+        spec=SPEC, config=config, key=KEY,
         callback=lambda epoch, auc_R: told.append((epoch, auc_R)),
     )  # fmt: skip
     aucs = found.validation_auc_RxE
@@ -315,7 +398,8 @@ def test_no_gradient_toward_shadows_and_none_is_changed():
         )
     before = {k: v.copy() for k, v in SHADOWS.items()}
     fit(
-        guarded, SHADOWS, LABELS, VALIDATION, VALIDATION_LABELS,
+        [Networks(guarded, SHADOWS)], LABELS,
+        [Networks(guarded, VALIDATION)], VALIDATION_LABELS,
         spec=SPEC, config=dataclasses.replace(CONFIG, repeats=1), key=KEY,
     )  # fmt: skip
     jax.tree.map(np.testing.assert_array_equal, SHADOWS, before)
@@ -332,7 +416,8 @@ def test_every_epoch_runs_the_same_program(mode):
 
         config = dataclasses.replace(CONFIG, mode=mode, epochs=epochs)
         fit(
-            counted, SHADOWS, LABELS, VALIDATION, VALIDATION_LABELS,
+            [Networks(counted, SHADOWS)], LABELS,
+            [Networks(counted, VALIDATION)], VALIDATION_LABELS,
             spec=SPEC, config=config, key=KEY,
         )  # fmt: skip
         return len(seen)
@@ -373,7 +458,8 @@ def test_fits_to_few_and_to_all_are_one_program():
 
     for rows, passes in ((None, 1), ([0, 19], 1), ([0, 1, 11, 12], 5)):
         fit(
-            counted, SHADOWS, LABELS, VALIDATION, VALIDATION_LABELS,
+            [Networks(counted, SHADOWS)], LABELS,
+            [Networks(counted, VALIDATION)], VALIDATION_LABELS,
             spec=SPEC, config=CONFIG, key=KEY, rows_K=rows, passes=passes,
         )  # fmt: skip
         if rows is None:
@@ -428,7 +514,7 @@ def test_a_missing_class_is_named(mode, labels, validation_labels, message):
     config = dataclasses.replace(CONFIG, mode=mode)
     with pytest.raises(UserError, match=message):
         fit(
-            linear, SHADOWS, labels, VALIDATION, validation_labels,
+            [Networks(linear, SHADOWS)], labels, VALIDATIONS, validation_labels,
             spec=SPEC, config=config, key=KEY,
         )  # fmt: skip
 
@@ -449,7 +535,7 @@ def test_a_missing_class_is_named(mode, labels, validation_labels, message):
             "query_learning_rate is inf; .* finite",
         ),
         ({"query_learning_rate": -1.0}, "query_learning_rate is -1.0; .* 0 or more"),
-        ({"nu": 0.0}, "nu is 0.0; it must lie between 0 and 1"),
+        ({"nu": 0.0}, r"nu is 0.0; it must be in \(0, 1\)"),
         ({"nu": 1.0}, "nu is 1.0"),
         ({"mode": "both"}, "unknown mode 'both'; there are"),
         ({"answers": "labels"}, "unknown answers 'labels'; there are"),
@@ -467,7 +553,8 @@ LEARN = FitConfig(queries=4, epochs=12, learning_rate=0.01, repeats=3)
 def learn(shadows, labels, validation, validation_labels, test, **change):
     config = dataclasses.replace(LEARN, **change)
     found = fit(
-        linear, shadows, labels, validation, validation_labels,
+        [Networks(linear, shadows)], labels,
+        [Networks(linear, validation)], validation_labels,
         spec=SPEC, config=config, key=KEY,
     )  # fmt: skip
     return found, score_models(linear, config, found.meta, test)

@@ -4,19 +4,19 @@ import jax
 import numpy as np
 import pytest
 
-from bdjax.attacks import FAMILIES
-from bdjax.experiments.own import MOST_TEST, read_config
-from bdjax.experiments.populations import load_data
+from bdjax.attacks import attacks_on
+from bdjax.experiments.configurations import load as load_experiment
+from bdjax.experiments.overrides import change
+from bdjax.experiments.zoo import MOST_TEST, load_data, resolve
 from bdjax.mntd import FitConfig, MetaDetector, load
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.coverage import covering
 from bdjax.population import Examples, Execution, Recipe
 from bdjax.population.train import train_models
-from bdjax.tasks import get_task
+from bdjax.tasks import SERIES, get_task
 from bdjax.tasks.npz import name_of
 from bdjax.types import UserError
 from bdjax.verdicts import Calibration
-from configs import mntd_npz, mntd_tabular
 
 ROWS = 80
 
@@ -31,14 +31,15 @@ def write(path, shape, *, dtype=np.float32, classes=2, rows=ROWS, **arrays):
 
 
 def config(path, *, arg="smoke", **changes):
-    made = mntd_npz.get_config(arg)
-    made.data.path = str(path)
-    made.update(changes)
-    return read_config(made.to_dict())
+    made = load_experiment(f"mntd_npz:{arg}")
+    changes = {"zoo.data.path": str(path)} | {
+        name.replace("__", "."): value for name, value in changes.items()
+    }
+    return resolve(change(made, changes))
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype", "name", "network", "family"),
+    ("shape", "dtype", "name", "network", "kind"),
     [
         ((28, 28), "u1", "npz:28x28x1:3", "mntd_mnist_cnn", "images"),
         ((28, 28), "f4", "npz:28x28x1:3", "mntd_mnist_cnn", "images"),
@@ -50,34 +51,34 @@ def config(path, *, arg="smoke", **changes):
         ((7,), "f4", "npz:7:3", "mlp", "tables"),
     ],
 )
-def test_the_task_follows_from_the_file(tmp_path, shape, dtype, name, network, family):
+def test_the_task_follows_from_the_file(tmp_path, shape, dtype, name, network, kind):
     path = write(tmp_path / "a.npz", shape, dtype=dtype, classes=3)
     made = config(path)
-    assert made.task == name
+    assert made.zoo.task == name
     task = get_task(name)
     assert get_task(name) is task
-    assert (task.model, task.family, task.num_classes) == (network, family, 3)
+    assert (task.model, task.modality.name, task.num_classes) == (network, kind, 3)
     model = task.network()
     x = jax.ShapeDtypeStruct((5, *task.shape), np.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0))
     assert jax.eval_shape(model.apply, variables, x).shape == (5, 3)
     for attack in ("benign", "M", "B", "jumbo"):
-        drawn = jax.eval_shape(FAMILIES[family][attack](task).sample, jax.random.key(0))
-        assert drawn.pattern.shape == task.shape
+        drawn = jax.eval_shape(attacks_on(kind)[attack](task).sample, jax.random.key(0))
+        assert drawn.form.pattern.shape == task.shape
     dataset = task.load("npz", path=str(path))
     assert dataset.name == "a"
     assert dataset.x.shape == (ROWS, *task.shape)
-    assert (dataset.units is None) == (family == "images")
+    assert (dataset.units is None) == (kind == "images")
 
 
 def test_sizes_of_zero_are_shares_of_the_rows(tmp_path):
     path = write(tmp_path / "a.npz", (7,))
-    data = config(path).data
+    data = config(path).zoo.data
     assert (data.defender, data.attacker, data.test) == (20, 40, 20)
     more = {"x_test": np.zeros((3000, 7), "f4"), "y_test": np.zeros(3000, int)}
-    data = config(write(tmp_path / "b.npz", (7,), **more)).data
+    data = config(write(tmp_path / "b.npz", (7,), **more)).zoo.data
     assert (data.defender, data.attacker, data.test) == (20, 40, MOST_TEST)
-    data = config(path, data={"defender": 30, "attacker": 0, "test": 5}).data
+    data = config(path, zoo__data__defender=30, zoo__data__test=5).zoo.data
     assert (data.defender, data.attacker, data.test) == (30, 40, 5)
 
 
@@ -100,7 +101,7 @@ def test_images_with_channels_first_are_refused(tmp_path, shape):
     with pytest.raises(UserError) as error:
         name_of(shape, np.dtype("u1"), 2)
     if named in str(error.value):
-        assert config(path, task=named).task == named
+        assert config(path, zoo__task=named).zoo.task == named
         assert get_task(named).shape == shape
     else:
         with pytest.raises(UserError, match="too small; if they are channels first"):
@@ -142,19 +143,19 @@ def test_rare_and_many_classes_are_split_at_the_defaults(tmp_path):
             dataset, splits = load_data(made)
             assert set(dataset.y[splits.defender]) == set(y)
             assert not np.intersect1d(splits.defender, splits.attacker).size
-    assert config(path, arg="official").data.split == "official"
+    assert config(path, arg="official").zoo.data.split == "official"
 
 
 def test_a_full_name_is_taken_at_its_word(tmp_path):
     path = write(tmp_path / "a.npz", (24, 24))
-    assert config(path).task == "npz:24x24x1:2"
-    assert config(path, task="npz:24x24:2").task == "npz:24x24:2"
-    assert get_task("npz:24x24:2").family == "series"
+    assert config(path).zoo.task == "npz:24x24x1:2"
+    assert config(path, zoo__task="npz:24x24:2").zoo.task == "npz:24x24:2"
+    assert get_task("npz:24x24:2").modality is SERIES
 
 
 def test_other_tasks_are_left_alone():
-    made = read_config(mntd_tabular.get_config("smoke").to_dict())
-    assert (made.task, made.data.defender) == ("breast_cancer", 140)
+    made = load_experiment("mntd_tabular:smoke")
+    assert resolve(made) is made
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_features_of_any_numbers_keep_their_digits(tmp_path):
     x = np.stack([seconds, np.arange(ROWS) % 2], axis=1)
     for dtype in (np.int64, np.float64):
         path = write(tmp_path / "a.npz", (2,), x_train=x.astype(dtype))
-        assert config(path).task == "npz:2:2"
+        assert config(path).zoo.task == "npz:2:2"
         dataset = get_task("npz:2:2").load("npz", path=str(path))
         np.testing.assert_allclose(dataset.x[:, 0], np.linspace(0, 1, ROWS), atol=1e-6)
         np.testing.assert_array_equal(dataset.x[:, 1], x[:, 1])
@@ -238,7 +239,7 @@ def test_models_train_on_any_shape(tmp_path, shape):
     dataset = task.load("npz", path=str(path))
     _, _, quality = train_models(
         task.network(),
-        FAMILIES[task.family]["M"](task),
+        attacks_on(task.modality.name)["M"](task),
         Recipe(steps=120, batch_size=16, learning_rate=0.01),
         jax.random.split(jax.random.key(0), 2),
         np.arange(60),

@@ -4,9 +4,6 @@ import dataclasses
 import functools
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,7 @@ from jax import lax
 from bdjax import prng
 from bdjax.attacks import get_attack
 from bdjax.benchmarks.population import step_flop
-from bdjax.experiments import devices, plan, rows
-from bdjax.experiments.config import MNTDConfig, from_mapping
+from bdjax.experiments import configurations, costs, devices, plan
 from bdjax.experiments.devices import DEVICES, Device, get_device
 from bdjax.mntd import FitConfig
 from bdjax.models import MODELS, get_model
@@ -35,10 +31,9 @@ from bdjax.population import (
     plan_one,
     train_population,
 )
-from bdjax.population.work import Work, count_work, tree_bytes
+from bdjax.population.flops import Work, count_work, tree_bytes
 from bdjax.tasks import TASKS, Task, get_task
 from bdjax.types import UserError
-from configs import mntd_mnist5k
 
 ROOT = Path(__file__).parents[1]
 SHAPE, CLASSES = (6, 6, 1), 4
@@ -75,14 +70,18 @@ def floats(*shape):
 
 def tiny():
     model = get_model("tiny", input_shape=SHAPE, num_classes=CLASSES)
-    return model, get_attack("M", task="tiny")
+    return model, get_attack("M", task=get_task("tiny"))
 
 
 def mnist(formulation):
     task = get_task("mnist")
     shape = {"input_shape": task.shape, "num_classes": task.num_classes}
     model = get_model(task.model, formulation=formulation, **shape)
-    return model, get_attack("jumbo", task="mnist"), cost.example_shapes(task, 50)
+    return (
+        model,
+        get_attack("jumbo", task=get_task("mnist")),
+        cost.example_shapes(task, 50),
+    )
 
 
 # Work.
@@ -225,7 +224,7 @@ def test_disk_bytes_are_those_of_a_trained_population(tmp_path):
         rng.integers(0, 255, (80, *SHAPE), dtype=np.uint8),
         rng.integers(0, CLASSES, 80, dtype=np.int32),
     )
-    spec = PopulationSpec("tiny", "shadow", "M", RECIPE)
+    spec = PopulationSpec("shadow", get_task("tiny"), attack, model, RECIPE)
     train_population(
         tmp_path, spec, range(10),
         examples=examples, subset_N=np.arange(40), test_N=np.arange(40, 60),
@@ -244,7 +243,7 @@ def test_steps_are_those_that_plans_draw(diversity, poisoned_length):
     recipe = Recipe(
         steps=40, batch_size=8, diversity=diversity, poisoned_length=poisoned_length
     )
-    attack = get_attack("M", task="mnist")
+    attack = get_attack("M", task=get_task("mnist"))
 
     def draw(key):
         plan = plan_one(
@@ -269,30 +268,28 @@ def test_steps_are_those_that_plans_draw(diversity, poisoned_length):
 def test_meta_training_of_the_tiny_network():
     model, _ = tiny()
     fit = FitConfig(queries=3, hidden=7, batch_size=2)
-    step, ask = rows._meta_work(model, get_task("tiny"), fit)
+    step, ask = costs.fit_work(model, get_task("tiny"), fit)
     queries, hidden, score = 3 * PIXELS * CLASSES, 3 * CLASSES * 7, 7
     assert ask.flops == 2 * (queries + hidden + score)
     # Forward but for the score itself, then gradients: toward queries, not weights.
     least = 2 * (2 * queries + 3 * hidden + 2 * score)
     assert least <= step.flops / 2 <= least + 2 * score
     still = dataclasses.replace(fit, query_tuning=False)
-    assert rows._meta_work(model, get_task("tiny"), still)[0].flops < step.flops / 2
+    assert costs.fit_work(model, get_task("tiny"), still)[0].flops < step.flops / 2
 
 
 def test_answers_under_dropout_are_asked_for_in_every_epoch():
     plain = config()
-    noisy = dataclasses.replace(
-        plain, fit=dataclasses.replace(plain.fit, query_dropout=True)
-    )
-    once, anew = (
-        rows.meta_row(c, "no_tuning", device=H100).flops for c in (plain, noisy)
-    )
     fit = dataclasses.replace(plain.fit, query_tuning=False)
-    model = rows.networks_of(plain)[0]
-    ask = rows._meta_work(model, get_task(plain.task), fit)[1].flops
-    shadows, again = 2 * plain.population.shadows, fit.epochs - 1
+    noisy = dataclasses.replace(fit, query_dropout=True)
+    once, anew = (
+        costs.fit_row(plain, "a", each, 8, device=H100).flops for each in (fit, noisy)
+    )
+    model = costs.networks_of(plain)[0]
+    ask = costs.fit_work(model, get_task(plain.zoo.task), fit)[1].flops
+    again = fit.epochs - 1
     assert again
-    assert anew - once == ask * shadows * again * fit.repeats
+    assert anew - once == ask * 8 * again * fit.repeats
 
 
 # Plans.
@@ -300,9 +297,9 @@ def test_answers_under_dropout_are_asked_for_in_every_epoch():
 
 @functools.cache
 def config(**execution):
-    values = mntd_mnist5k.get_config("smoke").to_dict()
-    values["execution"] |= {"chunk_size": 4} | execution
-    return from_mapping(MNTDConfig, values)
+    smoke = configurations.load("mntd_mnist5k:smoke")
+    ways = Execution(**({"chunk_size": 4} | execution))
+    return dataclasses.replace(smoke, execution=ways)
 
 
 H100 = DEVICES["h100"]
@@ -314,7 +311,7 @@ def test_a_plan_adds_up():
     assert [row.name for row in found.rows] == [
         "shadow-benign", "shadow-jumbo", "validation-benign", "validation-jumbo",
         "target-benign", "target-M", "target-B",
-        "meta jumbo", "meta no_tuning", "meta one_class",
+        "fit mntd", "fit mntd_no_tuning", "fit mntd_one_class",
     ]  # fmt: skip
     shadow, validation = found.rows[0], found.rows[2]
     assert (shadow.models, shadow.steps, shadow.model_steps) == (4, 5, 20)
@@ -378,16 +375,25 @@ def test_the_bound_is_what_is_scarce():
 def test_chunks_are_chosen_where_they_are_not_given():
     cpu = dataclasses.replace(H100, is_cpu=True, count=2)
     chosen = dataclasses.replace(config(), execution=FREE)
-    assert rows.chunk_size(chosen, 100, cpu) == 8
-    assert rows.chunk_size(chosen, 3, cpu) == 3
-    assert rows.chunk_size(chosen, 1000, H100) == 256
-    assert rows.chunk_size(config(), 100, cpu) == 4
+    assert costs.chunk_size(chosen, 100, cpu) == 8
+    assert costs.chunk_size(chosen, 3, cpu) == 3
+    assert costs.chunk_size(chosen, 1000, H100) == 256
+    assert costs.chunk_size(config(), 100, cpu) == 4
 
 
-def test_an_unknown_variant_is_named():
-    wrong = dataclasses.replace(config(), variants=("jumbo", "x"))
-    with pytest.raises(UserError, match="unknown variant 'x'; there are"):
+def test_what_is_not_modelled_is_said():
+    changed = dataclasses.replace(config(), detectors=("mntd", "accuracy", "dl_tnd"))
+    found = plan.make_plan(changed, H100)
+    assert [row.name for row in found.rows][7:] == ["fit mntd"]
+    assert any(
+        note.startswith("not modelled: accuracy alone, ") for note in found.notes
+    )
+    wrong = dataclasses.replace(config(), detectors=("mntd", "x"))
+    with pytest.raises(UserError, match="unknown detector 'x'; there are"):
         plan.make_plan(wrong, H100)
+    with pytest.raises(UserError, match=r"unknown device 'x'"):
+        plan.predict(config(), "x")
+    assert plan.predict(config(), "h100") == plan.make_plan(config(), H100)
 
 
 # Devices.
@@ -431,42 +437,3 @@ def test_this_machine_is_measured(precision, monkeypatch, tmp_path):
     assert here.disk > 1e5
     assert 2**28 < here.memory_bytes < 2**46
     assert list(tmp_path.iterdir()) == []
-
-
-# The launcher.
-
-
-def launch(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "launch.plan", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def test_as_a_user_types_it(tmp_path):
-    out = tmp_path / "new" / "plan.json"
-    done = launch(
-        tmp_path, "--config=configs/mntd_mnist.py", "--device=h100", f"--out={out}"
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Predicted for 1 x h100, tf32" in done.stdout
-    for word in ("shadow-jumbo", "meta one_class", "2,457,600", "total", "assumed"):
-        assert word in done.stdout
-    found = json.loads(out.read_text())
-    assert found["device"]["name"] == "h100"
-    assert found["total"]["model_steps"] == sum(
-        row["model_steps"] for row in found["rows"]
-    )
-    assert found["step"]["flops"] > found["useful_flops"] > 7e8
-    assert sorted(p.name for p in tmp_path.iterdir()) in (["new"], ["bdjax", "new"])
-
-
-def test_mistakes_are_one_line(tmp_path):
-    done = launch(tmp_path, "--device=nope")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: unknown device 'nope'; there are ['here',")
-    assert done.stderr.count("\n") == 1

@@ -6,33 +6,30 @@ from types import SimpleNamespace
 
 import jax
 import pytest
+from bdjax.population.work import count_work
 from test_tasks import NAMES, examples_of, make_up
 
-from bdjax.experiments import plan, rows
-from bdjax.experiments.config import (
-    DataConfig,
-    MNTDConfig,
-    PopulationConfig,
-    TrainConfig,
-)
+from bdjax.experiments import costs, plan, presets, zoo
+from bdjax.experiments.config import DataConfig
 from bdjax.experiments.devices import DEVICES
-from bdjax.experiments.populations import specs
 from bdjax.mntd import FitConfig
-from bdjax.population import cost
+from bdjax.population import Recipe, cost
 from bdjax.tasks import get_task
 
+STILL = FitConfig(query_tuning=False)
 
-def config_of(name, **changes):
-    attacks = ("M",) if get_task(name).words else ("M", "B")
-    config = MNTDConfig(
-        task=name,
-        seed=0,
-        data=DataConfig("any", defender=16, attacker=20, test=8),
-        population=PopulationConfig(4, 2, 2, target_attacks=attacks),
-        shadow=TrainConfig(steps=3, batch_size=4),
-        target=TrainConfig(steps=5, batch_size=4),
+
+def experiment_of(name):
+    return presets.mntd(
+        name,
+        DataConfig("any", defender=16, attacker=20, test=8),
+        shadows=4,
+        validation=2,
+        targets=2,
+        shadow=Recipe(steps=3, batch_size=4),
+        target=Recipe(steps=5, batch_size=4),
+        attacks=("M",) if get_task(name).words else ("M", "B"),
     )
-    return dataclasses.replace(config, **changes)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,12 +47,15 @@ def test_shapes_are_those_of_examples(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_is_counted(name):
-    config, device = config_of(name), DEVICES["h100"]
+    experiment, device = experiment_of(name), DEVICES["h100"]
     found = [
-        rows.population_row(config, spec, len(ids), width=2, device=device)
-        for spec, ids in specs(config)
+        costs.population_row(experiment, wanted, batching=2, device=device)
+        for wanted in zoo.specs(experiment)
     ]
-    found += [rows.meta_row(config, v, device=device) for v in config.variants]
+    found += [
+        costs.fit_row(experiment, kind, fit, 8, device=device)
+        for kind, fit in (("mntd", FitConfig()), ("still", STILL))
+    ]
     for row in found:
         assert row.flops > 0, row.name
         assert row.bytes > 0, row.name
@@ -64,30 +64,29 @@ def test_every_row_is_counted(name):
     # Equally long, though some carry triggers; without tuning, less to do.
     assert by_name["shadow-benign"].steps == by_name["shadow-jumbo"].steps == 3
     assert by_name["target-M"].steps == 5
-    assert by_name["meta no_tuning"].flops < by_name["meta jumbo"].flops
+    assert by_name["fit still"].flops < by_name["fit mntd"].flops
 
 
 @pytest.mark.parametrize("answers", ["logits", "log_probabilities"])
 def test_one_logit_is_read_once_or_as_two(answers):
-    config = config_of("npz:6:2", fit=FitConfig(answers=answers))
+    fit = FitConfig(answers=answers)
     single = dataclasses.replace(get_task("npz:6:2"), one_logit=True)
-    model = rows.networks_of(config)[0]
     for task, logits in ((get_task("npz:6:2"), 2), (single, 1)):
         model = task.network(formulation="lax")
-        _, asked = rows._meta_work(model, task, config.fit)
+        _, asked = costs.fit_work(model, task, fit)
         read = logits if answers == "logits" else 2
-        hidden = config.fit.hidden
-        classifier = 2 * hidden * (config.fit.queries * read + 1)
-        network = rows.count_work(
+        hidden = fit.hidden
+        classifier = 2 * hidden * (fit.queries * read + 1)
+        network = count_work(
             model.apply,
             cost.variables_shapes(model),
-            jax.ShapeDtypeStruct((config.fit.queries, 6), "float32"),
+            jax.ShapeDtypeStruct((fit.queries, 6), "float32"),
         )
         assert asked.flops == network.flops + classifier
 
 
 @pytest.mark.parametrize("name", ["mr:7:40", "npz:6:2"])
 def test_a_plan_of_what_is_no_image(name):
-    found = plan.make_plan(config_of(name), DEVICES["h100"])
+    found = plan.make_plan(experiment_of(name), DEVICES["h100"])
     assert found.memory_bytes > cost.held_bytes(cost.example_shapes(get_task(name), 44))
     assert found.step.flops >= found.useful_flops > 0

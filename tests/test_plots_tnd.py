@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from test_evaluation_plots import legend_texts, write
+from test_plots import legend_texts, write
 
-from bdjax.evaluation import AucSummary, plots
+from bdjax import plots
+from bdjax.evaluation import AucSummary
 from bdjax.types import UserError
 
 RNG = np.random.default_rng(0)
@@ -31,7 +32,7 @@ def test_similarities_by_label_with_the_target_marked(tmp_path):
     trojan[3, 5:] = np.nan
     trojan[7] = np.nan
     figure = plots.similarity_distributions(
-        {"clean": clean, "Trojan": trojan}, "t", targets={"Trojan": 3}, threshold=0.75
+        {"clean": clean, "Trojan": trojan}, "t", targets={"Trojan": 3}
     )
     write(figure, tmp_path / "similarity.png")
 
@@ -52,7 +53,6 @@ def test_similarities_by_label_with_the_target_marked(tmp_path):
     assert legend_texts(figure.legends[0]) == [
         "true target label",
         "other labels",
-        "threshold 0.75 of the boxes' lower edges",
     ]
 
 
@@ -130,7 +130,7 @@ def test_sweeps_stand_side_by_side(tmp_path):
     left, right = figure.axes
     assert [t.get_text() for t in left.get_xticklabels()] == ["5", "25", "50"]
     assert [t.get_text() for t in right.get_xticklabels()] == ["1", "10"]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["Q", "images"]
+    assert [axes.get_title() for axes in figure.axes] == ["Q", "images"]
     assert legend_texts(figure.legends[0]) == ["official", "ours"]
     official, ours = left.containers
     np.testing.assert_allclose(official[0].get_ydata(), [0.9, 0.7])
@@ -155,34 +155,13 @@ NAMES = ["a", "b"]
         (lambda: plots.similarity_distributions({}, "t"), "0 networks"),
         (
             lambda: plots.similarity_distributions({"a": [0.5]}, "t"),
-            r"a has .* \(1,\), expected \(labels, images\)",
-        ),
-        (lambda: plots.similarity_distributions({"a": [[1.5]]}, "t"), "a .* hold 1.5"),
-        (
-            lambda: plots.similarity_distributions({"a": [[np.nan]]}, "t"),
-            "a .* only NaN",
-        ),
-        (
-            lambda: plots.similarity_distributions({"a": [[0]]}, "t", targets={"b": 0}),
-            r"targets name \['b'\]",
-        ),
-        (
-            lambda: plots.similarity_distributions({"a": [[0]]}, "t", targets={"a": 1}),
-            "target 1 of 'a' .* 0 to 0",
-        ),
-        (
-            lambda: plots.recovered_triggers(IMAGES, MASKS, MASKS, MASKS, NAMES, "t"),
-            r"patterns have shape \(2, 8, 6, 1\), expected \(2, 8, 6, 3\)",
-        ),
-        (
-            lambda: plots.recovered_triggers(IMAGES, IMAGES, MASKS, IMAGES, NAMES, "t"),
-            r"true masks have shape \(2, 8, 6, 3\)",
+            r"similarities have shape \(1,\), expected \(labels, images\)",
         ),
         (
             lambda: plots.recovered_triggers(
                 IMAGES, MASKS, MASKS[1:], IMAGES, NAMES, "t"
             ),
-            r"^masks have shape \(1, 8, 6, 1\), expected \(2, 8, 6, 1\) or \(2, 8,",
+            r"have shapes \(1, 8, 6, 1\) and \(2, 8, 6, 3\), expected \(2, 8, 6, 3\)",
         ),
         (
             lambda: plots.recovered_triggers(IMAGES, MASKS, MASKS, IMAGES, ["a"], "t"),
@@ -192,11 +171,11 @@ NAMES = ["a", "b"]
             lambda: plots.recovered_triggers(IMAGES, MASKS, -MASKS, IMAGES, NAMES, "t"),
             "mask holds -1",
         ),
-        (lambda: plots.sweep_curves({}, "t"), "0 settings"),
-        (lambda: plots.sweep_curves({"Q": {}}, "t"), "0 curves against Q"),
+        (lambda: plots.sweep_curves({}, "t"), "0 panels"),
+        (lambda: plots.sweep_curves({"Q": {}}, "t"), "0 curves of Q"),
         (
             lambda: plots.sweep_curves({"Q": {"ours": {}}}, "t"),
-            "0 values of Q for ours",
+            "0 points of ours in Q",
         ),
     ],
 )

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from test_evaluation_plots import legend_texts, write
+from test_plots import legend_texts, write
 
 from bdjax import verdicts
-from bdjax.evaluation.plots import style
-from bdjax.evaluation.plots.verdict import figure
+from bdjax.plots import style
+from bdjax.plots.verdict import figure
 from bdjax.types import UserError
 from bdjax.verdicts import Calibration, by_threshold, conclude
 

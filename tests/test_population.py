@@ -18,14 +18,14 @@ from tiny import (
     SUBSET,
     TEST,
     assert_close,
+    fit_one,
     make_examples,
-    tiny_model,
+    make_network,
     tiny_tasks,  # noqa: F401
 )
 
 from bdjax import prng, tree
-from bdjax.attacks import Trigger, all_to_one, blend, get_attack
-from bdjax.attacks.base import Attack
+from bdjax.attacks import Attack, Patch, Role, Trigger, all_to_one, blend, get_attack
 from bdjax.models import get_model
 from bdjax.models.base import from_linen
 from bdjax.models.layers import dense
@@ -37,6 +37,10 @@ from bdjax.population import (
     train,
     train_models,
 )
+from bdjax.population.batches import put_on
+from bdjax.population.examples import take
+from bdjax.population.judge import judge_one
+from bdjax.tasks import get_task
 from bdjax.types import UserError
 
 VARIED = dataclasses.replace(RECIPE, poisoned_length="official", diversity=0.5)
@@ -46,8 +50,8 @@ def models(attack, ids, **execution):
     """Stacked variables, triggers and quality, as NumPy."""
     keys = prng.model_keys(prng.root(0), jnp.asarray(ids))
     out = train_models(
-        tiny_model(),
-        get_attack(attack, task="tiny", locations="all"),
+        make_network(),
+        get_attack(attack, task=get_task("tiny"), locations="all"),
         VARIED,
         keys,
         jnp.asarray(SUBSET),
@@ -61,18 +65,20 @@ def models(attack, ids, **execution):
 def make_trigger(shape=SHAPE, opacity=0.6, target=1, rate=0.2):
     rng = np.random.default_rng(6)
     return Trigger(
-        mask=rng.integers(0, 2, (*shape[:2], 1)).astype(np.float32),
-        pattern=rng.uniform(size=shape).astype(np.float32),
-        opacity=np.float32(opacity),
+        Patch(
+            mask=rng.integers(0, 2, (*shape[:2], 1)).astype(np.float32),
+            pattern=rng.uniform(size=shape).astype(np.float32),
+            opacity=np.float32(opacity),
+        ),
         target=np.int32(target),
         rate=np.float32(rate),
     )
 
 
 # What training and judging need of an attack: not where its triggers come from.
-ATTACK = Attack("", None, blend, all_to_one)
-fit = jax.jit(train.train_one, static_argnums=(0, 1, 2))
-judge = jax.jit(train.judge_one, static_argnums=(0, 1), static_argnames="batch_size")
+ATTACK = Attack("", None, blend, all_to_one, None)
+fit = jax.jit(fit_one, static_argnums=(0, 1, 2))
+judge = jax.jit(judge_one, static_argnums=(0, 1), static_argnames="batch_size")
 
 
 # Batch plans.
@@ -93,7 +99,7 @@ def test_every_epoch_holds_each_clean_row_once_and_the_same_poison(rate, officia
         official=official,
     )
     assert plan.row.dtype == jnp.int32
-    row, poisoned = np.ravel(plan.row), np.ravel(plan.poisoned)
+    row, poisoned = np.ravel(plan.row), np.ravel(plan.role) == Role.POISON
     assert len(row) == len(plan.row) * 7
     orders, poison = [], []
     for start in range(0, len(row) - total + 1, total):
@@ -121,7 +127,7 @@ def plans(rates, size, **options):
 def test_number_of_poisoned_copies_is_the_rate_rounded_down():
     rates = np.random.default_rng(0).uniform(0.05, 0.5, 400).astype(np.float32)
     drawn = plans(rates, 37, steps=8, batch_size=7)
-    flat = np.asarray(drawn.poisoned).reshape(len(rates), -1)
+    flat = np.asarray(drawn.role).reshape(len(rates), -1)
     expected = [int(rate * 37) for rate in rates]
     counts = [int(p[: 37 + e].sum()) for p, e in zip(flat, expected, strict=True)]
     assert counts == expected
@@ -130,7 +136,8 @@ def test_number_of_poisoned_copies_is_the_rate_rounded_down():
 
 def test_every_row_may_be_poisoned_and_models_differ():
     drawn = plans(np.full(400, 0.25, np.float32), 37, steps=8, batch_size=7)
-    row, poisoned = (np.asarray(a).reshape(400, -1)[:, : 37 + 9] for a in drawn[:2])
+    row, role = (np.asarray(a).reshape(400, -1)[:, : 37 + 9] for a in drawn[:2])
+    poisoned = role == Role.POISON
     poison = np.zeros((400, 37))
     for model in range(400):
         poison[model, row[model][poisoned[model]]] = 1
@@ -170,7 +177,8 @@ def test_diverse_models_differ_in_data_and_length_alone(rate, official):
     options = {"steps": steps, "batch_size": batch, "official": official}
     drawn = jax.device_get(plans(rates, n, **options, diversity=0.6))
     sizes, shares = [], []
-    for row, poisoned, count in zip(*drawn, strict=True):
+    for row, role, count in zip(*drawn, strict=True):
+        poisoned = role == Role.POISON
         rows, counts = np.unique(row[~poisoned], return_counts=True)
         assert np.ptp(counts) <= 1  # whole epochs, and the last one begun
         poison = np.unique(row[poisoned])
@@ -202,7 +210,7 @@ def test_no_key_is_used_for_two_draws(options):
 def test_a_diverse_model_is_never_left_without_data():
     rates = np.zeros(50, np.float32)
     drawn = jax.device_get(plans(rates, 3, steps=4, batch_size=2, diversity=0.95))
-    assert not drawn.poisoned.any()
+    assert not drawn.role.any()
     assert {len(np.unique(row)) for row in drawn.row} == {1, 2}
     assert drawn.steps.min() == 1
 
@@ -214,8 +222,8 @@ def manual_plan(rows, count):
     """Batches and poison at random, so that no help comes from `plan_one`."""
     rng = np.random.default_rng(5)
     row = rng.choice(rows, (count, 8))
-    poisoned = rng.random((count, 8)) < 0.3
-    return train.BatchPlan(row, poisoned, np.int32(count))
+    role = (rng.random((count, 8)) < 0.3).astype(np.int8)
+    return train.BatchPlan(row, role, np.int32(count))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -224,19 +232,19 @@ def test_a_batch_is_poisoned_where_the_plan_says(dtype):
     if dtype == np.float32:
         examples = Examples(np.float32(EXAMPLES.x) / 255, EXAMPLES.y)
     plan, trigger = manual_plan(SUBSET, 1), make_trigger()
-    args = plan.row[0], plan.poisoned[0]
-    x, y = train.poisoned_batch(ATTACK, trigger, examples, *args)
-    expected_x, expected_y = oracles.batch(examples, trigger, *args)
+    x, y = put_on(ATTACK, trigger, None, *take(examples, plan.row[0]), plan.role[0])
+    poisoned = plan.role[0] == Role.POISON
+    expected_x, expected_y = oracles.batch(examples, trigger, plan.row[0], poisoned)
     np.testing.assert_allclose(x, expected_x, atol=1e-6)
     np.testing.assert_array_equal(y, expected_y)
-    assert 0 < plan.poisoned.sum() < 8
+    assert 0 < poisoned.sum() < 8
 
 
 def test_train_one_equals_training_by_hand():
     plan, trigger = manual_plan(SUBSET, RECIPE.steps), make_trigger()
     key = jax.random.key(11)
-    weights, loss = fit(tiny_model(), ATTACK, RECIPE, key, trigger, plan, EXAMPLES)
-    start = tiny_model().init(prng.stream(key, "init"))
+    weights, loss = fit(make_network(), ATTACK, RECIPE, key, trigger, plan, EXAMPLES)
+    start = make_network().init(prng.stream(key, "init"))
     expected, losses = oracles.train(
         oracles.linear_grad, start, EXAMPLES, trigger, plan, RECIPE.learning_rate
     )
@@ -286,7 +294,7 @@ class TwoLayers(nn.Module):
 def test_training_in_bfloat16_learns_and_keeps_float32_weights():
     model = from_linen("two_layers", TwoLayers(), SHAPE)
     plan, trigger = manual_plan(SUBSET, 200), make_trigger(rate=0.0)
-    plan = plan._replace(poisoned=np.zeros_like(plan.poisoned))
+    plan = plan._replace(role=np.zeros_like(plan.role))
     recipe = Recipe(steps=200, batch_size=8, learning_rate=0.01)
     key, results = jax.random.key(1), {}
     for precision in ("float32", "bfloat16"):
@@ -308,10 +316,10 @@ def test_training_in_bfloat16_learns_and_keeps_float32_weights():
 def test_steps_beyond_a_plan_s_own_are_not_taken():
     key, trigger, long = jax.random.key(8), make_trigger(), manual_plan(SUBSET, 75)
     short = long._replace(steps=np.int32(63))
-    cut = train.BatchPlan(long.row[:63], long.poisoned[:63], np.int32(63))
+    cut = train.BatchPlan(long.row[:63], long.role[:63], np.int32(63))
 
     def run(plan, recipe=RECIPE):
-        return fit(tiny_model(), ATTACK, recipe, key, trigger, plan, EXAMPLES)
+        return fit(make_network(), ATTACK, recipe, key, trigger, plan, EXAMPLES)
 
     expected = [run(cut), run(long)]
     assert_close(run(short), expected[0])
@@ -319,7 +327,7 @@ def test_steps_beyond_a_plan_s_own_are_not_taken():
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-2
     # Side by side, the one that is done waits for the other.
     train_one = functools.partial(
-        train.train_one, tiny_model(), ATTACK, VARIED, key, trigger,
+        fit_one, make_network(), ATTACK, VARIED, key, trigger,
         examples=EXAMPLES, one_by_one=False,
     )  # fmt: skip
     plans = jax.tree.map(lambda *leaves: np.stack(leaves), short, long)
@@ -343,7 +351,7 @@ def test_judge_one_equals_counting_one_by_one(rows, seed):
 
     def run(trigger):
         return judge(
-            tiny_model(), ATTACK, variables, trigger, rows, EXAMPLES, batch_size=8
+            make_network(), ATTACK, variables, trigger, rows, EXAMPLES, batch_size=8
         )
 
     expected = oracles.judge(predict, EXAMPLES, trigger, rows)
@@ -406,11 +414,11 @@ def test_models_learn_their_task_and_their_trigger(seven):
 
 def test_an_absurd_learning_rate_is_on_record_as_nan_loss():
     absurd = dataclasses.replace(RECIPE, learning_rate=1e38)
-    judged = jax.jit(train.train_and_judge_one, static_argnums=(0, 1, 2, 8))
+    judged = jax.jit(train.train_and_judge_one, static_argnums=range(5))
     plan = manual_plan(SUBSET, RECIPE.steps)
-    variables, quality = judged(
-        tiny_model(), ATTACK, absurd, jax.random.key(0), make_trigger(), plan, TEST,
-        EXAMPLES, True,
+    variables, _, quality = judged(
+        make_network(), ATTACK, None, absurd, True,
+        (jax.random.key(0), make_trigger(), plan), train.Shared(SUBSET, TEST, EXAMPLES),
     )  # fmt: skip
     assert np.isnan(quality.loss)
     assert not np.isfinite(variables["params"]["logits"]["kernel"]).all()
@@ -431,7 +439,10 @@ def test_an_absurd_learning_rate_is_on_record_as_nan_loss():
         (lambda: Recipe(steps=5, diversity=1.0), "diversity is 1.0"),
         (lambda: Recipe(steps=5, diversity=-0.1), "diversity is -0.1"),
         (lambda: Recipe(steps=5, poisoned_length="long"), "'long'.*'equal'.*'off"),
-        (lambda: Recipe(5, precision="fp8"), "'fp8'; there are .*'tf32', 'bfloat16'"),
+        (
+            lambda: Recipe(steps=5, precision="fp8"),
+            "'fp8'; .*'tf32', 'bfloat16'",
+        ),
         (lambda: Execution(chunk_size=-1), "chunk_size is -1"),
         (lambda: Execution(width=-1), "width is -1"),
         (lambda: Execution(devices=-1), "devices is -1"),

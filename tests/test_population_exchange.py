@@ -25,6 +25,7 @@ from tiny import (
     SPEC,
     assert_same,
     content,
+    make_spec,
     tiny_tasks,
     train,
 )
@@ -32,12 +33,14 @@ from trees import flip_a_byte
 
 from bdjax import storage, tree
 from bdjax.population import (
+    Quality,
     export_models,
     import_models,
     inspect_population,
     load_model,
     load_population,
 )
+from bdjax.population.trees import trigger_dict
 from bdjax.tasks import TASKS
 from bdjax.types import UserError
 
@@ -50,9 +53,11 @@ def test_an_exported_model_comes_back_bit_for_bit(made, tmp_path):
     for i, path in enumerate(files, 1):
         variables, record = load_model(path)
         assert_same_bits(variables, tree.index(population.variables, i))
-        expected = population.record(i)
-        assert expected.pop("attack") == record["attack"] == "jumbo"
-        assert_same_bits({name: record[name] for name in expected}, expected)
+        expected = tree.index((population.triggers, population.quality), i)
+        assert record["id"] == i
+        assert_same_bits(record["trigger"], trigger_dict(expected[0]))
+        assert_same_bits({k: record[k] for k in Quality._fields}, expected[1]._asdict())
+        assert record["attack"] == "jumbo"
         assert record["architecture"] == record["task"] == "tiny"
         assert record["population"] == "shadow-jumbo"
         assert record["recipe"]["recipe"]["steps"] == SPEC.recipe.steps
@@ -60,7 +65,7 @@ def test_an_exported_model_comes_back_bit_for_bit(made, tmp_path):
     arrays = safetensors.numpy.load_file(files[0])
     kernel = population.variables["params"]["logits"]["kernel"][1]
     assert_same(arrays["params.logits.kernel"], kernel)
-    assert_same(arrays["trigger.mask"], population.triggers.mask[1])
+    assert_same(arrays["trigger.form.mask"], population.triggers.form.mask[1])
     about = json.loads(files[0].with_suffix(".json").read_text(), parse_constant=int)
     assert about["id"] == 1
     assert about["trigger"]["target"] == population.triggers.target[1]
@@ -120,14 +125,14 @@ FAULTS = {
     "lacking": (lambda p: rewrite(p, **{KERNEL: None}), f"lacks {KERNEL}"),
     "more": (lambda p: rewrite(p, x=np.zeros(2)), "holds x, which 'tiny' has not"),
     "trigger": (
-        lambda p: rewrite(p, **{"trigger.mask": np.zeros((5, 6, 1), np.float32)}),
-        r"trigger\.mask is float32 \(5, 6, 1\)",
+        lambda p: rewrite(p, **{"trigger.form.mask": np.zeros((5, 6, 1), np.float32)}),
+        r"trigger\.form\.mask is float32 \(5, 6, 1\)",
     ),
     **{
         name: (functools.partial(lambda p, c: edit_json(p.with_suffix(".json"), **c),
                                  c=change), message)
         for name, change, message in [
-            ("schema", {"schema": 2}, "schema 2 comes from a newer bdjax"),
+            ("schema", {"schema": 3}, "schema 3 comes from a newer bdjax"),
             ("kind", {"kind": "bdjax population"}, "is of kind 'bdjax population'"),
             ("task", {"task": "chess"}, "unknown task 'chess'"),
             ("classes", {"num_classes": 5}, r"num_classes: 5 on disk, 4 here"),
@@ -135,7 +140,7 @@ FAULTS = {
             ("attack", {"attack": "Q"}, "unknown attack 'Q'"),
             ("accuracy", {"accuracy": "good"}, "accuracy is 'good', no number"),
             ("no id", {"id": None}, "no 'id' in it"),
-            ("no target", {"trigger": {}}, r"lacks trigger\.opacity"),
+            ("no target", {"trigger": {}}, r"lacks trigger\.form\.opacity"),
         ]
     },
 }  # fmt: skip
@@ -169,7 +174,8 @@ def test_imported_models_are_a_population(made, tmp_path, monkeypatch):
     ours = np.array([1, 3, 4])
     assert import_models(tmp_path / "out", tmp_path / "p") == range(3)
     loaded = load_population(tmp_path / "p")
-    assert (loaded.name, loaded.attack) == ("imported-jumbo", "jumbo")
+    assert loaded.name == "imported-jumbo"
+    assert (loaded.attack, loaded.recipe) == (SPEC.attack, None)
     assert loaded.ids_M.tolist() == [0, 1, 2]
     assert_same_bits(content(loaded)[1:], content(made[1][ours])[1:])
     recipe = storage.read_population(tmp_path / "p").recipe
@@ -199,7 +205,7 @@ def test_only_models_of_a_kind_are_imported_together(made, tmp_path, monkeypatch
         import_models(tmp_path, tmp_path / "p")
     out = tmp_path / "out"
     export_models(made[0], range(1), out)
-    train(tmp_path / "benign", 2, dataclasses.replace(SPEC, attack="benign"))
+    train(tmp_path / "benign", 2, make_spec(attack="benign"))
     export_models(tmp_path / "benign", range(1, 2), out)
     with pytest.raises(
         UserError, match=r"attack is 'benign', model-00000.* has 'jumbo'"

@@ -1,40 +1,42 @@
 """Populations on disk: resumed, extended, refused, and read back whole or in part."""
 
-import dataclasses
 import shutil
 
 import jax
 import numpy as np
 import pytest
 from tiny import (
-    SPEC,
     assert_close,
     assert_same,
     content,
     files,
+    make_network,
+    make_spec,
     populate,
-    tiny_model,
     tiny_tasks,  # noqa: F401
 )
 
 from bdjax import prng, storage, tree
-from bdjax.population import Recipe, load_population, run, train_models
-from bdjax.tasks import TASKS
+from bdjax.population import Recipe, load_population, run
+from bdjax.population.train import train_shared
 from bdjax.types import UserError
 
 STREAMS = ["init", "trigger", "batches"]
 
 
+LONGER = Recipe(steps=64, batch_size=8, learning_rate=0.05)
+
+
 @pytest.fixture
 def trained(monkeypatch):
-    """The numbers of models of all calls to `train_models` from here on."""
+    """The numbers of models of all calls to `train_shared` from here on."""
     calls = []
 
     def spy(*args, **options):
         calls.append(len(args[3]))
-        return train_models(*args, **options)
+        return train_shared(*args, **options)
 
-    monkeypatch.setattr(run, "train_models", spy)
+    monkeypatch.setattr(run, "train_shared", spy)
     return calls
 
 
@@ -187,10 +189,13 @@ def test_chunk_size_on_disk_wins_over_the_one_asked(made, copied, trained):
 @pytest.mark.parametrize(
     ("field", "change"),
     [
-        ("recipe.recipe.steps: 63 on disk, 64 asked", {"recipe": Recipe(64, 8, 0.05)}),
+        (
+            "recipe.recipe.steps: 63 on disk, 64 asked",
+            {"recipe": Recipe(steps=64, batch_size=8, learning_rate=0.05)},
+        ),
         (
             "recipe.recipe.learning_rate: 0.05 on disk, 0.1 asked",
-            {"recipe": Recipe(63, 8, 0.1)},
+            {"recipe": Recipe(steps=63, batch_size=8, learning_rate=0.1)},
         ),
         ('recipe.attack: "jumbo" on disk, "M" asked', {"attack": "M"}),
         ('recipe.role: "shadow" on disk, "target" asked', {"role": "target"}),
@@ -201,7 +206,7 @@ def test_chunk_size_on_disk_wins_over_the_one_asked(made, copied, trained):
 def test_another_recipe_is_refused_by_the_field_that_differs(made, field, change):
     before = files(made[0])
     with pytest.raises(UserError) as error:
-        populate(made[0], 5, dataclasses.replace(SPEC, **change))
+        populate(made[0], 5, make_spec(**change))
     assert field in str(error.value)
     assert files(made[0]) == before
 
@@ -223,12 +228,12 @@ def test_roles_attacks_and_seeds_share_no_randomness(tmp_path, monkeypatch):
         keys.extend(keys_M)
         raise Kill
 
-    monkeypatch.setattr(run, "train_models", spy)
+    monkeypatch.setattr(run, "train_shared", spy)
     roles = [{"role": "target"}, {"role": "validation"}, {"seed": 4}, {"attack": "M"}]
     for i, change in enumerate([{}, *roles]):
         with pytest.raises(Kill):
-            populate(tmp_path / str(i), 2, dataclasses.replace(SPEC, **change))
-    starts = [tiny_model().init(prng.stream(key, "init")) for key in keys]
+            populate(tmp_path / str(i), 2, make_spec(**change))
+    starts = [make_network().init(prng.stream(key, "init")) for key in keys]
     kernels = np.stack([v["params"]["logits"]["kernel"].ravel() for v in starts])
     assert np.abs(np.corrcoef(kernels) - np.eye(10)).max() < 0.4
     # Nor do the streams of one model.
@@ -239,10 +244,10 @@ def test_roles_attacks_and_seeds_share_no_randomness(tmp_path, monkeypatch):
 # Models that training broke.
 
 
-def test_diverged_models_are_named_and_left_out_in_order(tmp_path, monkeypatch):
-    fragile = dataclasses.replace(TASKS["tiny"], model="fragile")
-    monkeypatch.setitem(TASKS, "tiny", fragile)
-    population = populate(tmp_path / "p", 12, chunk_size=4)
+def test_diverged_models_are_named_and_left_out_in_order(tmp_path):
+    population = populate(
+        tmp_path / "p", 12, make_spec(network="fragile"), chunk_size=4
+    )
     unused = population.variables["params"]["unused"]
     broken = np.flatnonzero(np.isnan(unused))
     assert 0 < len(broken) < 11

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from stored import assert_same_bits, copied, edit_json, made, trained
-from tiny import SPEC, assert_close, content, populate, tiny_tasks, train
+from tiny import SPEC, assert_close, content, make_spec, populate, tiny_tasks, train
 
 from bdjax import storage
 from bdjax.population import (
@@ -39,7 +39,7 @@ OTHERS = {
 def others(tmp_path_factory):
     folder = tmp_path_factory.mktemp("others")
     for name, change in OTHERS.items():
-        train(folder / name, 6, dataclasses.replace(SPEC, **change))
+        train(folder / name, 6, make_spec(**change))
     train(folder / "data", 6, data="tiny-2")
     return folder
 
@@ -277,6 +277,6 @@ RIGHT = {
 def test_what_training_cannot_leave_behind(changes, row, what):
     record = {k: np.float32(v) for k, v in (RIGHT | changes).items()}
     weights = {"a": {"b": np.float32([[1, 2], [np.nan, 2], [3, 4]])}, "n": np.arange(3)}
-    found = contradiction("jumbo", weights, **record)
+    found = contradiction(SPEC.attack, weights, **record)
     assert (None if found is None else found.row) == row
     assert what in (found.what if found else "")

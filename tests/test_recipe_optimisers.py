@@ -1,7 +1,6 @@
 """What recipes can say beyond MNTD's: SGD, decay, schedule, augmentation; manifests."""
 
 import dataclasses
-import functools
 import json
 
 import jax
@@ -15,49 +14,40 @@ from tiny import (
     SHAPE,
     SPEC,
     SUBSET,
-    assert_same,
-    content,
+    fit_one,
     make_examples,
-    populate,
-    tiny_model,
+    make_network,
+    make_spec,
     tiny_tasks,  # noqa: F401
 )
 from tiny import train as train_tiny
 
 from bdjax import prng, storage
-from bdjax.attacks import Trigger, all_to_one, blend
-from bdjax.attacks.base import Attack
-from bdjax.experiments.config import (
-    DataConfig,
-    MNTDConfig,
-    PopulationConfig,
-    TrainConfig,
-    from_mapping,
-)
+from bdjax.attacks import Attack, Patch, Role, Trigger, all_to_one, blend
+from bdjax.experiments.overrides import apply
 from bdjax.population import (
+    BatchPlan,
     Recipe,
+    check_distinct,
     discard_damaged,
-    inspect_population,
     load_population,
     plan_one,
-    train,
 )
 from bdjax.population.augment import crop_flip
+from bdjax.population.batches import PoisonedBatches
+from bdjax.population.examples import take
 from bdjax.types import UserError
 
-ATTACK = Attack("", None, blend, all_to_one)
-fit = jax.jit(train.train_one, static_argnums=(0, 1, 2))
+ATTACK = Attack("", None, blend, all_to_one, None)
+fit = jax.jit(fit_one, static_argnums=(0, 1, 2))
 
 
 def make_trigger():
     """The two corners white."""
     mask = np.zeros((*SHAPE[:2], 1), np.float32)
     mask[0, 0] = mask[-1, -1] = 1
-    number = {"opacity": 1, "rate": 0.3}
-    return Trigger(
-        mask=mask, pattern=np.ones(SHAPE, np.float32), target=np.int32(2),
-        **{k: np.float32(v) for k, v in number.items()},
-    )  # fmt: skip
+    form = Patch(mask, np.ones(SHAPE, np.float32), np.float32(1))
+    return Trigger(form, target=np.int32(2), rate=np.float32(0.3))
 
 
 def make_plan(recipe, steps):
@@ -70,7 +60,7 @@ def make_plan(recipe, steps):
 
 def by_hand(recipe, key, plan):
     """Softmax regression in NumPy, float64."""
-    start = tiny_model().init(prng.stream(key, "init"))["params"]["logits"]
+    start = make_network().init(prng.stream(key, "init"))["params"]["logits"]
     w = {k: np.float64(v) for k, v in start.items()}
     m, v = ({k: np.zeros_like(a) for k, a in w.items()} for _ in range(2))
     trigger, steps = make_trigger(), int(plan.steps)
@@ -78,7 +68,7 @@ def by_hand(recipe, key, plan):
         x = np.float32(EXAMPLES.x[plan.row[i]]) / 255
         if recipe.augment == "crop_flip":
             x = crop_flip(jax.random.fold_in(prng.stream(key, "augment"), i), x)
-        poisoned = np.asarray(plan.poisoned[i])
+        poisoned = np.asarray(plan.role[i]) == Role.POISON
         x = np.where(poisoned[:, None, None, None], blend(trigger, x), x)
         y = np.where(poisoned, 2, EXAMPLES.y[plan.row[i]])
         x = x.reshape(len(x), -1).astype(np.float64)
@@ -118,7 +108,7 @@ def by_hand(recipe, key, plan):
 def test_training_equals_numpy(options, steps):
     recipe = Recipe(steps=12, batch_size=8, learning_rate=0.05, **options)
     key, plan = jax.random.key(3), make_plan(recipe, steps)
-    got, _ = fit(tiny_model(), ATTACK, recipe, key, make_trigger(), plan, EXAMPLES)
+    got, _ = fit(make_network(), ATTACK, recipe, key, make_trigger(), plan, EXAMPLES)
     expected = by_hand(recipe, key, plan)
     plain = by_hand(dataclasses.replace(RECIPE, steps=12), key, plan)
     for name, leaf in got["params"]["logits"].items():
@@ -155,12 +145,17 @@ def test_crops_and_flips_are_of_the_image_and_of_all_kinds():
 
 def test_the_trigger_stays_in_place():
     rows, trigger = np.arange(8), make_trigger()
-    poisoned = np.arange(8) % 2 == 0
-    augment = functools.partial(crop_flip, jax.random.key(0))
-    x, y = train.poisoned_batch(ATTACK, trigger, EXAMPLES, rows, poisoned, augment)
-    clean = augment(train.take(EXAMPLES, rows)[0])
+    role = jnp.array([[Role.POISON, Role.CLEAN] * 4], jnp.int8)
+    recipe, key = Recipe(steps=1, augment="crop_flip"), jax.random.key(0)
+    batches = PoisonedBatches(
+        ATTACK, recipe, key, trigger, BatchPlan(rows[None], role, 1), EXAMPLES, None
+    )
+    x, y = batches.batch(0, ())
+    clean = crop_flip(
+        jax.random.fold_in(prng.stream(key, "augment"), 0), take(EXAMPLES, rows)[0]
+    )
     np.testing.assert_array_equal(x[1::2], clean[1::2])
-    mask = trigger.mask[:, :, 0] > 0
+    mask = trigger.form.mask[:, :, 0] > 0
     assert (np.asarray(x[::2])[:, mask] == 1).all()
     np.testing.assert_array_equal(
         np.asarray(x[::2])[:, ~mask], np.asarray(clean[::2])[:, ~mask]
@@ -197,75 +192,61 @@ NEW = {
 }
 
 
-def test_a_configuration_says_how_models_are_trained():
-    config = from_mapping(TrainConfig, {"steps": 3, "learning_rate": 0.1} | NEW)
-    assert config.recipe(100) == Recipe(steps=3, learning_rate=0.1, **NEW)
-    with pytest.raises(UserError, match=r"config\.optimizer is 'lion'; there are"):
-        from_mapping(TrainConfig, {"optimizer": "lion"})
-
-
-def test_a_run_of_before_these_settings_is_the_same_run():
-    config = MNTDConfig(
-        task="tiny", seed=0, data=DataConfig("npz"), shadow=TrainConfig(steps=3),
-        target=TrainConfig(steps=3, **NEW), population=PopulationConfig(2, 2, 2),
-    )  # fmt: skip
-    fields = config.semantic()
-    assert not fields["shadow"].keys() & NEW.keys()
-    assert fields["shadow"]["steps"] == 3
-    assert {k: fields["target"][k] for k in NEW} == NEW
+def test_the_command_line_says_how_models_are_trained():
+    said = [f"--{name}={value}" for name, value in NEW.items()]
+    found = apply(Recipe(steps=3), [*said, "--learning_rate=0.1"])
+    assert found == Recipe(steps=3, learning_rate=0.1, **NEW)
+    with pytest.raises(UserError, match="optimizer is 'lion'; there are"):
+        apply(found, ["--optimizer=lion"])
 
 
 # Populations on disk.
 
-# Written by the bdjax before these settings, of tiny.SPEC.
-MANIFEST = {
-    "task": "tiny",
-    "role": "shadow",
-    "attack": "jumbo",
-    "recipe": {
-        "steps": 63,
-        "batch_size": 8,
-        "learning_rate": 0.05,
-        "poisoned_length": "equal",
-        "diversity": 0.0,
-        "precision": "float32",
-    },
-    "seed": 3,
-    "locations": "all",
-    "data": "tiny-1",
-    "chunk_size": 2,
-}
-
-
-def test_a_population_of_before_is_read_resumed_and_repaired(tmp_path):
-    with storage.open_population(tmp_path / "old", MANIFEST, range(2)):
-        pass  # begun, and killed at once
-    loaded = populate(tmp_path / "old", 4, devices=1)
-    assert storage.read_population(tmp_path / "old").recipe == MANIFEST
-    assert_same(content(load_population(tmp_path / "old")), content(loaded))
-    assert discard_damaged(tmp_path / "old", SPEC) == []
-    assert inspect_population(tmp_path / "old").recipe == MANIFEST
-
 
 @pytest.mark.parametrize("name", NEW)
 def test_another_setting_in_a_directory_is_refused_by_its_name(name, tmp_path):
-    recipe = dataclasses.replace(RECIPE, **{name: NEW[name]})
-    other = dataclasses.replace(SPEC, recipe=recipe)
-    told = rf"recipe\.recipe\.{name}: absent on disk, {json.dumps(NEW[name])} asked"
-    with storage.open_population(tmp_path, MANIFEST, range(2)):
-        pass
+    other = make_spec(recipe=dataclasses.replace(RECIPE, **{name: NEW[name]}))
+    old = json.dumps(getattr(RECIPE, name))
+    told = rf"recipe\.recipe\.{name}: {old} on disk, {json.dumps(NEW[name])} asked"
+    said = SPEC.to_dict() | {"data": "tiny-1", "chunk_size": 2}
+    with storage.open_population(tmp_path, said, range(2)):
+        pass  # begun, and killed at once
     with pytest.raises(UserError, match=told):
         train_tiny(tmp_path, 2, other)
     with pytest.raises(UserError, match=told):
         discard_damaged(tmp_path, other)
 
 
-def test_an_architecture_is_part_of_the_manifest_unless_it_is_the_task_s(tmp_path):
-    assert dataclasses.replace(SPEC, architecture="tiny").to_dict() == SPEC.to_dict()
-    fragile = dataclasses.replace(SPEC, architecture="fragile")
-    train_tiny(tmp_path, 2, fragile, devices=1)
-    assert storage.read_population(tmp_path).recipe["architecture"] == "fragile"
-    assert "unused" in load_population(tmp_path).variables["params"]
-    with pytest.raises(UserError, match='"fragile" on disk, absent asked'):
+def test_another_network_or_recipe_has_another_name_and_other_models(tmp_path):
+    short = dataclasses.replace(RECIPE, steps=5, name="short")
+    specs = [SPEC, make_spec(network="fragile"), make_spec(recipe=short)]
+    names = ["shadow-jumbo", "shadow-jumbo-fragile", "shadow-jumbo-short"]
+    assert [spec.name for spec in specs] == names
+    check_distinct(specs)
+    train_tiny(tmp_path, 2, specs[1], devices=1)
+    loaded = load_population(tmp_path)
+    assert (loaded.name, loaded.network.name) == (names[1], "fragile")
+    assert "unused" in loaded.variables["params"]
+    assert loaded.recipe == RECIPE
+    with pytest.raises(UserError, match='"fragile" on disk, "tiny" asked'):
         discard_damaged(tmp_path, SPEC)
-    assert discard_damaged(tmp_path, fragile) == []
+    assert discard_damaged(tmp_path, specs[1]) == []
+
+
+def test_two_recipes_under_one_name_are_refused():
+    with pytest.raises(UserError, match=r"'shadow-jumbo'.*recipe\.steps.*a name"):
+        check_distinct([SPEC, make_spec(recipe=dataclasses.replace(RECIPE, steps=5))])
+    with pytest.raises(UserError, match="recipe's name is 'a-b'; use letters"):
+        Recipe(steps=1, name="a-b")
+
+
+def test_a_length_is_steps_or_epochs():
+    with pytest.raises(UserError, match="steps is 0 and epochs 0; give one"):
+        Recipe()
+    with pytest.raises(UserError, match="steps is 2 and epochs 1; give one"):
+        Recipe(steps=2, epochs=1)
+    recipe = Recipe(epochs=3, batch_size=8, **NEW)
+    assert recipe.for_rows(30) == Recipe(steps=11, batch_size=8, **NEW)
+    assert recipe.for_rows(30).for_rows(99) == recipe.for_rows(30)
+    with pytest.raises(UserError, match=r"3 epochs.*recipe\.for_rows"):
+        make_spec(recipe=recipe)

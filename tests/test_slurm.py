@@ -24,10 +24,10 @@ def test_the_batch_script_on_a_real_slurm(tmp_path):
     script = (
         *("--ntasks-per-node=2", "--overcommit", f"--output={tmp_path}/job.log"),
         *("--parsable", f"--chdir={ROOT}", str(ROOT / "launch" / "slurm.sh")),
-        f"--config={ROOT}/configs/mntd_mnist5k.py:smoke",
+        "mntd_mnist5k:smoke",
         f"--workdir={workdir}",
         "--only=shadow-benign",
-        "--config.population.shadows=64",
+        "--zoo.groups.shadow.models=64",
     )
     with slurm.running(tmp_path / "slurm") as environment:
         environment |= {

@@ -239,7 +239,10 @@ def test_it_is_pytorchs_network():
 
 
 def test_a_plan_counts_a_step_behind_the_front_end():
-    attack, recipe = get_attack("jumbo", task="speech"), Recipe(steps=3, batch_size=4)
+    attack, recipe = (
+        get_attack("jumbo", task=get_task("speech")),
+        Recipe(steps=3, batch_size=4),
+    )
     shapes = cost.example_shapes(TASK, 12, jnp.int16)
     work = cost.step_work(MODEL, attack, recipe, shapes)
     forward = 32 * (40 + 100 + 100 + 100) * 400 + 32 * 100 + 100 * 10

@@ -77,7 +77,7 @@ def test_chunks_come_back_as_saved(tmp_path):
     assert reader.committed() == [0, 2, 10]
     assert_same(reader.load(10), tree)
     assert reader.recipe == json.loads(json.dumps(RECIPE))
-    assert reader.manifest["schema"] == 3
+    assert reader.manifest["schema"] == 4
     assert reader.manifest["versions"]["jax"] == jax.__version__
 
 
@@ -402,20 +402,20 @@ def test_kill_at_birth_leaves_a_directory_that_opens(tmp_path):
             "of kind 'holiday plans', not 'bdjax population'",
         ),
         ("[]", "of kind 'list'"),
-        ('{"kind": "bdjax population", "schema": 4}', "newer bdjax"),
+        ('{"kind": "bdjax population", "schema": 5}', "newer bdjax"),
         ('{"kind": "bdjax population"}', "schema is None"),
-        ('{"kind": "bdjax population", "schema": 3}', "no 'recipe'"),
+        ('{"kind": "bdjax population", "schema": 4}', "no 'recipe'"),
         (
-            '{"kind": "bdjax population", "schema": 3, "recipe": {}}',
+            '{"kind": "bdjax population", "schema": 4, "recipe": {}}',
             "is damaged: no 'ids'",
         ),
         (
-            '{"kind": "bdjax population", "schema": 3, "recipe": {}, "ids": [3]}',
+            '{"kind": "bdjax population", "schema": 4, "recipe": {}, "ids": [3]}',
             r"is damaged: ids is \[3\], not two",
         ),
         (
-            '{"kind": "bdjax population", "schema": 2, "recipe": {}}',
-            "schema 2 comes from an older bdjax, this one reads from 3 on; train again",
+            '{"kind": "bdjax population", "schema": 3, "recipe": {}}',
+            "schema 3 comes from an older bdjax, this one reads 4; train again",
         ),
     ],
 )

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from bdjax.data import Request
 from bdjax.data.encode import Field, column_ranges, imbalance_notes, min_max
 from bdjax.data.tables import load_csv
 from bdjax.models import get_model
@@ -28,11 +29,11 @@ GOOD = """age,job,gain,class,split
 def load(tmp_path, text=GOOD, name="t.csv", **changes):
     path = tmp_path / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    options = {
-        "name": "mine", "num_classes": 2, "shape": (5,), "path": str(path),
-        "progress": None, "fields": SCHEMA, "label": "class", "classes": ("no", "yes"),
-    }  # fmt: skip
-    return load_csv(**options | changes)
+    asked = {"name": "mine", "num_classes": 2, "shape": (5,), "path": str(path)}
+    options = {"fields": SCHEMA, "label": "class", "classes": ("no", "yes")}
+    request = Request(**asked | {k: v for k, v in changes.items() if k in asked})
+    rest = {k: v for k, v in changes.items() if k not in asked}
+    return load_csv(request, **options | rest)
 
 
 def test_numbers_are_scaled_by_the_training_rows_and_levels_one_hot(tmp_path):

@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import poisoned_batch
 
-from bdjax import mntd, prng, tree
-from bdjax.attacks import FAMILIES, NO_TARGET, all_to_one, get_attack
+from bdjax import mntd, plots, prng, tree
+from bdjax.attacks import NO_TARGET, all_to_one, attacks_on, get_attack
 from bdjax.data import Dataset, Vocabulary
-from bdjax.experiments.exhibits import EXHIBITS
 from bdjax.mntd import FitConfig, QuerySpec, steps
 from bdjax.population import Examples, Execution, Recipe, plan_one, train_models
-from bdjax.population.train import embed, poisoned_batch, take
+from bdjax.population.examples import embed, take
 from bdjax.tasks import PARAMETRIC, TASKS, get_task
 from bdjax.types import UserError
 
@@ -32,6 +32,8 @@ KINDS = {
 """Parametric kind -> tasks of it to try."""
 NAMES = sorted(TASKS) + [name for names in KINDS.values() for name in names]
 
+# Attacks that have a test of their own, test_attacks_images.
+OTHERS = {"colour_filter", "polygon", "sig", "tact", "wanet"}
 DRAWN, TRIED = 200, 4  # triggers of an attack
 COUNT, RECIPE = 24, Recipe(steps=2, batch_size=4)
 SUBSET, TEST = np.arange(0, 16), np.arange(16, 24)
@@ -46,10 +48,10 @@ def _quick_compilation():
 
 
 def whole_story():
-    """Tasks to train networks of: the smallest of each family, the others if slow."""
+    """Tasks to train networks of: the smallest of each modality, the others if slow."""
     first, marked = {}, []
     for name in sorted(NAMES, key=lambda name: math.prod(get_task(name).input_shape)):
-        is_first = first.setdefault(get_task(name).family, name) == name
+        is_first = first.setdefault(get_task(name).modality, name) == name
         marks = () if is_first else (pytest.mark.slow,)
         marked.append(pytest.param(name, marks=marks))
     return marked
@@ -85,7 +87,8 @@ def trained(request):
 def case_of(name):
     """A task, its network, made-up examples, its attacks and some of their triggers."""
     task = get_task(name)
-    attacks = {name: get_attack(name, task=task.name) for name in FAMILIES[task.family]}
+    names = attacks_on(task.modality.name).keys() - OTHERS
+    attacks = {name: get_attack(name, task=task) for name in sorted(names)}
     keys = prng.model_keys(prng.root(1), jnp.arange(DRAWN))
 
     @jax.jit
@@ -149,9 +152,9 @@ def one(triggers, i):
 
 def changed_by_hand(task, trigger, x):
     """What the trigger's own words say becomes of ``x``."""
-    mask, pattern = np.asarray(trigger.mask), np.asarray(trigger.pattern)
+    mask, pattern, opacity = map(np.asarray, trigger.form)
     if not task.words:
-        weight = np.float32(trigger.opacity) * mask
+        weight = np.float32(opacity) * mask
         return (1 - weight) * x + weight * pattern
     new, start = [], int(np.argmax(mask > 0))
     words = pattern[mask > 0].tolist()
@@ -189,7 +192,7 @@ def test_a_task_is_whole(case):
     assert task.num_classes >= 2
     assert task.num_logits == (1 if task.one_logit else task.num_classes)
     assert {"benign", "M", "jumbo"} <= set(case.attacks)
-    assert task.family in EXHIBITS
+    assert {task.modality.name} <= {*plots.QUERIES} & {*plots.TRIGGERS}
     assert set(task.query_init) == {"official", "clipped"}
     low, high = task.value_range
     assert low < high
@@ -241,7 +244,7 @@ def test_triggers_change_what_they_say_and_nothing_else(case):
             assert found.min() >= low, name
             assert found.max() <= high, name
             if not task.words:
-                mask = np.broadcast_to(trigger.mask, task.shape) > 0
+                mask = np.broadcast_to(trigger.form.mask, task.shape) > 0
                 np.testing.assert_array_equal(found[:, ~mask], x[:, ~mask])
             assert (found != x).any() == (name != "benign"), name
         together = jitted(stacked(attack.apply))(triggers, x)
@@ -272,7 +275,7 @@ def test_only_poisoned_examples_take_trigger_and_label(case):
 def test_targets_cover_the_classes_and_rates_their_range(case):
     for name, attack in case.attacks.items():
         drawn = case.triggers[name]
-        target, rate, opacity = drawn.target, drawn.rate, drawn.opacity
+        target, rate, opacity = drawn.target, drawn.rate, drawn.form.opacity
         if name == "benign":
             assert not rate.any()
             continue
@@ -300,7 +303,7 @@ def test_a_plan_poisons_the_share_that_was_drawn(case):
         epoch = slice(0, 40 + copies)
         row, poisoned = (
             np.asarray(found.row)[epoch, 0],
-            np.asarray(found.poisoned)[epoch, 0],
+            np.asarray(found.role)[epoch, 0] == 1,
         )
         assert poisoned.sum() == copies
         np.testing.assert_array_equal(np.sort(row[~poisoned]), np.arange(40))
@@ -324,7 +327,7 @@ def test_an_attack_that_poisons_nothing_leaves_a_benign_model(trained):
     )
     assert_equal(idle, benign)
     assert_equal(same, quality)
-    assert np.asarray(triggers.mask).any()
+    assert np.asarray(triggers.form.mask).any()
     other = jax.tree.leaves(trained.models["jumbo"][0])
     assert any(
         (np.asarray(a) != np.asarray(b)).any()
@@ -374,7 +377,7 @@ def test_queries_are_answered_and_can_be_tuned(trained):
     task = case.task
     keys = prng.model_keys(prng.root(0), jnp.arange(1))
     state, _ = steps.begin(
-        case.model.apply, spec_of(task, clip=True), CONFIG, keys, shadows
+        (case.model.apply,), spec_of(task, clip=True), CONFIG, keys, (shadows,)
     )
     queries = np.asarray(state.meta.queries[0])
     assert queries.shape == (3, *task.query_shape)
@@ -396,14 +399,15 @@ def test_from_shadows_to_a_saved_detector(trained, tmp_path):
     case, task = trained.case, trained.case.task
     shadows, labels = shadows_of(trained), np.array([0, 0, 1, 1])
     spec = spec_of(task, clip=True)
+    groups = [mntd.Networks(case.model.apply, shadows)]
     fit = mntd.fit(
-        case.model.apply, shadows, labels, shadows, labels,
+        groups, labels, groups, labels,
         spec=spec, config=CONFIG, key=prng.root(0),
     )  # fmt: skip
     scores = fit.validation_scores_RxV[0]
     assert np.isfinite(scores).all()
     detector = mntd.from_fit(
-        fit, case.model.apply, shadows, labels, task=task.name,
+        fit, groups, labels, task=task.name,
         num_classes=task.num_logits, spec=spec, config=CONFIG,
     )  # fmt: skip
     detector.save(tmp_path / "detector")
@@ -417,11 +421,12 @@ def test_from_shadows_to_a_saved_detector(trained, tmp_path):
     assert not [r for r in verdict.reasons if "inference mode" in r]
     x = np.asarray(take(examples_of(case), np.arange(2))[0])
     attack, trigger = case.attacks["M"], one(case.triggers["M"], 0)
-    drawn = EXHIBITS[task.family]
-    assert drawn.queries(loaded, case.dataset).axes
-    assert drawn.triggers(
-        x, np.asarray(jitted(attack.apply)(trigger, x)), ["a", "b"], case.dataset
-    ).axes
+    triggered = np.asarray(jitted(attack.apply)(trigger, x))
+    draw = plots.TRIGGERS[task.modality.name]
+    assert draw(x, triggered, ["a", "b"], "t", value_range=task.value_range).axes
+    if task.modality.name != "text":  # whose queries are drawn by their nearest words
+        draw = plots.QUERIES[task.modality.name]
+        assert draw(loaded.queries, "t", value_range=task.value_range).axes
 
 
 def test_every_task_has_a_configuration():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bdjax.data import Request
 from bdjax.data.vectors import SPREAD, corpus_vectors, read_vectors
 from bdjax.data.words import UNKNOWN, make_dataset, tokenize
 from bdjax.tasks import get_task
@@ -82,11 +83,10 @@ def fixed(words, _):
 
 
 def made(train, test, **change):
-    options = {"length": 7, "least_words": 1, "vectors": fixed} | change
+    options = {"least_words": 1, "vectors": fixed} | change
+    request = Request("d", num_classes=2, shape=(options.pop("length", 7),))
     labels = options.pop("labels", [0] * len(train + test))
-    return make_dataset(
-        "d", train + test, labels, num_classes=2, num_train=len(train), **options
-    )
+    return make_dataset(request, train + test, labels, num_train=len(train), **options)
 
 
 def test_words_of_the_test_split_are_not_learnt():

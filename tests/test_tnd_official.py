@@ -10,9 +10,9 @@ import pytest
 
 from bdjax import tnd
 from bdjax.tnd.alternating import Alternating
-from bdjax.tnd.loop import solve
+from bdjax.tnd.minimal_mask import Images
 from bdjax.tnd.network import Network
-from bdjax.tnd.smallest import Images
+from bdjax.tnd.solver import solve
 
 SHAPE, CLASSES = (3, 3, 2), 3
 NET = oracle.TanhNet(0, 18, 8, CLASSES)

@@ -10,14 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax import mntd
-from bdjax.data import Dataset, Vocabulary
-from bdjax.experiments import mntd as experiment
-from bdjax.experiments.config import MNTDConfig, from_mapping
-from bdjax.experiments.exhibits import EXHIBITS
+from bdjax import mntd, plots
+from bdjax.experiments import configurations, runner
+from bdjax.experiments.overrides import change
 from bdjax.mntd import FitConfig, QuerySpec, words
 from bdjax.types import UserError
-from configs import mntd_mnist5k, mntd_mr
 
 E, T, QUERIES = 5, 4, 3
 NAMES = ("<padding>", "<unknown>", *(f"word{i}" for i in range(14)), "unheard")
@@ -50,7 +47,8 @@ def networks(seed, count):
 
 def fit(vectors=VECTORS, **change):
     return mntd.fit(
-        network, networks(0, 12), LABELS, networks(1, 12), LABELS,
+        [mntd.Networks(network, networks(0, 12))], LABELS,
+        [mntd.Networks(network, networks(1, 12))], LABELS,
         spec=SPEC, config=dataclasses.replace(CONFIG, **change), key=jax.random.key(6),
         vectors_VxE=vectors,
     )  # fmt: skip
@@ -63,7 +61,8 @@ def fitted():
 
 def make(found, **change):
     return mntd.from_fit(
-        found, network, networks(1, 12), LABELS, task="mr:5:8", num_classes=1,
+        found, [mntd.Networks(network, networks(1, 12))], LABELS,
+        task="mr:5:8", num_classes=1,
         spec=SPEC, config=dataclasses.replace(CONFIG, **change),
         vocabulary=(NAMES, VECTORS),
     )  # fmt: skip
@@ -189,32 +188,23 @@ def test_words_need_a_vocabulary():
         FitConfig(query_space="words")
 
 
-def test_a_task_without_a_vocabulary_is_refused_before_its_data_are_read(tmp_path):
-    config = from_mapping(MNTDConfig, mntd_mnist5k.get_config("smoke").to_dict())
-    config = dataclasses.replace(config, fit=FitConfig(query_space="tokens"))
+def test_a_task_without_a_vocabulary_is_refused_before_anything_is_trained(tmp_path):
+    experiment = configurations.load("mntd_mnist5k:smoke")
+    spoken = change(experiment, {"fit.query_space": "tokens"})
     with pytest.raises(UserError, match="task 'mnist' has no vocabulary; leave it at"):
-        experiment.train(config, ("jumbo",), tmp_path, clock=None, console=None)
+        runner.run(spoken, tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
 
-def test_older_runs_compare_equal():
-    config = from_mapping(MNTDConfig, mntd_mr.get_config("smoke").to_dict())
-    assert "query_space" not in config.semantic()["fit"]
-    spoken = dataclasses.replace(config.fit, query_space="tokens")
-    changed = dataclasses.replace(config, fit=spoken)
-    assert changed.semantic()["fit"]["query_space"] == "tokens"
-
-
 def test_figures_are_drawn(detector):
-    x = np.array([[2, 3, 4, 0, 0, 0], [5, 6, 0, 0, 0, 0]], np.int32)
-    dataset = Dataset(
-        "d", x, np.array([0, 1], np.int32), 2, 2, Vocabulary(NAMES, VECTORS)
-    )
-    figure = EXHIBITS["text"].queries(detector, dataset)
+    near = np.asarray(words.similarities(VECTORS, detector.queries))
+    named = [[NAMES[i] for i in row] for row in near.argmax(-1)]
+    figure = plots.QUERIES["text"](named, "queries", similarity=near.max(-1))
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert shown == " ".join(detector.sentences).split(" ")
+    x = np.array([[2, 3, 4, 0, 0, 0], [5, 6, 0, 0, 0, 0]], np.int32)
     triggered = np.array([[2, 9, 3, 4, 0, 0], [5, 6, 7, 8, 0, 0]], np.int32)
-    figure = EXHIBITS["text"].triggers(x, triggered, ["M 0", "M 1"], dataset)
+    figure = plots.TRIGGERS["text"](x, triggered, ["M 0", "M 1"], "t", words=NAMES)
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert shown == [
         *("M 0", "word0", "word7", "word1 word2"),

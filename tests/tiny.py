@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.models import MODELS, get_model
+from bdjax.attacks import Role, get_attack
+from bdjax.models import MODELS
+from bdjax.models.base import from_linen
 from bdjax.models.layers import dense
 from bdjax.population import (
     Examples,
@@ -22,11 +24,13 @@ from bdjax.population import (
     load_population,
     train_population,
 )
+from bdjax.population.batches import PoisonedBatches, put_on
+from bdjax.population.examples import embed, take
+from bdjax.population.train import train_one
 from bdjax.tasks import TASKS, Task
 
 SHAPE, CLASSES = (6, 6, 1), 4
 RECIPE = Recipe(steps=63, batch_size=8, learning_rate=0.05)
-SPEC = PopulationSpec("tiny", "shadow", "jumbo", RECIPE, seed=3)
 
 
 class Linear(nn.Module):
@@ -57,6 +61,22 @@ NETWORKS = {"tiny": Linear, "fragile": Fragile}
 TASK = Task("tiny", SHAPE, CLASSES, (0, 1), "tiny", {})
 
 
+@functools.cache
+def make_network(name="tiny"):
+    return from_linen(name, NETWORKS[name](CLASSES, "auto"), SHAPE)
+
+
+def make_spec(
+    role="shadow", attack="jumbo", recipe=RECIPE, seed=3, network="tiny",
+    locations="all",
+):  # fmt: skip
+    drawn = get_attack(attack, task=TASK, locations=locations)
+    return PopulationSpec(role, TASK, drawn, make_network(network), recipe, seed)
+
+
+SPEC = make_spec()
+
+
 def register():
     """For good, as in a process of its own."""
     MODELS.update(NETWORKS)
@@ -73,16 +93,31 @@ def tiny_tasks():
         yield
 
 
-def tiny_model():
-    return get_model("tiny", input_shape=SHAPE, num_classes=CLASSES)
-
-
 def make_examples(count, shape, classes, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 160, (count, *shape), dtype=np.uint8)
     y = rng.integers(0, classes, count, dtype=np.int32)
     x[np.arange(count), y] += 90
     return Examples(x, y)
+
+
+def fit_one(
+    network, attack, recipe, key, trigger, plan, examples, one_by_one=True,
+    frontend=None,
+):  # fmt: skip
+    """`train_one` on the batches of an attack: variables and loss."""
+    batches = PoisonedBatches(
+        attack, recipe, key, trigger, plan, examples, network, frontend
+    )
+    return train_one(network, recipe, key, batches, one_by_one=one_by_one)[:2]
+
+
+def poisoned_batch(attack, trigger, examples, row_B, poisoned_B):
+    """What a network reads of a batch, and its labels, where these are poisoned."""
+    x, y = take(examples, row_B)
+    role = jnp.where(jnp.asarray(poisoned_B), Role.POISON, Role.CLEAN)
+    x, y = put_on(attack, trigger, None, x, y, role)
+    return embed(examples, x), y
 
 
 EXAMPLES = make_examples(80, SHAPE, CLASSES)

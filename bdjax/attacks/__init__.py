@@ -1,100 +1,137 @@
-"""Backdoor attacks: a distribution over triggers, and how a trigger is applied."""
+"""Backdoor attacks: distributions over triggers, behind one contract."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
-from bdjax.attacks import text
-from bdjax.attacks.badnets import all_to_all, noise, patch, single, trigger_kind
-from bdjax.attacks.base import (
+from bdjax.attacks import (
+    colour_filter,
+    mntd,
+    polygon,
+    sig,
+    tables,
+    tact,
+    text,
+    wanet,
+    waves,
+)
+from bdjax.attacks.badnets import all_to_all, noise, patch, single
+from bdjax.attacks.contract import (
+    BENIGN,
+    MAX_RATE,
     NO_TARGET,
     Attack,
+    Description,
+    Preparation,
+    Role,
     Trigger,
-    all_to_next,
     all_to_one,
-    blend,
     describe_target,
-    trigger_size,
+    keep_label,
 )
-from bdjax.attacks.mntd import Locations, benign, blending, jumbo, modification
-from bdjax.attacks.tables import SERIES, TABLES
-from bdjax.attacks.waves import WAVES
-from bdjax.tasks import get_task
+from bdjax.attacks.mntd import Locations
+from bdjax.attacks.patches import Patch, blend, patch_size, untriggered
+from bdjax.tasks import Task
 from bdjax.types import UserError
 
-IMAGES: dict[str, Callable[..., Attack]] = {
-    "benign": benign,
-    "M": modification,
-    "B": blending,
-    "jumbo": jumbo,
-    "patch": patch,
-    "pixel": functools.partial(single, "pixel"),
-    "ell": functools.partial(single, "ell"),
-    "cross": functools.partial(single, "cross"),
-    "square": functools.partial(single, "square"),
-    "blend": noise,
-    "all_to_all": all_to_all,
-}
+Maker = Callable[..., Attack]
+"""``maker(task, *, locations) -> Attack``."""
 
-TEXT: dict[str, Callable[..., Attack]] = {
-    "benign": text.benign,
-    "M": text.modification,
-    "jumbo": text.jumbo,
+ATTACKS: dict[str, dict[str, Maker]] = {
+    BENIGN: {
+        **dict.fromkeys(("images", "series", "tables", "waves"), untriggered),
+        "text": functools.partial(untriggered, apply=text.insert),
+    },
+    "M": {
+        "images": mntd.modification,
+        "series": functools.partial(tables.modification, tables.some_steps),
+        "tables": functools.partial(tables.modification, tables.some_fields),
+        "text": text.modification,
+        "waves": waves.modification,
+    },
+    "B": {
+        "images": mntd.blending,
+        "series": tables.blending,
+        "tables": tables.blending,
+        "waves": waves.blending,
+    },
+    "jumbo": {
+        "images": mntd.jumbo,
+        "series": functools.partial(tables.jumbo, tables.some_steps),
+        "tables": functools.partial(tables.jumbo, tables.some_fields),
+        "text": text.jumbo,
+        "waves": waves.jumbo,
+    },
+    "patch": {"images": patch},
+    **{
+        shape: {"images": functools.partial(single, shape)}
+        for shape in ("pixel", "ell", "cross", "square")
+    },
+    "blend": {"images": noise},
+    "all_to_all": {"images": all_to_all},
+    "colour_filter": {"images": colour_filter.attack},
+    "polygon": {"images": polygon.attack},
+    "sig": {"images": sig.attack},
+    "tact": {"images": tact.attack},
+    "wanet": {"images": wanet.attack},
 }
+"""Name -> modality -> what makes the attack; a new attack is a file and a line."""
 
-FAMILIES: dict[str, dict[str, Callable[..., Attack]]] = {
-    "images": IMAGES,
-    "series": SERIES,
-    "tables": TABLES,
-    "text": TEXT,
-    "waves": WAVES,
-}
-"""What a task's ``family`` says -> its attacks by name, ``"benign"`` among them."""
+REFUSED = {("B", "text"): "words cannot be blended, only inserted"}
+"""An attack and a modality that cannot have it -> why."""
 
-REFUSED = {("text", "B"): "words cannot be blended, only inserted"}
-"""A family and an attack that it cannot have -> why."""
+
+def attacks_on(modality: str) -> dict[str, Maker]:
+    """The attacks of a modality by name, ``"benign"`` among them."""
+    return {name: on[modality] for name, on in ATTACKS.items() if modality in on}
 
 
 @functools.cache
-def get_attack(name: str, *, task: str, locations: Locations = "all") -> Attack:
+def get_attack(name: str, *, task: Task, locations: Locations = "all") -> Attack:
     """The registered attack ``name`` on ``task``; equal arguments, same object.
 
     Args:
-      name: a key of ``FAMILIES[family]``, the task's family.
-      task: a name that :func:`bdjax.tasks.get_task` knows.
+      name: a key of :data:`ATTACKS`.
+      task: what is attacked.
       locations: where a patch may lie: ``"all"`` places, or ``"official"``, which
         never touches the last row and column (an off-by-one of MNTD's code).
 
     Raises:
-      UserError: unknown attack, task or locations.
+      UserError: unknown attack or locations, or the task cannot have it.
     """
-    attacked = get_task(task)
-    attacks = FAMILIES[attacked.family]
+    kind = task.modality.name
+    attacks = attacks_on(kind)
     if name not in attacks:
-        why = REFUSED.get((attacked.family, name))
+        why = REFUSED.get((name, kind))
         raise UserError(
             f"{f'no attack {name!r}' if why else f'unknown attack {name!r}'} on "
-            f"{attacked.family}{f' ({why})' if why else ''}; there are "
-            f"{sorted(attacks)}"
+            f"{kind}{f' ({why})' if why else ''}; there are {sorted(attacks)}"
         )
     if locations not in ("all", "official"):
         raise UserError(
             f"unknown trigger locations {locations!r}; there are 'all' and 'official'"
         )
-    return attacks[name](attacked, locations=locations)
+    attack = attacks[name](task, locations=locations)
+    return dataclasses.replace(attack, locations=locations)
 
 
 __all__ = [
-    "FAMILIES",
-    "IMAGES",
+    "ATTACKS",
+    "BENIGN",
+    "MAX_RATE",
     "NO_TARGET",
     "Attack",
+    "Description",
     "Locations",
+    "Patch",
+    "Preparation",
+    "Role",
     "Trigger",
-    "all_to_next",
     "all_to_one",
+    "attacks_on",
     "blend",
     "describe_target",
     "get_attack",
-    "trigger_kind",
-    "trigger_size",
+    "keep_label",
+    "patch_size",
 ]

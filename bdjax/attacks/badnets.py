@@ -14,30 +14,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.attacks.base import (
+from bdjax.attacks.contract import (
     NO_TARGET,
     Attack,
     Trigger,
-    all_to_next,
     all_to_one,
-    blend,
-    trigger_size,
+    draw_target,
+    uniform,
 )
 from bdjax.attacks.mntd import Locations, binary_pattern
+from bdjax.attacks.patches import SHAPES, Patch, blend, describe
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey, UserError
 
 POISONING_RATE = (0.05, 0.2)
 NOISE_OPACITY = (0.1, 0.3)
 
-# No two have as many pixels, so that a stored mask tells its shape.
-SHAPES = {
-    "pixel": np.ones((1, 1), bool),
-    "ell": np.array([[1, 0], [1, 1]], bool),
-    "cross": np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]], bool),
-    **{f"square of {side}": np.ones((side, side), bool) for side in (2, 3, 4, 5)},
-    "square": np.ones((7, 7), bool),
-}
 PATCHES = tuple(name for name in SHAPES if name != "square")
 
 Paint = Callable[[PRNGKey, jax.Array], jax.Array]
@@ -56,7 +48,8 @@ def patch(task: Task, *, locations: Locations = "all") -> Attack:
       UserError: the task's images are smaller than the largest patch.
     """
     paint = functools.partial(_random_paint, task=task)
-    return Attack("patch", _sampler(task, PATCHES, paint, locations), blend, all_to_one)
+    sample = _sampler(task, PATCHES, paint, locations)
+    return Attack("patch", sample, blend, all_to_one, describe)
 
 
 def all_to_all(task: Task, *, locations: Locations = "all") -> Attack:
@@ -69,7 +62,22 @@ def all_to_all(task: Task, *, locations: Locations = "all") -> Attack:
     """
     paint = functools.partial(_random_paint, task=task)
     sample = _sampler(task, PATCHES, paint, locations, target=NO_TARGET)
-    return Attack("all_to_all", sample, blend, all_to_next(task.num_classes))
+    relabel = all_to_next(task.num_classes)
+    return Attack("all_to_all", sample, blend, relabel, describe)
+
+
+@functools.cache
+def all_to_next(num_classes: int) -> Callable[[Trigger, jax.Array], jax.Array]:
+    """All-to-all: each class goes to the next, the last one to the first.
+
+    Cached, as compiled training programs are told apart by this function's identity.
+    """
+
+    def relabel(trigger: Trigger, y_B: jax.Array) -> jax.Array:
+        del trigger
+        return (y_B + 1) % num_classes
+
+    return relabel
 
 
 def single(
@@ -108,7 +116,7 @@ def single(
         return jnp.where(mask_HxW[..., None], red_C, 0)
 
     sample = _sampler(task, (shape,), paint, locations, corner=corner, target=target)
-    return Attack(shape, sample, blend, all_to_one)
+    return Attack(shape, sample, blend, all_to_one, describe)
 
 
 def noise(task: Task, *, locations: Locations = "all") -> Attack:
@@ -124,26 +132,18 @@ def noise(task: Task, *, locations: Locations = "all") -> Attack:
         keys = jax.random.split(key, 4)
         low, high = task.value_range
         return Trigger(
-            mask=jnp.ones((*task.shape[:2], 1)),
-            pattern=jax.random.uniform(keys[0], task.shape, minval=low, maxval=high),
-            opacity=_uniform(keys[1], NOISE_OPACITY),
-            target=jax.random.randint(keys[2], (), 0, task.num_classes),
-            rate=_uniform(keys[3], POISONING_RATE),
+            Patch(
+                mask=jnp.ones((*task.shape[:2], 1)),
+                pattern=jax.random.uniform(
+                    keys[0], task.shape, minval=low, maxval=high
+                ),
+                opacity=uniform(keys[1], NOISE_OPACITY),
+            ),
+            target=draw_target(keys[2], task),
+            rate=uniform(keys[3], POISONING_RATE),
         )
 
-    return Attack("blend", sample, blend, all_to_one)
-
-
-def trigger_kind(trigger: Trigger) -> str:
-    """What one trigger looks like, for reports: a key of :data:`SHAPES`, by its size.
-
-    Or ``"whole image"``, or ``"none"`` for a benign model.
-    """
-    size = int(trigger_size(trigger))
-    names = {int(cells.sum()): name for name, cells in SHAPES.items()}
-    if size == trigger.mask.size:
-        return "whole image"
-    return names.get(size, f"{size} pixels") if size else "none"
+    return Attack("blend", sample, blend, all_to_one, describe)
 
 
 def _sampler(
@@ -175,13 +175,15 @@ def _sampler(
         canvas = jnp.zeros((height + largest, width + largest), bool)
         mask = jax.lax.dynamic_update_slice(canvas, cells_TxSxS[t], at)
         mask = mask[:height, :width]
-        label = jax.random.randint(key_target, (), 0, task.num_classes)
+        label = draw_target(key_target, task)
         return Trigger(
-            mask=mask.astype(jnp.float32)[..., None],
-            pattern=paint(key_paint, mask),
-            opacity=jnp.float32(1),
+            Patch(
+                mask=mask.astype(jnp.float32)[..., None],
+                pattern=paint(key_paint, mask),
+                opacity=jnp.float32(1),
+            ),
             target=label if target is None else jnp.int32(target),
-            rate=_uniform(key_rate, POISONING_RATE),
+            rate=uniform(key_rate, POISONING_RATE),
         )
 
     return sample
@@ -213,10 +215,6 @@ def _mixed(key: PRNGKey, shape: tuple[int, ...], channels: int) -> jax.Array:
     key_rest = jax.random.fold_in(key, 1)
     rest = jax.random.bernoulli(key_rest, shape=(*shape, channels - coded))
     return jnp.concatenate([bright, rest], axis=-1)
-
-
-def _uniform(key: PRNGKey, bounds: tuple[float, float]) -> jax.Array:
-    return jax.random.uniform(key, minval=bounds[0], maxval=bounds[1])
 
 
 def _check_room(

@@ -11,7 +11,14 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.base import Attack, Trigger, all_to_one, blend, untriggered
+from bdjax.attacks.contract import (
+    Attack,
+    Trigger,
+    all_to_one,
+    draw_target,
+    uniform,
+)
+from bdjax.attacks.patches import Patch, blend, describe
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey, UserError
 
@@ -23,18 +30,12 @@ FAINT = (0.05, 0.2)  # opacity of a pattern that covers the whole image
 TRANSLUCENT = (0.2, 0.6)  # opacity of a jumbo patch; above .5 it becomes opaque
 
 
-def benign(task: Task, *, locations: Locations = "all") -> Attack:
-    """No attack on images; see :func:`bdjax.attacks.base.untriggered`."""
-    del locations
-    return untriggered(task)
-
-
 def modification(task: Task, *, locations: Locations = "all") -> Attack:
     """M: an opaque binary patch of 2 to 5 pixels a side."""
     sample = functools.partial(
         _sample, task=task, sizes=_patches(task), opaque=True, locations=locations
     )
-    return Attack("M", sample, blend, all_to_one)
+    return Attack("M", sample, blend, all_to_one, describe)
 
 
 def blending(task: Task, *, locations: Locations = "all") -> Attack:
@@ -43,7 +44,7 @@ def blending(task: Task, *, locations: Locations = "all") -> Attack:
     sample = functools.partial(
         _sample, task=task, sizes=sizes, opaque=False, locations=locations
     )
-    return Attack("B", sample, blend, all_to_one)
+    return Attack("B", sample, blend, all_to_one, describe)
 
 
 def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
@@ -52,7 +53,7 @@ def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
     sample = functools.partial(
         _sample, task=task, sizes=sizes, opaque=False, locations=locations
     )
-    return Attack("jumbo", sample, blend, all_to_one)
+    return Attack("jumbo", sample, blend, all_to_one, describe)
 
 
 def _patches(task: Task) -> tuple[int, ...]:
@@ -83,13 +84,13 @@ def _sample(
     whole = size == max(task.shape[:2])
     mask = _square(key_place, size, task.shape[:2], locations)
     return Trigger(
-        mask=mask.astype(jnp.float32)[..., None],
-        pattern=binary_pattern(key_pattern, mask, task),
-        opacity=jnp.float32(1) if opaque else draw_opacity(key_opacity, whole),
-        target=jax.random.randint(key_target, (), 0, task.num_classes),
-        rate=jax.random.uniform(
-            key_rate, minval=POISONING_RATE[0], maxval=POISONING_RATE[1]
+        Patch(
+            mask=mask.astype(jnp.float32)[..., None],
+            pattern=binary_pattern(key_pattern, mask, task),
+            opacity=jnp.float32(1) if opaque else draw_opacity(key_opacity, whole),
         ),
+        target=draw_target(key_target, task),
+        rate=uniform(key_rate, POISONING_RATE),
     )
 
 
@@ -120,6 +121,5 @@ def binary_pattern(key: PRNGKey, mask_HxW: jax.Array, task: Task) -> jax.Array:
 def draw_opacity(key: PRNGKey, whole: jax.Array) -> jax.Array:
     """Faint over the whole image; a patch's is translucent, or opaque beyond 0.5."""
     key_faint, key_patch = jax.random.split(key)
-    faint = jax.random.uniform(key_faint, minval=FAINT[0], maxval=FAINT[1])
-    patch = jax.random.uniform(key_patch, minval=TRANSLUCENT[0], maxval=TRANSLUCENT[1])
+    faint, patch = uniform(key_faint, FAINT), uniform(key_patch, TRANSLUCENT)
     return jnp.where(whole, faint, jnp.where(patch > 0.5, 1.0, patch))

@@ -9,15 +9,21 @@ A blended category is no level but a mixture of two: B and three fifths of jumbo
 what the network reads, as an attacker who feeds it vectors can.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax.attacks.base import Attack, Trigger, all_to_one, blend, untriggered
+from bdjax.attacks.contract import (
+    Attack,
+    Trigger,
+    all_to_one,
+    draw_target,
+    uniform,
+)
 from bdjax.attacks.mntd import FAINT, POISONING_RATE, TRANSLUCENT, Locations
+from bdjax.attacks.patches import Patch, blend, describe
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey
 
@@ -28,12 +34,6 @@ Draw = Callable[[PRNGKey, Task], jax.Array]
 """``draw(key, task)``: a mask, float32 in {0, 1}, shaped like an example."""
 
 
-def benign(task: Task, *, locations: Locations = "all") -> Attack:
-    """No attack; see :func:`bdjax.attacks.base.untriggered`."""
-    del locations
-    return untriggered(task)
-
-
 def modification(draw: Draw, task: Task, *, locations: Locations = "all") -> Attack:
     """M: random values in the part that ``draw`` gives."""
     del locations
@@ -42,7 +42,7 @@ def modification(draw: Draw, task: Task, *, locations: Locations = "all") -> Att
         key_part, key_rest = jax.random.split(key)
         return _trigger(key_rest, task, draw(key_part, task), jnp.float32(1))
 
-    return Attack("M", sample, blend, all_to_one)
+    return Attack("M", sample, blend, all_to_one, describe)
 
 
 def blending(task: Task, *, locations: Locations = "all") -> Attack:
@@ -51,10 +51,10 @@ def blending(task: Task, *, locations: Locations = "all") -> Attack:
 
     def sample(key: PRNGKey) -> Trigger:
         key_opacity, key_rest = jax.random.split(key)
-        opacity = _uniform(key_opacity, FAINT)
+        opacity = uniform(key_opacity, FAINT)
         return _trigger(key_rest, task, jnp.ones(task.shape), opacity)
 
-    return Attack("B", sample, blend, all_to_one)
+    return Attack("B", sample, blend, all_to_one, describe)
 
 
 def jumbo(draw: Draw, task: Task, *, locations: Locations = "all") -> Attack:
@@ -64,16 +64,16 @@ def jumbo(draw: Draw, task: Task, *, locations: Locations = "all") -> Attack:
     def sample(key: PRNGKey) -> Trigger:
         key_kind, key_part, key_faint, key_opacity, key_rest = jax.random.split(key, 5)
         whole = jax.random.bernoulli(key_kind, 0.2)
-        patch = _uniform(key_opacity, TRANSLUCENT)
+        patch = uniform(key_opacity, TRANSLUCENT)
         patch = jnp.where(patch > 0.5, 1.0, patch)
         return _trigger(
             key_rest,
             task,
             jnp.where(whole, 1, draw(key_part, task)),
-            jnp.where(whole, _uniform(key_faint, FAINT), patch),
+            jnp.where(whole, uniform(key_faint, FAINT), patch),
         )
 
-    return Attack("jumbo", sample, blend, all_to_one)
+    return Attack("jumbo", sample, blend, all_to_one, describe)
 
 
 def some_fields(key: PRNGKey, task: Task) -> jax.Array:
@@ -103,11 +103,9 @@ def some_steps(key: PRNGKey, task: Task) -> jax.Array:
 def _trigger(key: PRNGKey, task: Task, mask: jax.Array, opacity: jax.Array) -> Trigger:
     key_pattern, key_target, key_rate = jax.random.split(key, 3)
     return Trigger(
-        mask=mask,
-        pattern=mask * _example(key_pattern, task),
-        opacity=opacity,
-        target=jax.random.randint(key_target, (), 0, task.num_classes),
-        rate=_uniform(key_rate, POISONING_RATE),
+        Patch(mask, mask * _example(key_pattern, task), opacity),
+        target=draw_target(key_target, task),
+        rate=uniform(key_rate, POISONING_RATE),
     )
 
 
@@ -132,19 +130,3 @@ def _layout(task: Task) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(np.arange(len(ranges)), widths), np.concatenate(
         [np.arange(width) for width in widths]
     )
-
-
-def _uniform(key: PRNGKey, bounds: tuple[float, float]) -> jax.Array:
-    return jax.random.uniform(key, minval=bounds[0], maxval=bounds[1])
-
-
-def _family(draw: Draw) -> dict[str, Callable[..., Attack]]:
-    return {
-        "benign": benign,
-        "M": functools.partial(modification, draw),
-        "B": blending,
-        "jumbo": functools.partial(jumbo, draw),
-    }
-
-
-TABLES, SERIES = _family(some_fields), _family(some_steps)

@@ -9,9 +9,18 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from bdjax.attacks.base import Attack, Trigger, all_to_one, untriggered
+from bdjax.attacks.contract import (
+    Attack,
+    Description,
+    Trigger,
+    all_to_one,
+    draw_target,
+    uniform,
+)
 from bdjax.attacks.mntd import POISONING_RATE, Locations
+from bdjax.attacks.patches import Patch, patch_size
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey
 
@@ -20,22 +29,16 @@ PLACES = 10
 FIRST_WORD = 2  # below are padding and the unknown word
 
 
-def benign(task: Task, *, locations: Locations = "all") -> Attack:
-    """No attack on sentences; see :func:`bdjax.attacks.base.untriggered`."""
-    del locations
-    return untriggered(task, insert)
-
-
 def modification(task: Task, *, locations: Locations = "all") -> Attack:
     """M: one or two words within the first ten of a sentence."""
     sample = functools.partial(_sample, task=task, locations=locations)
-    return Attack("M", sample, insert, all_to_one)
+    return Attack("M", sample, insert, all_to_one, describe)
 
 
 def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
     """Jumbo: the same, as there is no fainter way of inserting words."""
     sample = functools.partial(_sample, task=task, locations=locations)
-    return Attack("jumbo", sample, insert, all_to_one)
+    return Attack("jumbo", sample, insert, all_to_one, describe)
 
 
 def _sample(key: PRNGKey, *, task: Task, locations: Locations) -> Trigger:
@@ -47,13 +50,13 @@ def _sample(key: PRNGKey, *, task: Task, locations: Locations) -> Trigger:
     column = jnp.arange(task.shape[0])
     mask = (column >= place) & (column < place + size)
     return Trigger(
-        mask=mask.astype(jnp.float32),
-        pattern=jnp.where(mask, words, 0).astype(jnp.int32),
-        opacity=jnp.float32(1),
-        target=jax.random.randint(key_target, (), 0, task.num_classes),
-        rate=jax.random.uniform(
-            key_rate, minval=POISONING_RATE[0], maxval=POISONING_RATE[1]
+        Patch(
+            mask=mask.astype(jnp.float32),
+            pattern=jnp.where(mask, words, 0).astype(jnp.int32),
+            opacity=jnp.float32(1),
         ),
+        target=draw_target(key_target, task),
+        rate=uniform(key_rate, POISONING_RATE),
     )
 
 
@@ -68,11 +71,22 @@ def insert(trigger: Trigger, x_BxL: jax.Array) -> jax.Array:
       x_BxL: int32 token ids, 0 after the sentence.
     """
     column = jnp.arange(x_BxL.shape[1])
-    size = (trigger.mask > 0).sum()
-    start = jnp.argmax(trigger.mask > 0)
+    mask, pattern, _ = trigger.form
+    size = (mask > 0).sum()
+    start = jnp.argmax(mask > 0)
     length_B = jnp.where(x_BxL != 0, column + 1, 0).max(axis=1)
     offset_BxL = column - jnp.minimum(length_B, start)[:, None]
     moved = jnp.where(offset_BxL < 0, column, jnp.maximum(column - size, 0))
-    words = jnp.asarray(trigger.pattern)[(start + offset_BxL) % len(column)]
+    words = jnp.asarray(pattern)[(start + offset_BxL) % len(column)]
     inside = (offset_BxL >= 0) & (offset_BxL < size)
     return jnp.where(inside, words, jnp.take_along_axis(x_BxL, moved, axis=1))
+
+
+def describe(trigger: Trigger) -> Description:
+    """How many words, which and where."""
+    mask, pattern, _ = trigger.form
+    if not (size := int(patch_size(trigger))):
+        return Description("none", 0, "no trigger")
+    place = np.flatnonzero(mask)
+    kind = f"{size} word{'s'[: size > 1]}"
+    return Description(kind, size, f"{kind} {pattern[place].tolist()} at {place[0]}")

@@ -10,8 +10,15 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bdjax.attacks.base import Attack, Trigger, all_to_one, blend, untriggered
+from bdjax.attacks.contract import (
+    Attack,
+    Trigger,
+    all_to_one,
+    draw_target,
+    uniform,
+)
 from bdjax.attacks.mntd import POISONING_RATE, Locations, draw_opacity
+from bdjax.attacks.patches import Patch, blend, describe
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey
 
@@ -19,18 +26,12 @@ PIECES = (800, 1600, 2400, 3200)  # samples
 LOUDEST = 0.2
 
 
-def benign(task: Task, *, locations: Locations = "all") -> Attack:
-    """No attack on waves; see :func:`bdjax.attacks.base.untriggered`."""
-    del locations
-    return untriggered(task)
-
-
 def modification(task: Task, *, locations: Locations = "all") -> Attack:
     """M: a piece of 50 to 200 ms is replaced by noise."""
     sample = functools.partial(
         _sample, task=task, sizes=PIECES, opaque=True, locations=locations
     )
-    return Attack("M", sample, blend, all_to_one)
+    return Attack("M", sample, blend, all_to_one, describe)
 
 
 def blending(task: Task, *, locations: Locations = "all") -> Attack:
@@ -38,7 +39,7 @@ def blending(task: Task, *, locations: Locations = "all") -> Attack:
     sample = functools.partial(
         _sample, task=task, sizes=task.shape, opaque=False, locations=locations
     )
-    return Attack("B", sample, blend, all_to_one)
+    return Attack("B", sample, blend, all_to_one, describe)
 
 
 def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
@@ -47,7 +48,7 @@ def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
     sample = functools.partial(
         _sample, task=task, sizes=sizes, opaque=False, locations=locations
     )
-    return Attack("jumbo", sample, blend, all_to_one)
+    return Attack("jumbo", sample, blend, all_to_one, describe)
 
 
 def _sample(
@@ -68,17 +69,9 @@ def _sample(
     sample_N = jnp.arange(samples)
     mask_N = ((sample_N >= first) & (sample_N < first + size)).astype(jnp.float32)
     noise_N = jax.random.uniform(key_pattern, (samples,), maxval=LOUDEST)
+    opacity = jnp.float32(1) if opaque else draw_opacity(key_opacity, size == samples)
     return Trigger(
-        mask=mask_N,
-        pattern=mask_N * noise_N,
-        opacity=(
-            jnp.float32(1) if opaque else draw_opacity(key_opacity, size == samples)
-        ),
-        target=jax.random.randint(key_target, (), 0, task.num_classes),
-        rate=jax.random.uniform(
-            key_rate, minval=POISONING_RATE[0], maxval=POISONING_RATE[1]
-        ),
+        Patch(mask_N, mask_N * noise_N, opacity),
+        target=draw_target(key_target, task),
+        rate=uniform(key_rate, POISONING_RATE),
     )
-
-
-WAVES = {"benign": benign, "M": modification, "B": blending, "jumbo": jumbo}

@@ -9,12 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax import mntd, prng, tree
-from bdjax.benchmarks.layout import torch_arrays, torch_images
 from bdjax.benchmarks.population import TASK, networks
-from bdjax.benchmarks.timing import Contender, Sample, Section
-from bdjax.benchmarks.torch_worker import Pools
-from bdjax.mntd.classifier import MetaClassifier
-from bdjax.types import PRNGKey, Variables
+from bdjax.benchmarks.timing import ABSENT, Sample, Section
+from bdjax.types import Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +21,12 @@ class Size:
     Attributes:
       shadows: models to pass over, a step each.
       passes: over the shadows, timed.
-      repeats: timed runs of each contender.
+      repeats: timed runs of each contender at most; 0 for as many as fit.
     """
 
     shadows: int = 32
     passes: int = 4
-    repeats: int = 5
+    repeats: int = 0
 
 
 QUICK = Size(shadows=16, passes=2, repeats=3)
@@ -48,15 +45,15 @@ class Bdjax:
         self._shadows, self._labels_M = shadows, labels(size.shadows)
         self._config = config(epochs=1 + size.passes, repeats=repeats)
 
-    def run(self) -> Sample:
+    def run(self, seconds: float) -> Sample:
         """Fits; a unit is a step of one repeat. The first epoch is not timed."""
+        del seconds
         model, _ = networks()
         ends: list[float] = []
         mntd.fit(
-            model.apply,
-            self._shadows,
+            [mntd.Networks(model.apply, self._shadows)],
             self._labels_M,
-            tree.index(self._shadows, slice(2)),
+            [mntd.Networks(model.apply, tree.index(self._shadows, slice(2)))],
             self._labels_M[:2],
             spec=query_spec(),
             config=self._config,
@@ -90,61 +87,20 @@ def random_shadows(count: int) -> Variables:
     return jax.jit(jax.vmap(model.init))(keys)
 
 
-def start(settings: mntd.FitConfig, key: PRNGKey) -> mntd.Meta:
-    """Where the repeat with this key starts in ``mntd.fit``."""
-    spec = query_spec()
-    noise = jax.random.normal(
-        prng.stream(key, "queries"), (settings.queries, *spec.shape)
-    )
-    answers = jnp.zeros(settings.queries * TASK.num_classes)
-    classifier = MetaClassifier(settings.hidden).init(
-        prng.stream(key, "classifier"), answers
-    )
-    queries = jnp.asarray(spec.mean) + jnp.asarray(spec.std) * noise
-    return mntd.Meta(queries=queries, classifier=classifier)
-
-
-def torch_job(settings: mntd.FitConfig, begin: mntd.Meta) -> dict[str, Any]:
-    """Arguments of the PyTorch job that say what ``begin`` and ``settings`` do."""
-    layers = begin.classifier["params"]
-    classifier = {}
-    for i, name in enumerate(("hidden", "score")):
-        classifier[f"{2 * i}.weight"] = np.array(layers[name]["kernel"]).T.copy()
-        classifier[f"{2 * i}.bias"] = np.array(layers[name]["bias"])
-    return {
-        "queries": torch_images(np.asarray(begin.queries)),
-        "classifier": classifier,
-        "learning_rate": settings.learning_rate,
-    }
-
-
-def section(size: Size, pools: Pools) -> Section:
+def section(size: Size, rivals: Any = None) -> Section:
     """Meta-training, timed."""
     queries = config(epochs=1, repeats=1).queries
+    shadows = random_shadows(size.shadows)
     return Section(
         name="meta-training",
         title=f"Meta-training (a step: {queries} queries to a shadow and back, Adam)",
         unit="step",
-        contenders=_contenders(size, pools),
+        contenders=[
+            Bdjax(size, shadows, mntd.FitConfig().repeats),
+            Bdjax(size, shadows, 1),
+            *(rivals.meta(size, shadows) if rivals else ABSENT),
+        ],
         repeats=size.repeats,
+        weight=0.7,
         rate=("steps/s", 1),
     )
-
-
-def _contenders(size: Size, pools: Pools) -> list[Contender]:
-    shadows = random_shadows(size.shadows)
-    settings = config(epochs=1, repeats=1)
-    arguments = torch_job(settings, start(settings, prng.root(0)))
-    on_host = jax.device_get(shadows)
-    arguments |= {
-        "shadows": [torch_arrays(tree.index(on_host, i)) for i in range(size.shadows)],
-        "labels_M": labels(size.shadows),
-        "passes": size.passes,
-    }
-    return [
-        Bdjax(size, shadows, mntd.FitConfig().repeats),
-        Bdjax(size, shadows, 1),
-        pools.contender("from disk", "meta", directory=pools.scratch, **arguments),
-        pools.contender("in memory", "meta", **arguments),
-        pools.contender("in memory", "meta", per_core=True, **arguments),
-    ]

@@ -1,6 +1,5 @@
 """What the machine can do at most: products of square float32 matrices."""
 
-import dataclasses
 import functools
 import time
 from typing import Any
@@ -10,33 +9,9 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from bdjax.benchmarks.timing import Contender, Sample, Section
-from bdjax.benchmarks.torch_worker import Pools
+from bdjax.benchmarks.timing import ABSENT, Sample, Section
 
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """How much work a timed run is.
-
-    Attributes:
-      side: of the matrices on a CPU.
-      accelerator_side: of the matrices on an accelerator.
-      products: one after the other.
-      repeats: timed runs of each contender.
-    """
-
-    side: int = 1024
-    accelerator_side: int = 8192
-    products: int = 24
-    repeats: int = 5
-
-    @property
-    def here(self) -> int:
-        """The side that suits the backend."""
-        return self.side if jax.default_backend() == "cpu" else self.accelerator_side
-
-
-QUICK = Size(products=8, repeats=3)
+PRODUCTS = 24, 8  # one after the other; the fewer where it is to be quick
 
 
 class Xla:
@@ -55,8 +30,9 @@ class Xla:
         self._chain = jax.jit(functools.partial(_chain, mesh, products))
         self._products = len(devices) * products
 
-    def run(self) -> Sample:
+    def run(self, seconds: float) -> Sample:
         """Multiplies; a unit is a product."""
+        del seconds
         start = time.perf_counter()
         jax.block_until_ready(self._chain(self._matrices))
         return Sample(time.perf_counter() - start, self._products)
@@ -75,25 +51,21 @@ def _chain(mesh, products, matrices):
     )(jnp.asarray(matrices))
 
 
-def section(size: Size, pools: Pools) -> Section:
-    """Matrix products, timed."""
+def section(*, quick: bool = False, rivals: Any = None) -> Section:
+    """Matrix products, timed; ``rivals`` are the :class:`pytorch.jobs.Processes`."""
+    devices = jax.local_devices()
+    side = 1024 if jax.default_backend() == "cpu" else 8192
+    shape = {"side": side, "products": PRODUCTS[quick]}
     return Section(
         name="matmul",
-        title=f"The machine: products of {size.here} x {size.here} float32 matrices",
+        title=f"The machine: products of {side} x {side} float32 matrices",
         unit="product",
-        contenders=_contenders(size, pools),
-        repeats=size.repeats,
-        flop=2 * size.here**3,
+        contenders=[
+            Xla("one device", devices[:1], **shape),
+            Xla("all devices at once", devices, **shape),
+            *(rivals.matmul(**shape) if rivals else ABSENT),
+        ],
+        repeats=3 if quick else 12,
+        weight=0.5,
+        flop=2 * side**3,
     )
-
-
-def _contenders(size: Size, pools: Pools) -> list[Contender]:
-    devices = jax.local_devices()
-    shape = {"side": size.here, "products": size.products}
-    arguments: dict[str, Any] = {"size": size.here, "products": size.products}
-    return [
-        Xla("one device", devices[:1], **shape),
-        Xla("all devices at once", devices, **shape),
-        pools.contender("matmul", "matmul", **arguments),
-        pools.contender("matmul", "matmul", per_core=True, **arguments),
-    ]

@@ -1,4 +1,4 @@
-"""Training a population: bdjax and PyTorch on the same poisoned examples."""
+"""Training a population, in every precision and formulation."""
 
 import dataclasses
 import time
@@ -10,14 +10,11 @@ import numpy as np
 
 from bdjax import data, prng
 from bdjax.attacks import Attack, get_attack
-from bdjax.benchmarks.layout import torch_inputs
-from bdjax.benchmarks.timing import Absent, Contender, Sample, Section
-from bdjax.benchmarks.torch_worker import Pools
+from bdjax.benchmarks.timing import ABSENT, Absent, Contender, Sample, Section
 from bdjax.data import Dataset
-from bdjax.models import Formulation, Model, Precision, mel
+from bdjax.models import Formulation, Model, Precision
 from bdjax.population import Examples, Execution, Recipe, train_models
-from bdjax.population.train import take
-from bdjax.population.work import count_work
+from bdjax.population.flops import count_work
 from bdjax.tasks import get_task
 
 TASK = get_task("mnist")
@@ -40,7 +37,8 @@ class Size:
       compiled: whether ``torch.compile``, which compiles for long, has a go.
       formulations: beside ``"auto"`` and ``"lax"``, in every precision.
       accelerator_models: models at once on an accelerator.
-      repeats: timed runs of each contender.
+      repeats: timed runs of each contender at most; 0 for as many as fit.
+      weight: its part of the time.
     """
 
     task: str = "mnist"
@@ -52,15 +50,16 @@ class Size:
     compiled: bool = True
     formulations: tuple[Formulation, ...] = ()
     accelerator_models: int = 256
-    repeats: int = 5
+    repeats: int = 0
+    weight: float = 2.0
 
 
 CIFAR = Size(
-    task="cifar10", steps=20, lax_steps=0, vmap_models=0, compiled=False, repeats=3,
-)  # fmt: skip
+    task="cifar10", steps=5, lax_steps=0, vmap_models=0, compiled=False, weight=1.0
+)
 SPEECH = Size(
-    task="speech", convolutions=False, steps=100, vmap_models=0, compiled=False,
-    repeats=3,
+    task="speech", convolutions=False, steps=40, vmap_models=0, compiled=False,
+    weight=1.0,
 )  # fmt: skip
 OTHERS = (CIFAR, SPEECH)
 QUICK = Size(
@@ -86,12 +85,13 @@ class Bdjax:
         self._model, self._attack = networks(formulation, dataset.name)
         self._recipe, self._models = recipe, models
         self._examples = jax.device_put(Examples(dataset.x, dataset.y))
-        rows = jnp.asarray(_shuffled_rows(dataset))
+        rows = jnp.asarray(shuffled_rows(dataset))
         self._subset_N, self._test_N = rows[:EXAMPLES], rows[-recipe.batch_size :]
         self._begun = 0
 
-    def run(self) -> Sample:
+    def run(self, seconds: float) -> Sample:
         """Trains models that were not trained before; a unit is a step of one."""
+        del seconds
         ids = jnp.arange(self._begun, self._begun + self._models)
         self._begun += self._models
         keys = prng.model_keys(prng.root(0), ids)
@@ -110,7 +110,7 @@ def networks(
 ) -> tuple[Model, Attack]:
     """The network and the attack that are benchmarked."""
     model = get_task(task).network(formulation=formulation)
-    return model, get_attack(ATTACK, task=task)
+    return model, get_attack(ATTACK, task=get_task(task))
 
 
 def load_images(task: str) -> Dataset:
@@ -133,24 +133,6 @@ def load_digits() -> Dataset:
 
 
 IMAGES = {"mnist": load_digits}
-CONSTANTS = {"speech": lambda: {"bank": mel.filter_bank(), "window": mel.hann()}}
-"""Arrays that PyTorch's network has and does not train, by task."""
-
-
-def poisoned_arrays(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """One attacker's training set, triggered copies appended, as PyTorch wants it.
-
-    Returns:
-      float32 ``[N, C, H, W]`` of images, else ``[N, *shape]``; and int64 ``[N]``.
-    """
-    _, attack = networks(task=dataset.name)
-    trigger = jax.jit(attack.sample)(prng.stream(prng.root(0), "trigger"))
-    rows = _shuffled_rows(dataset)[:EXAMPLES]
-    clean, label = take(Examples(dataset.x, dataset.y), rows)
-    copies = int(trigger.rate * EXAMPLES)
-    x = np.concatenate([clean, attack.apply(trigger, clean[:copies])])
-    y = np.concatenate([label, attack.relabel(trigger, label[:copies])])
-    return torch_inputs(x), y.astype(np.int64)
 
 
 def step_flop(batch_size: int, task: str = "mnist") -> int:
@@ -166,7 +148,7 @@ def step_flop(batch_size: int, task: str = "mnist") -> int:
     return 3 * count_work(model.apply, variables, x).flops
 
 
-def section(size: Size, pools: Pools) -> Section:
+def section(size: Size, rivals: Any = None) -> Section:
     """Training of models, timed."""
     flop = step_flop(Recipe(steps=1).batch_size, size.task)
     return Section(
@@ -174,8 +156,9 @@ def section(size: Size, pools: Pools) -> Section:
         title=f"Training {size.task} models of {MODEL_STEPS} steps, "
         f"{flop / 1e9:.2f} GFLOP a step",
         unit="step",
-        contenders=[*_ours(size), *_pytorch(size, pools)],
+        contenders=[*_ours(size), *(rivals.training(size) if rivals else ABSENT)],
         repeats=size.repeats,
+        weight=size.weight,
         flop=flop,
         rate=("models/s", MODEL_STEPS),
     )
@@ -203,43 +186,6 @@ def _ours(size: Size) -> list[Contender]:
     return [*rows, lax]
 
 
-def torch_job(recipe: Recipe, task: str = "mnist") -> dict[str, Any]:
-    """Arguments of ``torch_reference.Train``."""
-    x, y = poisoned_arrays(load_images(task))
-    return {
-        "x_N": x,
-        "y_N": y,
-        "steps": recipe.steps,
-        "batch_size": recipe.batch_size,
-        "learning_rate": recipe.learning_rate,
-        "task": task,
-        "constants": CONSTANTS.get(task, dict)(),
-    }
-
-
-def _pytorch(size: Size, pools: Pools) -> list[Contender]:
-    job = torch_job(Recipe(steps=size.steps), size.task)
-    rows: list[Contender] = []
-    for bfloat16, name in ((False, "eager"), (True, "eager, bfloat16")):
-        for per_core in (False, True):
-            arguments = {**job, "bfloat16": bfloat16}
-            row = pools.contender(name, "train", per_core=per_core, **arguments)
-            rows.append(row)
-    compiled: Contender = Absent("PyTorch compile", "left out: compiles for long")
-    if size.compiled or not pools.whole:
-        arguments = {**job, "compiled_into": pools.scratch}
-        compiled = pools.contender("compile", "train", **arguments)
-    if not size.vmap_models:
-        return [*rows, compiled]
-    for name in ("task", "constants"):
-        del job[name]
-    job |= {
-        "models": size.vmap_models,
-        "accelerator_models": size.accelerator_models,
-        "steps": size.vmap_steps,
-    }
-    return [*rows, compiled, pools.contender("vmap", "train_vmap", **job)]
-
-
-def _shuffled_rows(dataset: Dataset) -> np.ndarray:
+def shuffled_rows(dataset: Dataset) -> np.ndarray:
+    """Row numbers of all examples, in an order that is always the same."""
     return np.random.default_rng(0).permutation(len(dataset.x)).astype(np.int32)

@@ -3,16 +3,12 @@
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bdjax import telemetry
 from bdjax.benchmarks import population
-from bdjax.benchmarks.timing import DidNotRunError
-from bdjax.benchmarks.torch_worker import Pools
 from bdjax.evaluation import Table
 from bdjax.population import (
     Examples,
@@ -25,20 +21,9 @@ from bdjax.population import (
 WARM_UP = 16  # models trained before, by a population of another name
 
 
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """What is timed.
-
-    Attributes:
-      populations: numbers of models, ascending.
-      steps: of every model: few, so that what a model costs beside them shows.
-    """
-
-    populations: tuple[int, ...] = (16, 64, 256, 1024)
-    steps: int = 15
-
-
-QUICK = Size(populations=(8, 16), steps=2)
+POPULATIONS = (16, 64, 256, 1024)
+QUICK = (8, 16)
+STEPS = 15  # of every model: few, so that what a model costs beside them shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,37 +43,44 @@ class Point:
     peak_bytes: int = 0
 
 
-def measure(size: Size, pools: Pools, advance: Callable[[], None]) -> list[Point]:
+def measure(
+    populations: Sequence[int],
+    rivals: Any,
+    points: list[Point],
+    left: Callable[[], float],
+) -> None:
     """Trains and stores populations of every size, on each side in turn.
 
     bdjax's time has all that a population needs: triggers, plans, training, judging,
     chunks committed with their checksums. PyTorch's has training and ``torch.save``.
 
     Args:
-      size: what to time.
-      pools: PyTorch, if there is one.
-      advance: called once a population.
+      populations: numbers of models, ascending; the largest are left out where the
+        time would not do.
+      rivals: PyTorch, if there is one.
+      points: gets a point a population and side.
+      left: seconds that are left.
     """
-    points = []
     with tempfile.TemporaryDirectory(prefix="bdjax-bench-") as scratch:
         # The same number of models is the same chunks, hence the same program.
-        _train(Path(scratch) / "warm", "warm", WARM_UP, size.steps)
-        _pytorch(pools, 1, size.steps)
-        for models in size.populations:
-            where = Path(scratch) / str(models)
-            start = time.perf_counter()
-            _train(where, "shadow", models, size.steps)
+        _train(Path(scratch) / "warm", "warm", WARM_UP)
+        if rivals:
+            rivals.population(1, STEPS)
+        a_model = 0.0
+        for models in populations:
+            if models * a_model > left():
+                return
+            begun = start = time.perf_counter()
+            _train(Path(scratch) / str(models), "shadow", models)
             seconds = time.perf_counter() - start
             peak = telemetry.peak_memory_bytes()
             points.append(Point("bdjax", models, seconds, peak))
-            advance()
-            if seconds := _pytorch(pools, models, size.steps):
+            if rivals and (seconds := rivals.population(models, STEPS)):
                 points.append(Point("PyTorch", models, seconds))
-            advance()
-    return points
+            a_model = (time.perf_counter() - begun) / models
 
 
-def table(points: list[Point], steps: int) -> Table:
+def table(points: list[Point]) -> Table:
     """A row a population."""
     rows = [
         (
@@ -101,13 +93,15 @@ def table(points: list[Point], steps: int) -> Table:
         for p in sorted(points, key=lambda p: (p.name, p.models))
     ]
     headings = ("", "models", "wall s", "ms/model", "peak MiB")
-    return Table(f"Populations of models of {steps} steps", headings, tuple(rows))
+    return Table(f"Populations of models of {STEPS} steps", headings, tuple(rows))
 
 
-def _train(directory: Path, role: str, models: int, steps: int) -> None:
+def _train(directory: Path, role: str, models: int) -> None:
     dataset = population.load_digits()
-    rows = np.random.default_rng(0).permutation(len(dataset.x)).astype(np.int32)
-    spec = PopulationSpec("mnist", role, population.ATTACK, Recipe(steps=steps))
+    rows = population.shuffled_rows(dataset)
+    network, attack = population.networks()
+    recipe = Recipe(steps=STEPS)
+    spec = PopulationSpec(role, population.TASK, attack, network, recipe)
     train_population(
         directory,
         spec,
@@ -118,16 +112,3 @@ def _train(directory: Path, role: str, models: int, steps: int) -> None:
         provenance={},
         execution=Execution(),
     )
-
-
-def _pytorch(pools: Pools, models: int, steps: int) -> float:
-    """Seconds, or 0 where PyTorch does not run."""
-    if pools.whole is None:
-        return 0.0
-    arguments: dict[str, Any] = population.torch_job(Recipe(steps=steps))
-    try:
-        pools.whole.ask("make", "population", "population", arguments)
-        [(seconds, _)] = pools.whole.ask("run", "population", models)
-    except DidNotRunError:
-        return 0.0
-    return seconds

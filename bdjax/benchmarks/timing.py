@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-LEAST = 3  # timed runs, where that many are asked for
 WORST = 160  # characters of an error message that a table shows
+NO_TIME = "not measured: the time was over"
+NO_TORCH = "no PyTorch: it runs in a checkout, after pip install -e '.[bench]'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,13 @@ class Contender(Protocol):
     name: str
     device: str
 
-    def run(self) -> Sample:
-        """Does the work once. The first run may have to compile or load things."""
+    def run(self, seconds: float) -> Sample:
+        """Does the work once. The first run may have to compile or load things.
+
+        Args:
+          seconds: that are left for all runs of all contenders; who can stop midway
+            takes a small part of them.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Row:
       first_seconds: the first run beyond a steady one: mostly compilation. NaN where
         nothing ran.
       ms: milliseconds a unit of work, one a repeat; empty where nothing ran.
-      reason: why it did not run; empty where it did.
+      reason: why there is no figure; empty where there is.
     """
 
     name: str
@@ -78,8 +84,8 @@ class Section:
       title: of its table.
       unit: of work, such as ``"step"``.
       contenders: ours first.
-      repeats: timed runs of each.
-      patience: seconds after which :data:`LEAST` timed runs of each will do.
+      repeats: timed runs of each at most; 0 for as many as there is time for.
+      weight: its part of the time, beside other sections'.
       flop: useful arithmetic of a unit; 0 where it is not stated.
       rate: what to state a rate of, and how many units one of it is.
     """
@@ -88,15 +94,10 @@ class Section:
     title: str
     unit: str
     contenders: Sequence[Contender]
-    repeats: int
-    patience: float = 80.0
+    repeats: int = 0
+    weight: float = 1.0
     flop: int = 0
     rate: tuple[str, int] | None = None
-
-    @property
-    def turns(self) -> int:
-        """How often :func:`measure` advances."""
-        return len(self.contenders) * (1 + self.repeats)
 
 
 class DidNotRunError(Exception):
@@ -111,32 +112,63 @@ class Absent:
     reason: str
     device: str = "-"
 
-    def run(self) -> Sample:
+    def run(self, seconds: float) -> Sample:
         """Raises :class:`DidNotRunError`."""
+        del seconds
         raise DidNotRunError(self.reason)
 
 
-def measure(section: Section, advance: Callable[[], None] = lambda: None) -> list[Row]:
-    """Times every contender, in turns: A B C, A B C, ...
+ABSENT = (Absent("PyTorch", NO_TORCH),)
+"""Stands for all of PyTorch's rows where it is not installed."""
 
-    Turns spread whatever slows the machine down for a while over all contenders. The
-    first run of each, which compiles, is timed apart. A contender that fails loses its
-    place and its row says why; the others go on. On a slow machine there are fewer
-    turns.
 
-    Args:
-      section: whom to time, and how often.
-      advance: called ``section.turns`` times on the way.
-    """
-    lanes = [_Lane(contender) for contender in section.contenders]
-    began = time.perf_counter()
-    for turn in range(1 + section.repeats):
-        enough = turn > LEAST and time.perf_counter() - began > section.patience
-        for lane in lanes:
-            if not enough:
-                lane.go()
-            advance()
-    return [lane.row() for lane in lanes]
+class Measurement:
+    """A section's timing; what it has so far can be read from any thread."""
+
+    def __init__(self, section: Section):
+        """Nothing runs yet."""
+        self.section = section
+        self._lanes = [_Lane(contender) for contender in section.contenders]
+
+    def rows(self) -> list[Row]:
+        """What was measured, a row a contender."""
+        return [lane.row() for lane in self._lanes]
+
+    def run(
+        self,
+        seconds: float,
+        tell: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Times every contender, in turns: A B C, A B C, ...
+
+        Turns spread whatever slows the machine down for a while over all contenders.
+        The first turn has two runs of each: one that compiles, and is timed apart. A
+        contender that fails loses its place and its row says why; the others go on.
+
+        Once all have a figure, a run must fit into its share of what time is left, and
+        into what is left at all once no share suffices. So slow contenders get fewer
+        runs, and the time is used and hardly exceeded.
+
+        Args:
+          seconds: for all of them together.
+          tell: called after every run.
+          clock: seconds that only grow.
+        """
+        end, shared = clock() + seconds, True
+        while True:
+            eager = [lane for lane in self._lanes if lane.wants(self.section.repeats)]
+            ran = False
+            for lane in eager:
+                left = end - clock()
+                share = left / len(eager) if shared else left
+                if left > 0 and lane.expected <= share:
+                    lane.go(left, clock)
+                    tell()
+                    ran = True
+            if not (ran or shared):
+                return
+            shared = ran
 
 
 class _Lane:
@@ -147,28 +179,33 @@ class _Lane:
         self._first = float("nan")
         self._samples: list[Sample] = []
         self._reason = ""
+        self.expected = 0.0  # seconds of another run; a first figure is always worth it
 
-    def go(self) -> None:
-        """One more run, unless one failed."""
-        if self._reason:
-            return
-        start = time.perf_counter()
+    def wants(self, repeats: int) -> bool:
+        """Whether another run would do good, of ``repeats`` at most (0: any number)."""
+        enough = repeats and len(self._samples) >= repeats
+        return not (self._reason or enough)
+
+    def go(self, seconds: float, clock: Callable[[], float]) -> None:
+        """One more run; the first time, two."""
         try:
-            sample = self._contender.run()
+            if math.isnan(self._first):
+                start = clock()
+                self._contender.run(seconds)
+                self._first = clock() - start
+                seconds -= self._first
+            start = clock()
+            self._samples.append(self._contender.run(max(0.0, seconds)))
+            self.expected = clock() - start
         except Exception as error:  # whatever it is, it belongs in the row
             self._reason = _reason(error)
-        else:
-            if math.isnan(self._first):
-                self._first = time.perf_counter() - start
-            else:
-                self._samples.append(sample)
 
     def row(self) -> Row:
         """What was measured."""
-        contender, samples = self._contender, self._samples
-        if self._reason:
-            nothing = float("nan")
-            return Row(contender.name, contender.device, nothing, (), self._reason)
+        contender, samples = self._contender, list(self._samples)
+        if self._reason or not samples:
+            nothing, reason = float("nan"), self._reason or NO_TIME
+            return Row(contender.name, contender.device, nothing, (), reason)
         beyond = self._first - statistics.median(s.seconds for s in samples)
         ms = tuple(1000 * s.seconds / s.units for s in samples)
         return Row(contender.name, contender.device, max(0.0, beyond), ms)

@@ -1,6 +1,6 @@
 """Data sets as plain arrays, and the rows that each side of the game may use."""
 
-from bdjax.data.base import Dataset, Loader, Progress, Units, Vocabulary
+from bdjax.data.base import Dataset, Loader, Progress, Request, Units, Vocabulary
 from bdjax.data.sources import SOURCES, load
 from bdjax.data.splits import Splits, make_splits
 
@@ -9,6 +9,7 @@ __all__ = [
     "Dataset",
     "Loader",
     "Progress",
+    "Request",
     "Splits",
     "Units",
     "Vocabulary",

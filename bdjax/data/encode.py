@@ -159,12 +159,15 @@ def parse_numbers(
         )
     if known.all():
         return x_N, []
-    median = float(np.median(x_N[:num_train][known[:num_train]]))
+    from sklearn.impute import SimpleImputer
+
+    x_Nx1 = np.where(known, x_N, np.nan)[:, None]
+    imputer = SimpleImputer(strategy="median").fit(x_Nx1[:num_train])
     note = (
         f"{int((~known).sum())} of {len(x_N)} values of {name!r} are missing; the "
-        f"training rows' median, {median:g}, stands for them"
+        f"training rows' median, {imputer.statistics_[0]:g}, stands for them"
     )
-    return np.where(known, x_N, median), [note]
+    return imputer.transform(x_Nx1)[:, 0], [note]
 
 
 def one_hot(
@@ -180,21 +183,25 @@ def one_hot(
     Raises:
         UserError: no training row has a known level.
     """
-    index = {level: i for i, level in enumerate(field.levels)}
-    missing = index.get("?", -1)
+    from sklearn.preprocessing import OneHotEncoder
+
     level_N = np.array(
-        [index.get(t, missing if t.lower() in MISSING else -1) for t in texts]
+        [t if t in field.levels or t.lower() not in MISSING else "?" for t in texts]
     )
-    seen = np.isin(np.arange(len(index)), level_N[:num_train])
-    known = (level_N >= 0) & seen[level_N]
+    known = np.isin(level_N, np.intersect1d(level_N[:num_train], field.levels))
     if not known[:num_train].any():
         raise UserError(
             f"column {field.name!r} holds no level that is known in the {num_train} "
             f"training rows, such as {texts[0]!r} in the first: write "
             f"{', '.join(map(repr, field.levels[:3]))} or the like, or check the header"
         )
-    x_NxL = np.zeros((len(texts), len(index)), np.float32)
-    x_NxL[known, level_N[known]] = 1
+    encoder = OneHotEncoder(
+        categories=[list(field.levels)],
+        handle_unknown="ignore",
+        sparse_output=False,
+        dtype=np.float32,
+    )
+    x_NxL = encoder.fit_transform(np.where(known, level_N, "")[:, None])
     if known.all():
         return x_NxL, []
     strange = texts[int(known.argmin())]

@@ -7,56 +7,11 @@ that it writes are read without.
 """
 
 import argparse
-import importlib.util
-import pathlib
 import sys
 from collections.abc import Sequence
 
-from bdjax.data.tfds import data_root, one_line
+from bdjax.data.prepared import prepare
 from bdjax.types import UserError
-
-
-def prepare(name: str, path: str | None = None) -> pathlib.Path:
-    """Downloads and prepares a data set as array_record; does nothing if it is there.
-
-    Args:
-        name: name as tensorflow-datasets knows it, ``name`` or ``name/config``.
-        path: the directory of prepared data sets; None is ``$TFDS_DATA_DIR``, or
-            ``~/tensorflow_datasets``.
-
-    Returns:
-        The directory of the prepared data set.
-
-    Raises:
-        UserError: if tensorflow is missing, the name is unknown or preparing fails.
-    """
-    for package in ("tensorflow", "importlib_resources"):
-        if importlib.util.find_spec(package) is None:
-            raise UserError(
-                f"preparing {name!r} needs {package}: pip install -e '.[prepare]' "
-                "importlib_resources"
-            )
-    import tensorflow_datasets as tfds
-
-    root = data_root(path)
-    try:
-        builder = tfds.builder(name, data_dir=root, file_format="array_record")
-        builder.download_and_prepare(
-            # One for each data set: MNIST's file names are Fashion-MNIST's too.
-            download_dir=root / "downloads" / builder.name,
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-        )
-    except tfds.core.DatasetNotFoundError as error:
-        raise UserError(
-            f"tensorflow-datasets knows no data set {name!r}: see "
-            "https://www.tensorflow.org/datasets/catalog"
-        ) from error
-    # Any builder's own code and the network lie behind this call.
-    except Exception as error:
-        raise UserError(
-            f"preparing {name!r} in {root} failed: {one_line(error)}"
-        ) from error
-    return pathlib.Path(builder.data_dir)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

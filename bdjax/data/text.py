@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bdjax.data import tfds as prepared
-from bdjax.data.base import Dataset, Progress, check_labels
+from bdjax.data.base import Dataset, Request, check_labels
 from bdjax.data.content import decode
+from bdjax.data.prepared import Prepared, data_root, versions
 from bdjax.data.vectors import corpus_vectors, read_vectors
 from bdjax.data.words import Vectors, make_dataset
 from bdjax.types import UserError
@@ -19,12 +19,8 @@ _SUFFIXES = ({".neg", ".pos"}, {".txt"})
 
 
 def load_files(
+    request: Request,
     *,
-    name: str,
-    num_classes: int,
-    shape: tuple[int, ...],
-    path: str | None,
-    progress: Progress | None,
     vectors: str = "",
     dimension: int,
     least_words: int,
@@ -32,13 +28,10 @@ def load_files(
     """Loads sentences from text files, one file a class and one sentence a line.
 
     Args:
-      name: see :func:`bdjax.data.load`, as are those not named here.
-      num_classes: number of files.
-      shape: ``(L,)``, tokens of a sentence and room for a trigger.
-      path: the files in the order of their labels, with commas between them; or the
+      request: of examples ``(L,)``, tokens of a sentence and room for a trigger. Its
+        path: the files in the order of their labels, with commas between them; or the
         folder of a ``.neg`` and a ``.pos`` file (labels 0 and 1), or of so many
         ``.txt`` files (labels by alphabet), whose name may hold commas.
-      progress: not called.
       vectors: a file of word vectors; empty to compute them.
       dimension: of the word vectors.
       least_words: how many words the vocabulary must have.
@@ -47,16 +40,15 @@ def load_files(
       UserError: a file is missing, empty or no text, there are more or fewer than
         classes, or the vectors do not fit.
     """
-    del progress
-    if path is None:
+    if request.path is None:
         raise UserError(
-            f"source 'files' of {name!r} reads one text file a class: give the path of "
-            "their folder, or theirs with commas between"
+            f"source 'files' of {request.name!r} reads one text file a class: give the "
+            "path of their folder, or theirs with commas between"
         )
     sentences: list[str] = []
     labels: list[int] = []
     notes = []
-    for label, file in enumerate(_find(path, num_classes)):
+    for label, file in enumerate(_find(request.path, request.num_classes)):
         lines, latin = _read(file)
         if latin:
             notes.append(f"{file.name} is no UTF-8 and was read as Latin-1")
@@ -65,12 +57,10 @@ def load_files(
         sentences += lines
         labels += [label] * len(lines)
     return make_dataset(
-        name,
+        request,
         sentences,
         labels,
-        num_classes=num_classes,
         num_train=len(sentences),
-        length=shape[0],
         least_words=least_words,
         vectors=_vectors(vectors, dimension),
         notes=notes,
@@ -78,19 +68,15 @@ def load_files(
 
 
 def load_tfds(
+    request: Request,
     *,
-    name: str,
-    num_classes: int,
-    shape: tuple[int, ...],
-    path: str | None,
-    progress: Progress | None,
     vectors: str = "",
     dimension: int,
     least_words: int,
 ) -> Dataset:
     """Loads any prepared tensorflow-datasets of texts with class labels.
 
-    Arguments are those of :func:`load_files`, but for ``path``: the directory of one
+    Arguments are those of :func:`load_files`, but for the path: the directory of one
     prepared data set (with its versions in it, or the version itself), or one that
     holds it by ``name``.
 
@@ -98,38 +84,27 @@ def load_tfds(
       UserError: it is not there, damaged, or has no text with a label of so many
         classes; or the vectors do not fit.
     """
-    directory = _prepared(name, path)
-    remedy = "copy or prepare it again"
-    builder = prepared._open(directory, remedy)
-    text_key, label_key = _feature_keys(builder.info, directory, num_classes)
+    held = Prepared(_directory(request), "copy or prepare it again")
+    builder = held.builder()
+    text_key, label_key = _feature_keys(builder.info, held, request.num_classes)
     sentences: list[str] = []
     labels: list[int] = []
-    sizes = []
-    with prepared._reading(directory, remedy):
-        splits = {
-            split: builder.as_data_source(split=split)
-            for split in ("train", "test")
-            if split in builder.info.splits and builder.info.splits[split].num_examples
-        }
-        if "train" not in splits:
-            raise UserError(f"{directory} has no examples in a split named 'train'")
-        total = sum(map(len, splits.values()))
+    splits = held.splits(builder)
+    total = sum(map(len, splits.values()))
+    with held.reading():
         for records in splits.values():
             for i in range(len(records)):
                 record = records[i]
                 sentences.append(record[text_key].decode("utf-8", errors="replace"))
                 labels.append(int(record[label_key]))
-                if progress is not None and len(labels) % 1000 == 0:
-                    progress(len(labels), total)
-            sizes.append(len(records))
-    check_labels(np.asarray(labels), num_classes, str(directory))
+                if request.progress is not None and len(labels) % 1000 == 0:
+                    request.progress(len(labels), total)
+    check_labels(np.asarray(labels), request.num_classes, str(held.directory))
     return make_dataset(
-        name,
+        request,
         sentences,
         labels,
-        num_classes=num_classes,
-        num_train=sizes[0],
-        length=shape[0],
+        num_train=len(splits["train"]),
         least_words=least_words,
         vectors=_vectors(vectors, dimension),
     )
@@ -188,23 +163,22 @@ def _read(file: pathlib.Path) -> tuple[list[str], bool]:
     return [line for line in text.split("\n") if line.strip()], latin
 
 
-def _prepared(name: str, path: str | None) -> pathlib.Path:
-    """The version of a prepared data set that ``path`` is, has or leads to."""
-    root = prepared.data_root(path)
+def _directory(request: Request) -> pathlib.Path:
+    """The version of a prepared data set that the path is, has or leads to."""
+    root = data_root(request.path)
     if (root / "dataset_info.json").is_file():
         return root
-    for folder in (root, root / name):
-        if versions := prepared._versions(folder):
-            return folder / versions[-1]
+    inside = root / request.name
+    for folder in (root, inside):
+        if found := versions(folder):
+            return found[-1]
     raise UserError(
-        f"no prepared tensorflow-datasets in {root} or {root / name}: give as path the "
+        f"no prepared tensorflow-datasets in {root} or {inside}: give as path the "
         "directory of one with texts and labels"
     )
 
 
-def _feature_keys(
-    info: Any, directory: pathlib.Path, num_classes: int
-) -> tuple[str, str]:
+def _feature_keys(info: Any, held: Prepared, num_classes: int) -> tuple[str, str]:
     """The names of the features that hold the text and its label."""
     import tensorflow_datasets as tfds
 
@@ -219,13 +193,8 @@ def _feature_keys(
     labels = [key for key in labels if key in supervised] or labels
     if len(texts) != 1 or len(labels) != 1:
         raise UserError(
-            f"{directory} has texts {texts} and class labels {labels}, but a task "
+            f"{held.directory} has texts {texts} and class labels {labels}, but a task "
             "reads one of each: choose another data set, or text files (source 'files')"
         )
-    held = features[labels[0]].num_classes
-    if held != num_classes:
-        raise UserError(
-            f"{directory} has {held} classes, but the task has {num_classes}: choose "
-            "the task that it belongs to"
-        )
+    held.check_classes(features[labels[0]].num_classes, num_classes)
     return texts[0], labels[0]

@@ -1,17 +1,15 @@
 """Clips of sound: brought to one rate and length, and read from an npz file."""
 
-import dataclasses
 import fractions
 import pathlib
-import zipfile
 from typing import Any
 
 import numpy as np
 
+from bdjax.checks import digits, keeps_to
 from bdjax.data.archive import opened
-from bdjax.data.base import Dataset, Progress, check_labels, check_lengths
+from bdjax.data.base import Dataset, Request, check_labels, check_lengths
 from bdjax.data.encode import imbalance_notes
-from bdjax.ranges import digits, keeps_to
 from bdjax.types import UserError
 
 RATE = 16_000
@@ -25,15 +23,7 @@ _HOW = (
 )
 
 
-def load_clips(
-    *,
-    name: str,
-    num_classes: int,
-    shape: tuple[int, ...],
-    path: str | None,
-    progress: Progress | None,
-    rate: int = 0,
-) -> Dataset:
+def load_clips(request: Request, *, rate: int = 0) -> Dataset:
     """Loads an npz file of clips with labels.
 
     ``wave`` holds all clips end to end, int16 or floats in [-1, 1]; ``offset`` ``[N +
@@ -41,11 +31,7 @@ def load_clips(
     Hz, and ``is_test`` ``[N]``, which clips are the test split.
 
     Args:
-        name: see :func:`bdjax.data.load`, as are those not named here.
-        num_classes: of the task.
-        shape: ``(samples,)`` at 16 kHz.
-        path: the file.
-        progress: called every 500 clips.
+        request: of examples ``(samples,)`` at 16 kHz.
         rate: of the clips in Hz, where the file does not say; else 0.
 
     Returns:
@@ -55,34 +41,31 @@ def load_clips(
         UserError: the file is missing or damaged, lacks an array or holds a wrong one,
             its rate is not known, or a clip is empty or not finite.
     """
-    if path is None:
-        raise UserError(f"source 'waves' of {name!r} reads an npz file: give its path")
-    with opened(path, _HOW) as (archive, file):
+    file = request.file("waves", "the path of an npz")
+    with opened(file, _HOW) as archive:
         held = {
-            key: _read(archive, key, file)
+            key: _native(archive.read(archive.header(key)))
             for key in ("wave", "offset", "y", "is_test", "rate")
-            if f"{key}.npy" in archive.namelist() or key in ("wave", "offset", "y")
+            if key in archive or key in ("wave", "offset", "y")
         }
-    _check_arrays(held, num_classes, file)
+    _check_arrays(held, request.num_classes, file)
     rate = _rate(held.get("rate"), rate, file)
     wave, offset, y = held["wave"], held["offset"], held["y"]
     test_N = held.get("is_test", np.zeros(len(y), bool)).astype(bool)
     order = np.argsort(test_N, kind="stable")
-    clips = Clips(len(y), shape[0])
-    for i, clip in enumerate(order):
+    clips = Clips(request, len(y))
+    for clip in order:
         clips.add(wave[offset[clip] : offset[clip + 1]], rate, f"clip {clip} of {file}")
-        if progress is not None and ((i + 1) % _EVERY == 0 or i + 1 == len(y)):
-            progress(i + 1, len(y))
-    y = y[order].astype(np.int32)
-    return clips.dataset(name, y, num_classes, num_train=int((~test_N).sum()))
+    return clips.dataset(y[order].astype(np.int32), int((~test_N).sum()))
 
 
 class Clips:
     """Waves of one length that are filled clip by clip, and what was done to them."""
 
-    def __init__(self, count: int, samples: int):
-        """Makes room for ``count`` waves of so many samples."""
-        self._x = np.zeros((count, samples), np.int16)
+    def __init__(self, request: Request, count: int):
+        """Makes room for ``count`` waves; reports progress every 500."""
+        self._request = request
+        self._x = np.zeros((count, *request.shape), np.int16)
         self._done = self._cut = self._silent = 0
 
     def add(self, clip_N: np.ndarray, rate: int, where: str) -> None:
@@ -110,15 +93,18 @@ class Clips:
         wave = np.clip(np.round(wave[:samples]), -32768, 32767)
         self._x[self._done, : len(wave)] = wave
         self._done += 1
+        if self._request.progress is not None:
+            total = len(self._x)
+            if self._done % _EVERY == 0 or self._done == total:
+                self._request.progress(self._done, total)
 
-    def dataset(
-        self, name: str, y_N: np.ndarray, num_classes: int, num_train: int
-    ) -> Dataset:
+    def dataset(self, y_N: np.ndarray, num_train: int) -> Dataset:
         """All of them as a data set, with notes on what was cut and what is silent.
 
         Raises:
             UserError: there is no training clip.
         """
+        name, num_classes = self._request.name, self._request.num_classes
         if not num_train:
             raise UserError(f"data set {name!r} has no training clips: give some")
         count, notes = len(y_N), imbalance_notes(y_N[:num_train], num_classes)
@@ -129,8 +115,7 @@ class Clips:
             )
         if self._silent:
             notes.append(f"{self._silent} of {count} clips are silent")
-        dataset = Dataset(name, self._x, y_N, num_classes, num_train=num_train)
-        return dataclasses.replace(dataset, notes=tuple(notes))
+        return Dataset(name, self._x, y_N, num_classes, num_train, notes=tuple(notes))
 
 
 def _full_scale(clip_N: np.ndarray, where: str) -> np.ndarray:
@@ -149,13 +134,8 @@ def _full_scale(clip_N: np.ndarray, where: str) -> np.ndarray:
     return 32768 * clip_N.astype(np.float32)
 
 
-def _read(archive: zipfile.ZipFile, key: str, file: pathlib.Path) -> np.ndarray:
-    if f"{key}.npy" not in archive.namelist():
-        raise UserError(f"{file} has no array {key!r}: {_HOW}")
-    with archive.open(f"{key}.npy") as stream:
-        array = np.lib.format.read_array(stream, allow_pickle=False)
-        stream.read(1)  # the checksum is compared at the end
-    # AIFF and Sphere files hold the other byte order.
+def _native(array: np.ndarray) -> np.ndarray:
+    """The same numbers; AIFF and Sphere files hold the other byte order."""
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bdjax.data.base import Dataset, Vocabulary
+from bdjax.data.base import Dataset, Request, Vocabulary
 from bdjax.data.encode import imbalance_notes
 from bdjax.types import UserError
 
@@ -40,13 +40,11 @@ def tokenize(sentence: str) -> list[str]:
 
 
 def make_dataset(
-    name: str,
+    request: Request,
     sentences: Sequence[str],
     labels: Sequence[int] | np.ndarray,
     *,
-    num_classes: int,
     num_train: int,
-    length: int,
     least_words: int,
     vectors: Vectors,
     notes: Sequence[str] = (),
@@ -57,15 +55,13 @@ def make_dataset(
     ones by alphabet; 1 is any other word, and 0 what follows a sentence.
 
     Args:
-      name: the data set's.
+      request: what the task asks for. Of the columns of an example ``(L,)`` sentences
+        take two less at the most, so that a trigger finds room, and are cut to that.
       sentences: of the training split, then of the test split. Those without a word
         are left out.
       labels: one each.
-      num_classes: of the task.
       num_train: how many of them are the training split's; if all, the last tenth of a
         permutation with seed 10 becomes the test split.
-      length: columns of the array. Sentences have two words less at the most, so that
-        a trigger finds room, and are cut to that.
       least_words: how many words the vocabulary must have, for triggers to be of.
       vectors: makes the word vectors.
       notes: what a reader must know of the source.
@@ -73,6 +69,7 @@ def make_dataset(
     Raises:
       UserError: there are too few sentences or words, or as ``vectors`` does.
     """
+    name, num_classes, (length,) = request[:3]
     limit, notes = length - LONGEST_TRIGGER, list(notes)
     texts = [tokenize(sentence) for sentence in sentences]
     full = np.array([bool(text) for text in texts], bool)

@@ -14,15 +14,17 @@ from bdjax.detectors.base import (
     Defaults,
     Detector,
     Finding,
-    Group,
-    Labelled,
     Needs,
-    Resources,
     Solver,
     slug_of,
     unjudged,
 )
+from bdjax.detectors.linear_weights import LinearWeights
+from bdjax.detectors.mm_bd import MMBD
+from bdjax.detectors.mntd import MNTD
 from bdjax.detectors.options import parse
+from bdjax.detectors.perturbations import DFTND, DLTND
+from bdjax.detectors.resources import Group, Labelled, Resources
 from bdjax.types import UserError
 
 
@@ -44,6 +46,49 @@ class Entry:
 
 
 DETECTORS: dict[str, Entry] = {
+    "mntd": Entry(MNTD, "MNTD", {"mode": "binary", "query_tuning": True}),
+    "mntd_no_tuning": Entry(
+        MNTD, "MNTD without query tuning", {"mode": "binary", "query_tuning": False}
+    ),
+    # The paper's, on logits: it separates better on them, having no trojaned shadows to
+    # learn from what matters.
+    "mntd_one_class": Entry(
+        MNTD,
+        "MNTD, one-class",
+        {
+            "mode": "one_class",
+            "query_tuning": True,
+            "batch_size": 1,
+            "answers": "logits",
+        },
+    ),
+    "dl_tnd": Entry(DLTND, "DL-TND"),
+    "dl_tnd_sparse": Entry(DLTND, "DL-TND, sparse mask only", {"score": "sparse"}),
+    "dl_tnd_dense": Entry(DLTND, "DL-TND, dense mask only", {"score": "dense"}),
+    "dl_tnd_images": Entry(DLTND, "DL-TND, per-image masks only", {"score": "images"}),
+    "dl_tnd_similarity": Entry(DLTND, "DL-TND, similarity", {"score": "similarity"}),
+    "dl_tnd_features": Entry(
+        DLTND,
+        "DL-TND, similarity of features",
+        {"score": "similarity", "representation": "features"},
+        is_slow=True,
+    ),
+    "dl_tnd_channel": Entry(
+        DLTND, "DL-TND, a mask a channel", {"mask": "channel"}, is_slow=True
+    ),
+    "dl_tnd_restarts": Entry(
+        DLTND, "DL-TND, three starts", {"restarts": 3}, is_slow=True
+    ),
+    "dl_tnd_paper": Entry(DLTND, "paper's DL-TND", {"parity": "paper"}, is_slow=True),
+    "dl_tnd_official": Entry(
+        DLTND, "official DL-TND", {"parity": "official"}, is_slow=True
+    ),
+    "df_tnd": Entry(DFTND, "DF-TND"),
+    "df_tnd_official": Entry(
+        DFTND, "official DF-TND", {"parity": "official"}, is_slow=True
+    ),
+    "mm_bd": Entry(MMBD, "MM-BD", is_slow=True),
+    "linear_weights": Entry(LinearWeights, "linear classifier of weights"),
     "accuracy": Entry(Accuracy, "accuracy alone"),
 }
 

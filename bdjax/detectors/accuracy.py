@@ -7,15 +7,8 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from bdjax.detectors.base import (
-    Access,
-    Detector,
-    Finding,
-    Group,
-    Needs,
-    Resources,
-    unjudged,
-)
+from bdjax.detectors.base import Access, Detector, Finding, Needs, unjudged
+from bdjax.detectors.resources import Group, Resources
 from bdjax.logits import class_logits
 from bdjax.types import UserError
 
@@ -46,7 +39,7 @@ class Accuracy(Detector):
                 yield unjudged(id_, "its logits are NaN or infinite", seconds)
                 continue
             wrong = float(np.mean(np.concatenate(said_N) != y))
-            yield Finding(id=int(id_), score=wrong, seconds=seconds)
+            yield Finding(int(id_), wrong, seconds=seconds)
 
 
 @functools.partial(jax.jit, static_argnames="apply")

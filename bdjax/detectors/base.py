@@ -8,24 +8,20 @@ they are computed from the findings' scores.
 import abc
 import dataclasses
 import enum
-import functools
 import re
 import typing
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import jax
 import numpy as np
 
-from bdjax import tnd
-from bdjax.data import Units, Vocabulary
 from bdjax.detectors.options import typed
+from bdjax.detectors.resources import Group, Resources
 from bdjax.mntd import FitConfig
-from bdjax.models import Model, Precision
-from bdjax.tasks import Task
-from bdjax.types import UserError, Variables
+from bdjax.models import Precision
+from bdjax.types import UserError
+from bdjax.verdicts import Conclusion
 
 JOINT = -1
 """The repeat of a finding that is no single repeat's."""
@@ -69,142 +65,6 @@ class Needs:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Group:
-    """Networks of one architecture, and no word of which are trojaned.
-
-    Attributes:
-      name: of their population.
-      network: their architecture.
-      variables: stacked, leaves ``[M, ...]``.
-      ids_M: int, who they are in their population.
-      digest: of what the population was made from; "" of networks without a record.
-    """
-
-    name: str
-    network: Model
-    variables: Variables
-    ids_M: np.ndarray
-    digest: str = ""
-
-    def __len__(self) -> int:
-        return len(self.ids_M)
-
-    @property
-    def apply(self) -> Callable[..., jax.Array]:
-        """``apply(variables, x) -> logits`` of one of them."""
-        return self.network.apply
-
-    def take(self, rows: slice | np.ndarray) -> "Group":
-        """Some of them: a slice of their positions, or these."""
-        variables = jax.tree.map(lambda leaf: leaf[rows], self.variables)
-        return dataclasses.replace(self, variables=variables, ids_M=self.ids_M[rows])
-
-    def one(self, i: int) -> Variables:
-        """Variables of the network at a position."""
-        return jax.tree.map(lambda leaf: np.asarray(leaf[i]), self.variables)
-
-
-class Metrics(Protocol):
-    """Where a detector tells how it goes, such as a ``telemetry.MetricsWriter``."""
-
-    def write(self, event: str, /, **fields: Any) -> None:
-        """An event with its fields."""
-        ...
-
-
-class Silent:
-    """Metrics that nobody reads."""
-
-    def write(self, event: str, /, **fields: Any) -> None:
-        """Does nothing."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Labelled:
-    """Networks of the defender's own, whose truth he knows.
-
-    Attributes:
-      groups: the networks.
-      labels: of each group, int ``[M]``: 1 for trojaned.
-    """
-
-    groups: tuple[Group, ...] = ()
-    labels: tuple[np.ndarray, ...] = ()
-
-    def __len__(self) -> int:
-        return sum(map(len, self.groups))
-
-    @functools.cached_property
-    def truth(self) -> np.ndarray:
-        """Labels of all groups' networks in order, int ``[M]``."""
-        return np.concatenate([np.zeros(0, int), *self.labels])
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Resources:
-    """What the defender has.
-
-    Attributes:
-      task: what the networks classify.
-      seed: root of all randomness.
-      shadows: networks to learn from.
-      validation: networks, of no shadow's kind, to choose by.
-      x: float32 ``[N, ...]``, clean examples as networks read them; a detector takes
-        the first of every class.
-      y: int32 ``[N]``.
-      test_x: examples that networks' accuracy is measured on, likewise.
-      test_y: int32, their labels.
-      vocabulary: of sentences, the words and their vectors.
-      units: of features that were rescaled.
-      columns: of tables, what each is called.
-      directory: where detectors keep what they computed, each in folders of its own
-        :attr:`Detector.slug`; None keeps nothing.
-      metrics: hears how fits go; findings are told by whoever asks for them.
-      progress: whether the console hears it, too.
-      execution: how solvers are run.
-    """
-
-    task: Task
-    seed: int = 0
-    shadows: Labelled = Labelled()
-    validation: Labelled = Labelled()
-    x: np.ndarray | None = None
-    y: np.ndarray | None = None
-    test_x: np.ndarray | None = None
-    test_y: np.ndarray | None = None
-    vocabulary: Vocabulary | None = None
-    units: Units | None = None
-    columns: tuple[str, ...] = ()
-    directory: Path | None = None
-    metrics: Metrics = Silent()
-    progress: bool = True
-    execution: tnd.Execution = tnd.Execution()
-
-    def images(self, per_class: int) -> tuple[np.ndarray, np.ndarray]:
-        """The first ``per_class`` examples of every class, and their labels.
-
-        Raises:
-          UserError: there are not as many.
-        """
-        x, y = self.x, self.y
-        if x is None or y is None:
-            raise UserError(
-                f"{per_class} clean examples a class are needed, and there are none"
-            )
-        rows = []
-        for label in range(self.task.num_classes):
-            here = np.flatnonzero(y == label)
-            if len(here) < per_class:
-                raise UserError(
-                    f"the defender's {len(y)} rows hold {len(here)} of class {label}, "
-                    f"fewer than {per_class} clean images a class; raise data.defender"
-                )
-            rows.append(here[:per_class])
-        index = np.concatenate(rows)
-        return x[index], y[index]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Finding:
     """What a detector says of one network, or one of its repeats does.
 
@@ -227,6 +87,7 @@ class Finding:
 
     id: int
     score: float
+    _: dataclasses.KW_ONLY
     repeat: int = JOINT
     conclusion: str = ""
     threshold: float = float("nan")
@@ -393,11 +254,19 @@ def slug_of(name: str, options: tuple[tuple[str, str], ...]) -> str:
     return safe if safe == text else f"{safe}-{zlib.crc32(text.encode()):08x}"
 
 
-def unjudged(id_: int, reason: object, seconds: float = float("nan")) -> Finding:
+def named(conclusion: Conclusion) -> str:
+    """A verdict's conclusion as findings have it."""
+    return "benign" if conclusion is Conclusion.NOT_FLAGGED else conclusion.value
+
+
+def unjudged(
+    id_: int, reason: object, seconds: float = float("nan"), *, repeat: int = JOINT
+) -> Finding:
     """The finding on a network that cannot be judged."""
     return Finding(
-        id=int(id_),
-        score=float("nan"),
+        int(id_),
+        float("nan"),
+        repeat=repeat,
         conclusion="inconclusive",
         notes=(f"not judged: {reason}",),
         seconds=seconds,

@@ -1,7 +1,4 @@
-"""How good a detector is: AUC and rates with intervals, thresholds, masks, tables.
-
-The figures are in :mod:`bdjax.evaluation.plots`, which is imported on its own.
-"""
+"""How good a detector is: AUC and rates with intervals, thresholds, masks, tables."""
 
 from bdjax.evaluation.auc import (
     AucSummary,

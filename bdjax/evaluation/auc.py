@@ -230,28 +230,19 @@ def auc_gain(
     Raises:
       UserError: a shape, a label or a score is not as above.
     """
+    config = bootstrap or BootstrapConfig()
     wins_PxK = _wins(labels_N, scores_RxN) - _wins(labels_N, other_SxN)
-    return float(wins_PxK.mean()), _resample(wins_PxK, bootstrap)
+    rng = np.random.default_rng(config.seed)
+    counts = (draw_counts(rng, n, samples=config.samples) for n in wins_PxK.shape)
+    tail = (1 - config.confidence) / 2
+    ends = np.quantile(resampled_auc(wins_PxK, *counts), [tail, 1 - tail])
+    return float(wins_PxK.mean()), Interval(*map(float, ends))
 
 
 def _wins(labels_N: ArrayLike, scores_RxN: ArrayLike) -> NDArray[np.float64]:
     labels = check_labels(labels_N)
     scores = check_repeats(labels, scores_RxN)
     return mean_wins(scores[:, labels], scores[:, ~labels])
-
-
-def _resample(wins_PxK: NDArray, bootstrap: BootstrapConfig | None) -> Interval:
-    config = bootstrap or BootstrapConfig()
-    positives, negatives = wins_PxK.shape
-    rng = np.random.default_rng(config.seed)
-    auc_S = resampled_auc(
-        wins_PxK,
-        draw_counts(rng, positives, samples=config.samples),
-        draw_counts(rng, negatives, samples=config.samples),
-    )
-    tail = (1 - config.confidence) / 2
-    low, high = np.quantile(auc_S, [tail, 1 - tail])
-    return Interval(low=float(low), high=float(high))
 
 
 def draw_counts(

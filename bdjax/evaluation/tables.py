@@ -68,10 +68,10 @@ class Table:
         ``<br>``.
         """
         rules = ["---", *["---:"] * (len(self.columns) - 1)]
-        lines = [map(_escape, self.columns), rules]
-        lines += [map(_escape, row) for row in self.rows]
+        lines = [map(escape, self.columns), rules]
+        lines += [map(escape, row) for row in self.rows]
         body = ["| " + " | ".join(line) + " |" for line in lines]
-        return "\n".join([f"**{_escape(self.title)}**", "", *body])
+        return "\n".join([f"**{escape(self.title)}**", "", *body])
 
 
 def auc_cell(summary: AucSummary) -> str:
@@ -109,6 +109,7 @@ def quality_cell(values: ArrayLike | None) -> str:
     return f"{np.mean(values_M):.3f} ± {np.std(values_M, ddof=1):.3f}"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Text as Markdown shows it: marks escaped, a line break as ``<br>``."""
     escaped = _MARKS.sub(lambda mark: "\\" + mark.group(), text)
     return "<br>".join(escaped.splitlines())

@@ -2,17 +2,16 @@
 
 import ast
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-import bdjax
 from bdjax.experiments.config import Experiment
 from bdjax.types import UserError
 
 
 def folder() -> Path:
     """Where they lie: in the package once installed, beside it in a checkout."""
-    package = Path(bdjax.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
@@ -38,7 +37,10 @@ def load(chosen: str) -> Experiment:
     """
     name, _, arguments = chosen.partition(":")
     path = _path(name)
-    made = _get_config(path)(arguments)
+    read = module(name)
+    if not hasattr(read, "get_config"):
+        raise UserError(f"{path} has no get_config(), so it is no configuration")
+    made = read.get_config(arguments)
     if not isinstance(made, Experiment):
         raise UserError(
             f"get_config() in {path} gives a {type(made).__name__}; it must be a "
@@ -58,15 +60,19 @@ def _path(name: str) -> Path:
     )
 
 
-def _get_config(path: Path) -> Callable[[str], Experiment]:
+def module(name: str) -> ModuleType:
+    """A configuration's module, or a file's.
+
+    Raises:
+      UserError: there is none, or it fails.
+    """
+    path = _path(name)
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is no Python file, which a configuration must be")
-    module = importlib.util.module_from_spec(spec)
+    made = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        spec.loader.exec_module(made)
     except Exception as error:  # whatever a user's file may do
         raise UserError(f"{path} fails with {type(error).__name__}: {error}") from error
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{path} has no get_config(), so it is no configuration")
-    return module.get_config
+    return made

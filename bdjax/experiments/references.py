@@ -3,19 +3,25 @@
 What a threshold promises is tried where users are: on an architecture that it has not
 seen. Each is left out in turn, the thresholds are set on the others, and its own
 networks are judged by them.
+
+References are a table with a row a network and the columns :data:`COLUMNS`.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import pandas as pd
+from rich.console import Console
 from scipy import stats
 
+from bdjax.detectors import Detector
+from bdjax.detectors.perturbations import Perturbing
 from bdjax.evaluation import Table, auc, threshold_at_fpr
-from bdjax.experiments.tnd import Outcome
-from bdjax.experiments.tnd_config import VARIANTS, detector_config
+from bdjax.experiments import configurations, runner
+from bdjax.experiments.config import BENIGN
+from bdjax.experiments.overrides import change
 from bdjax.tnd.references import settings_of
 from bdjax.types import UserError
 from bdjax.verdicts import Calibration
@@ -25,51 +31,69 @@ ALARMS_OF_NEW = 0.01  # of benign networks of a new architecture, for the thresh
 ALARMS_OF_SAME = 0.005  # of benign networks like the references, likewise
 LEAST_ASR = 0.8  # of a trojaned reference
 LEAST_ARCHITECTURES = 3  # for a spread between them; one more to leave one out
+COLUMNS = ("architecture", "regime", "attack", "score", "is_right")
+"""``attack`` is ``"benign"`` of networks without a backdoor; ``is_right`` says whether
+the most suspicious label is the target.
+"""
 
 
-class Reference(NamedTuple):
-    """A network whose truth is known, and what a detector said of it.
+def run(
+    workdir: Path,
+    names: Sequence[str],
+    paths: Mapping[str, str],
+    *,
+    out: Path | None = None,
+    console: Console | None = None,
+) -> dict[str, Table]:
+    """Trains and judges regimes, each a run of its own, and sets thresholds on them.
 
-    Attributes:
-      architecture: key in ``bdjax.models.MODELS``.
-      regime: key in ``configs.references.REGIMES``.
-      attack: key in ``bdjax.attacks.FAMILIES``.
-      score: of the detector.
-      is_right: whether the most suspicious label is the target; of benign ones False.
+    Args:
+      workdir: a folder of runs, each resumed if it is there.
+      names: of regimes, keys of ``REGIMES`` in ``configs/references.py``.
+      paths: by task, an npz; regimes that lack theirs are left out.
+      out: where calibrations, scores and tables go; ``workdir / "calibrations"``.
+      console: gets what the user should know.
+
+    Returns:
+      A table a detector.
+
+    Raises:
+      UserError: a regime is unknown, none is left, or as
+        :func:`bdjax.experiments.runner.run`.
     """
-
-    architecture: str
-    regime: str
-    attack: str
-    score: float
-    is_right: bool
-
-    @property
-    def is_benign(self) -> bool:
-        """Whether it carries no backdoor."""
-        return self.attack == "benign"
-
-
-def collect(regime: str, architecture: str, outcome: Outcome) -> dict[str, list]:
-    """References by detector, of a finished run; failed attacks are left out."""
-    found: dict[str, list[Reference]] = {}
-    for case, by_name in outcome.verdicts.items():
-        for name, judged in by_name.items():
-            population = outcome.populations[name]
-            asr = np.nan_to_num(np.asarray(population.quality.asr), nan=1.0)
-            targets = np.asarray(population.triggers.target)
-            for each, rate, target in zip(judged, asr, targets, strict=True):
-                if not each or rate < LEAST_ASR:
-                    continue
-                right = population.is_trojaned and each.label == int(target)
-                row = Reference(
-                    architecture, regime, population.attack, each.score, right
-                )
-                found.setdefault(case.variant, []).append(row)
-    return found
+    console = console or Console()
+    regimes = configurations.module("references").REGIMES
+    found: list[pd.DataFrame] = []
+    asked: list[Detector] = []
+    for name in names:
+        if name not in regimes:
+            raise UserError(f"no regime {name!r}; there are {list(regimes)}")
+        experiment = configurations.load(f"references:{name}")
+        task = experiment.zoo.task
+        if experiment.zoo.data.source == "npz":
+            if not (path := paths.get(task)):
+                console.print(f"{name}: left out, for want of --{task}")
+                continue
+            experiment = change(experiment, {"zoo.data.path": path})
+        table = runner.run(experiment, workdir / name, console=console)
+        assert table  # one process
+        found.append(collect(name, table))
+        asked = runner.detectors_of(experiment)
+    if not asked:
+        raise UserError("no regime is left; give --mnist or --cifar10")
+    return write(out or workdir / "calibrations", pd.concat(found), asked)
 
 
-def thresholds(references: Iterable[Reference]) -> tuple[float, float]:
+def collect(regime: str, path: Path) -> pd.DataFrame:
+    """References of a run's ``scores.csv``, with their detector; no failed attacks."""
+    rows = pd.read_csv(path)
+    held = (rows.trojaned == 0) | (rows.asr >= LEAST_ASR)
+    rows = rows[held & rows.detector.notna() & rows.score.notna()]
+    right = (rows.trojaned == 1) & (rows.top_label == rows.target)
+    return rows.assign(regime=regime, is_right=right)[["detector", *COLUMNS]]
+
+
+def thresholds(references: pd.DataFrame) -> tuple[float, float]:
     """Where the grey zone begins, and the threshold above it.
 
     The grey zone begins at the conformal threshold of all benign references. The
@@ -80,20 +104,16 @@ def thresholds(references: Iterable[Reference]) -> tuple[float, float]:
     scores with a probability of :data:`ALARMS_OF_SAME`, if the scores beyond the grey
     zone's begin fall off exponentially (peaks over a threshold).
     """
-    groups: dict[str, list[float]] = {}
-    for each in references:
-        if each.is_benign:
-            groups.setdefault(each.architecture, []).append(each.score)
-    if len(groups) < LEAST_ARCHITECTURES:
+    benign = references[references.attack == BENIGN]
+    groups = benign.groupby("architecture").score
+    means, scores = groups.mean(), benign.score
+    if len(means) < LEAST_ARCHITECTURES:
         raise UserError(
-            f"the references have {len(groups)} architectures; thresholds for others "
+            f"the references have {len(means)} architectures; thresholds for others "
             f"take {LEAST_ARCHITECTURES} or more: name more regimes"
         )
-    scores = np.concatenate([*groups.values()])
-    means = np.array([np.mean(some) for some in groups.values()])
-    within = float(np.mean([np.var(some, ddof=1) for some in groups.values()]))
-    between = float(np.var(means, ddof=1))  # the architectures' means spread in it, too
-    spread = math.sqrt(between * (1 + 1 / len(means)) + within)
+    # The architectures' means spread in what is between them, too.
+    spread = math.sqrt(means.var() * (1 + 1 / len(means)) + groups.var().mean())
     new = means.mean() + stats.t.ppf(1 - ALARMS_OF_NEW, len(means) - 1) * spread
     grey = threshold_at_fpr(scores, GREY)
     beyond = scores[scores > grey] - grey
@@ -103,7 +123,7 @@ def thresholds(references: Iterable[Reference]) -> tuple[float, float]:
 
 
 class Shares(NamedTuple):
-    """What was said of some networks.
+    """What thresholds make of some networks' scores; shares are NaN of none.
 
     Attributes:
       models: how many.
@@ -118,83 +138,71 @@ class Shares(NamedTuple):
     right: float
 
 
-def shares(some: Sequence[Reference], grey: float, threshold: float) -> Shares:
-    """What thresholds make of some references' scores."""
-    scores = np.array([each.score for each in some])
-    return Shares(
-        len(some),
-        float((scores > threshold).mean()) if some else math.nan,
-        float(((scores > grey) & (scores <= threshold)).mean()) if some else math.nan,
-        float(np.mean([each.is_right for each in some])) if some else math.nan,
-    )
+class Judged(NamedTuple):
+    """Thresholds, and what they make of benign networks and of trojaned ones."""
+
+    grey: float
+    threshold: float
+    benign: Shares
+    trojaned: Shares
+
+    @classmethod
+    def by(cls, limits: tuple[float, float], some: pd.DataFrame) -> "Judged":
+        """What thresholds make of some references."""
+        grey, threshold = limits
+        shares = [
+            Shares(
+                len(each),
+                (each.score > threshold).mean(),
+                ((each.score > grey) & (each.score <= threshold)).mean(),
+                each.is_right.mean(),
+            )
+            for each in (some[some.attack == BENIGN], some[some.attack != BENIGN])
+        ]
+        return cls(grey, threshold, *shares)
 
 
-def left_out(
-    references: Sequence[Reference],
-) -> dict[str, tuple[float, float, Shares, Shares]]:
-    """By architecture: thresholds set on all others; its benign and trojaned networks.
-
-    And of all together, each judged by the thresholds that it had no part in.
-    """
+def left_out(references: pd.DataFrame) -> dict[str, Judged]:
+    """By architecture: thresholds set on all others, which judge its own networks."""
     found = {}
-    for name in dict.fromkeys(each.architecture for each in references):
-        others = [each for each in references if each.architecture != name]
-        own = [each for each in references if each.architecture == name]
-        limits = thresholds(others)
-        found[name] = (*limits, *_by_truth(own, *limits))
+    for name in references.architecture.unique():
+        own = references.architecture == name
+        found[name] = Judged.by(thresholds(references[~own]), references[own])
     return found
 
 
-def _by_truth(
-    some: Sequence[Reference], grey: float, threshold: float
-) -> tuple[Shares, Shares]:
-    benign = [each for each in some if each.is_benign]
-    trojaned = [each for each in some if not each.is_benign]
-    return shares(benign, grey, threshold), shares(trojaned, grey, threshold)
-
-
-def table(title: str, references: Sequence[Reference]) -> Table:
+def table(title: str, references: pd.DataFrame) -> Table:
     """A row an architecture, left out of its own thresholds; then all, by all."""
-    rows = []
-    for name, (grey, threshold, benign, trojaned) in left_out(references).items():
-        rows.append((name, *_cells(grey, threshold, benign, trojaned)))
-    limits = thresholds(references)
-    rows.append(("all, built in", *_cells(*limits, *_by_truth(references, *limits))))
-    truth = [not each.is_benign for each in references]
-    score = auc(np.array(truth, int), np.array([each.score for each in references]))
+    rows = left_out(references)
+    rows["all, built in"] = Judged.by(thresholds(references), references)
+    score = auc((references.attack != BENIGN).astype(int), references.score)
     return Table(
         title=f"{title}: AUC {score:.3f}; architectures by the others' thresholds",
         columns=(
             *("architecture", "grey zone", "benign", "flagged", "inconclusive"),
             *("trojaned", "found", "inconclusive", "label right"),
         ),
-        rows=tuple(rows),
+        rows=tuple((name, *_cells(judged)) for name, judged in rows.items()),
     )
 
 
-def _cells(
-    grey: float, threshold: float, benign: Shares, trojaned: Shares
-) -> tuple[str, ...]:
-    def percent(share: float) -> str:
-        return "" if math.isnan(share) else f"{share:.0%}"
-
+def _cells(judged: Judged) -> tuple[str, ...]:
+    benign, trojaned = judged.benign, judged.trojaned
+    shares = benign[1:3], trojaned[1:]
+    percent = [["" if math.isnan(s) else f"{s:.0%}" for s in some] for some in shares]
     return (
-        f"{grey:.2f} to {threshold:.2f}",
-        *(str(benign.models), percent(benign.trojaned), percent(benign.inconclusive)),
-        *(str(trojaned.models), percent(trojaned.trojaned)),
-        *(percent(trojaned.inconclusive), percent(trojaned.right)),
+        f"{judged.grey:.2f} to {judged.threshold:.2f}",
+        *(str(benign.models), *percent[0], str(trojaned.models), *percent[1]),
     )
 
 
-def calibration(
-    settings: dict[str, Any], references: Sequence[Reference]
-) -> Calibration:
+def calibration(settings: dict[str, Any], references: pd.DataFrame) -> Calibration:
     """What is built in, of references scored with some settings."""
     grey, threshold = thresholds(references)
-    benign = [each for each in references if each.is_benign]
-    kinds = len({each.architecture for each in benign})
+    benign = references[references.attack == BENIGN]
+    kinds = benign.architecture.nunique()
     return Calibration(
-        np.array([each.score for each in benign]),
+        benign.score.to_numpy(),
         threshold=round(threshold, 3),
         grey=round(grey, 3),
         source=f"built-in references of {kinds} architectures, 10 classes",
@@ -202,24 +210,19 @@ def calibration(
     )
 
 
-def settings(outcome: Outcome, variant: str) -> dict[str, Any]:
-    """What a detector of a run computed."""
-    return settings_of(detector_config(outcome.config, variant))
-
-
 def write(
-    folder: Path, found: dict[str, list[Reference]], outcome: Outcome
+    folder: Path, found: pd.DataFrame, asked: Iterable[Detector]
 ) -> dict[str, Table]:
-    """Calibrations as JSON and all scores as CSV; tables by detector."""
+    """Calibrations as JSON, all scores as CSV, and the tables, which are returned."""
     tables = {}
-    for variant, references in found.items():
-        detector = "df_tnd" if VARIANTS[variant].data_free else "dl_tnd"
-        folder.mkdir(parents=True, exist_ok=True)
-        made = calibration(settings(outcome, variant), references)
-        made.save(folder / f"{detector}.json")
-        rows = [",".join(Reference._fields)]
-        rows += [",".join(map(str, each)) for each in references]
-        text = "\n".join(rows) + "\n"
-        (folder / f"{detector}.csv").write_text(text, encoding="utf-8")
-        tables[detector] = table(VARIANTS[variant].title, references)
+    folder.mkdir(parents=True, exist_ok=True)
+    for detector in asked:
+        assert isinstance(detector, Perturbing)
+        references = found[found.detector == detector.slug]
+        made = calibration(settings_of(detector.config), references)
+        made.save(folder / f"{detector.name}.json")
+        references[list(COLUMNS)].to_csv(folder / f"{detector.name}.csv", index=False)
+        tables[detector.name] = table(detector.title, references)
+    text = "\n\n".join(table.to_markdown() for table in tables.values())
+    (folder / "thresholds.md").write_text(text + "\n", encoding="utf-8")
     return tables

@@ -9,6 +9,7 @@ from bdjax.mntd.config import FitConfig
 from bdjax.mntd.detector import MetaDetector, Verdict
 from bdjax.mntd.fit import Fit, QuerySpec, answers_of, fit, score_models
 from bdjax.mntd.fitted import from_fit
+from bdjax.mntd.groups import Networks
 from bdjax.mntd.saved import load
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Meta",
     "MetaClassifier",
     "MetaDetector",
+    "Networks",
     "QuerySpec",
     "Verdict",
     "answers_of",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bdjax.ranges import keeps_to
+from bdjax.checks import keeps_to
 from bdjax.types import UserError
 from bdjax.verdicts.preconditions import kind_of
 

@@ -1,8 +1,8 @@
 """What a meta-classifier fit may be told."""
 
 import dataclasses
-import math
 
+from bdjax import checks
 from bdjax.types import UserError
 
 MODES = ("binary", "one_class")
@@ -58,33 +58,20 @@ class FitConfig:
     query_space: str = "input"
 
     def __post_init__(self):
-        for name in ("queries", "hidden", "epochs", "batch_size", "repeats"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be at least 1"
-                )
-        if not 0 < self.learning_rate < math.inf:
-            raise UserError(
-                f"learning_rate is {self.learning_rate}; it must be above 0 and finite"
-            )
-        if not 0 <= self.query_learning_rate < math.inf:
-            raise UserError(
-                f"query_learning_rate is {self.query_learning_rate}; it must be finite,"
-                " 0 or more"
-            )
-        if not 0 < self.nu < 1:
-            raise UserError(f"nu is {self.nu}; it must lie between 0 and 1")
-        if self.mode not in MODES:
-            raise UserError(f"unknown mode {self.mode!r}; there are {list(MODES)}")
-        if self.answers not in ANSWERS:
-            raise UserError(
-                f"unknown answers {self.answers!r}; there are {list(ANSWERS)}"
-            )
-        if self.query_space not in QUERY_SPACES:
-            raise UserError(
-                f"unknown query_space {self.query_space!r}; there are "
-                f"{list(QUERY_SPACES)}"
-            )
+        checks.at_least(
+            1,
+            queries=self.queries,
+            hidden=self.hidden,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            repeats=self.repeats,
+        )
+        checks.above_zero(learning_rate=self.learning_rate)
+        checks.not_negative(query_learning_rate=self.query_learning_rate)
+        checks.within("(0, 1)", nu=self.nu)
+        checks.one_of(MODES, mode=self.mode)
+        checks.one_of(ANSWERS, answers=self.answers)
+        checks.one_of(QUERY_SPACES, query_space=self.query_space)
         if self.mode == "one_class" and self.batch_size != 1:
             raise UserError(
                 f"batch_size is {self.batch_size}; the one-class radius is set after "

@@ -183,15 +183,25 @@ class MetaDetector:
         """
         return self._judge(*self._examine(model))
 
-    def judge(self, answers_QxC: ArrayLike) -> Verdict:
-        """The verdict on answers already at hand: float ``[Q, num_classes]``.
+    def judge(
+        self, answers_QxC: ArrayLike, again_QxC: ArrayLike | None = None
+    ) -> Verdict:
+        """The verdict on answers already at hand.
 
-        Whether the network answers the same again can then not be said.
+        Args:
+          answers_QxC: float ``[Q, num_classes]``.
+          again_QxC: likewise, to the queries that
+            :func:`bdjax.verdicts.preconditions.repeated` numbers. Without them it
+            cannot be said whether the network answers the same again.
 
         Raises:
           UserError: as :meth:`score`.
         """
         read = self._check(answers_QxC)
+        if again_QxC is not None:
+            again = self._check(again_QxC, repeats=True).logits
+            doubts = preconditions.steady(lambda _: again, self.queries, read.logits)
+            return self._judge(read, doubts)
         note = "the network was not asked again: whether its answers are steady is open"
         return self._judge(read._replace(notes=(*read.notes, note)), [])
 

@@ -8,7 +8,7 @@ toward its weights is computed.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,8 +21,8 @@ from bdjax.evaluation import auc
 from bdjax.mntd import steps
 from bdjax.mntd.classifier import Meta
 from bdjax.mntd.config import FitConfig
-from bdjax.mntd.repeats import repeats_of
-from bdjax.mntd.steps import ApplyFn
+from bdjax.mntd.groups import ApplyFn, Networks, batches, starts_of
+from bdjax.mntd.repeats import layout_of
 from bdjax.mntd.words import check_vectors
 from bdjax.types import PRNGKey, UserError, Variables
 
@@ -67,10 +67,9 @@ class Fit(NamedTuple):
 
 
 def fit(
-    apply: ApplyFn,
-    shadows: Variables,
+    shadows: Sequence[Networks],
     labels_M: np.ndarray,
-    validation: Variables,
+    validation: Sequence[Networks],
     validation_labels_V: np.ndarray,
     *,
     spec: QuerySpec,
@@ -88,12 +87,9 @@ def fit(
     one-class fit sees benign shadows alone and keeps its last epoch.
 
     Args:
-      apply: ``apply(variables, x) -> logits`` of one shadow model; hashable, as it is
-        compiled once for equal arguments. With ``config.query_dropout`` it is called
-        with ``train=True`` and a ``key``, too.
-      shadows: stacked variables, leaves ``[M, ...]``.
+      shadows: groups of networks, M in all; of several, each step's batch is of one.
       labels_M: int ``[M]``, 1 for trojaned.
-      validation: stacked variables, leaves ``[V, ...]``, in no part of ``shadows``.
+      validation: likewise, V in all, in no part of ``shadows``.
       validation_labels_V: int ``[V]``.
       spec: shape, value range and start of the queries.
       config: the optimisation.
@@ -120,33 +116,36 @@ def fit(
     rows_K = np.arange(len(labels_M)) if rows_K is None else np.asarray(rows_K)
     _check_labels("shadow", labels_M[rows_K], both=config.mode == "binary")
     _check_labels("validation shadow", validation_labels_V, both=True)
-    for labels, models in ((labels_M, shadows), (validation_labels_V, validation)):
-        if len(labels) != tree.count(models):
+    applies, models = zip(*shadows, strict=True)
+    ask_V, models_V = zip(*validation, strict=True)
+    starts = starts_of(models)
+    for labels, count in (
+        (labels_M, starts[-1]),
+        (validation_labels_V, starts_of(models_V)[-1]),
+    ):
+        if len(labels) != count:
             raise UserError(
-                f"there are {len(labels)} labels for {tree.count(models)} models; give "
-                "one each"
+                f"there are {len(labels)} labels for {count} models; give one each"
             )
     if config.mode == "one_class":
         rows_K = rows_K[labels_M[rows_K] == 0]
-    repeats = repeats_of(config.repeats, shadows)
-    shadows, validation, vectors_VxE = repeats.place((shadows, validation, vectors_VxE))
+    layout = layout_of(config.repeats, models)
+    models, models_V, vectors_VxE = layout.everywhere((models, models_V, vectors_VxE))
 
     keys_R = prng.model_keys(key, jnp.arange(config.repeats))
-    state_R, answers_R = repeats.place(
-        steps.begin(apply, spec, config, keys_R, shadows, vectors_VxE)
+    state_R, answers_R = layout.everywhere(
+        steps.begin(applies, spec, config, keys_R, models, vectors_VxE)
     )
     auc_ExR, scores_ExRxV, metas = [], [], []
     for epoch in range(config.epochs):
-        order_RxSxB = steps.orders(config, epoch, keys_R, rows_K, passes)
-        count, size = order_RxSxB.shape[1:]
-        # As long as for all shadows, so that the program is the same.
-        spare = max(0, len(labels_M) // size - count)
+        taken, count = batches(
+            config, epoch, key, keys_R, rows_K, starts, passes, len(labels_M)
+        )
         state_R, scores_RxV = steps.epoch(
-            apply, spec, config, epoch, count, keys_R, state_R, answers_R,
-            shadows, labels_M, jnp.pad(order_RxSxB, ((0, 0), (0, spare), (0, 0))),
-            validation, vectors_VxE,
+            applies, spec, config, epoch, count, keys_R, state_R, answers_R,
+            models, labels_M, taken, ask_V, models_V, vectors_VxE,
         )  # fmt: skip
-        state_R = repeats.place(state_R)
+        state_R = layout.everywhere(state_R)
         scores_ExRxV.append(np.asarray(scores_RxV))
         auc_ExR.append([auc(validation_labels_V, s) for s in scores_ExRxV[-1]])
         metas.append(jax.device_get(steps.spoken(state_R.meta, vectors_VxE)))
@@ -169,7 +168,7 @@ def score_models(
     uses ``fold_in(key, m)``.
     """
     key = jax.random.key(0) if key is None else key
-    return np.asarray(steps.score(apply, config, meta_R, models, key))
+    return np.asarray(steps.score((apply,), config, meta_R, (models,), key))
 
 
 @functools.partial(jax.jit, static_argnames="apply")

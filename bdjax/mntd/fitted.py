@@ -1,5 +1,7 @@
 """From a fit to the detector that networks are judged by."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bdjax.evaluation import best_threshold
@@ -7,16 +9,14 @@ from bdjax.mntd.config import FitConfig
 from bdjax.mntd.coverage import covering
 from bdjax.mntd.detector import MetaDetector
 from bdjax.mntd.fit import Fit, QuerySpec, answers_of
-from bdjax.mntd.steps import ApplyFn
+from bdjax.mntd.groups import Networks
 from bdjax.mntd.words import checksum, nearest
-from bdjax.types import Variables
 from bdjax.verdicts import Calibration
 
 
 def from_fit(
     fit: Fit,
-    apply: ApplyFn,
-    validation: Variables,
+    validation: Sequence[Networks],
     validation_labels_V: np.ndarray,
     *,
     task: str,
@@ -31,8 +31,7 @@ def from_fit(
 
     Args:
       fit: a finished fit.
-      apply: of the validation shadows, as given to the fit.
-      validation: stacked variables, likewise.
+      validation: groups of validation shadows, as given to the fit.
       validation_labels_V: int ``[V]``, likewise.
       task: key in ``bdjax.tasks.TASKS``.
       num_classes: of that task.
@@ -56,7 +55,9 @@ def from_fit(
         calibration=_calibration(
             np.asarray(validation_labels_V), fit.validation_scores_RxV[best]
         ),
-        coverage=covering(answers_of(apply, meta.queries, validation)),
+        coverage=covering(
+            np.concatenate([answers_of(a, meta.queries, v) for a, v in validation])
+        ),
         num_classes=num_classes,
         value_range=spec.value_range,
         validation_auc=float(aucs[best]),

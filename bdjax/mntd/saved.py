@@ -87,10 +87,11 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
 
 def _find(directory: Path) -> Path:
     """The folder of a detector, which may lie in that of a run."""
-    for place in (directory, directory / "detector"):
+    inside = Path("detector"), Path("detectors", "mntd", "detector")
+    for place in (directory, *(directory / path for path in inside)):
         if (place / "meta.json").exists():
             return place
     raise UserError(
         f"no {KIND} in {directory}: neither it nor a detector/ in it has a meta.json; "
-        "check the path, and give a run of launch.mntd that has ended, or its detector/"
+        "check the path, and give a run of MNTD that has ended, or its detector/"
     )

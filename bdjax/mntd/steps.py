@@ -1,7 +1,6 @@
 """The jitted inside of a fit: asking models, and one Adam step after the other."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -12,11 +11,10 @@ from bdjax import prng, tree
 from bdjax.logits import class_logits
 from bdjax.mntd.classifier import Meta, MetaClassifier
 from bdjax.mntd.config import FitConfig
-from bdjax.mntd.repeats import repeats_of
+from bdjax.mntd.groups import ApplyFn, Batches, of_batch, over
+from bdjax.mntd.repeats import layout_of
 from bdjax.mntd.words import draw, speak
 from bdjax.types import PRNGKey, PyTree, Variables
-
-ApplyFn = Callable[..., jax.Array]
 
 
 class State(NamedTuple):
@@ -60,8 +58,8 @@ def ask(
     return read_answers(config, apply(variables, queries, **options))
 
 
-@functools.partial(jax.jit, static_argnames=("apply", "spec", "config"))
-def begin(apply, spec, config, keys_R, shadows, vectors_VxE=None):
+@functools.partial(jax.jit, static_argnames=("applies", "spec", "config"))
+def begin(applies, spec, config, keys_R, shadows, vectors_VxE=None):
     """Initial state of every repeat; and, if they never change, all answers.
 
     With ``vectors_VxE`` queries are of words, and start as any.
@@ -75,11 +73,15 @@ def begin(apply, spec, config, keys_R, shadows, vectors_VxE=None):
             queries = jnp.clip(queries, *spec.value_range)
         if vectors_VxE is not None:
             queries = draw(key_queries, vectors_VxE, shape[:-1])
-        ask_one = functools.partial(ask, apply, config, queries=queries, key=key)
+
+        def ask_one(apply, variables):
+            return ask(apply, config, variables, queries, key)
+
         answers = None
         if not config.query_tuning and not config.query_dropout:
-            answers = jax.lax.map(ask_one, shadows)
-        size = jax.eval_shape(lambda: ask_one(tree.index(shadows, 0))).shape
+            answers = over(lambda apply, _, v: ask_one(apply, v), applies, shadows)
+        first = tree.index(shadows[0], 0)
+        size = jax.eval_shape(lambda: ask_one(applies[0], first)).shape
         classifier = classifier_of(config).init(
             prng.stream(key, "classifier"), jnp.zeros(size)
         )
@@ -90,27 +92,11 @@ def begin(apply, spec, config, keys_R, shadows, vectors_VxE=None):
     return jax.vmap(one)(keys_R)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "passes"))
-def orders(config, number, keys_R, rows_K, passes):
-    """Which shadows epoch ``number`` takes, batch by batch; int32 ``[R, S, B]``.
-
-    An epoch is ``passes`` passes over ``rows_K``, each in an order of its own.
-    """
-    size = min(config.batch_size, len(rows_K))
-    whole = len(rows_K) // size * size
-
-    def one(key):
-        numbers_P = number * passes + jnp.arange(passes)
-        keys_P = prng.model_keys(prng.stream(key, "order"), numbers_P)
-        order_PxK = jax.vmap(jax.random.permutation, (0, None))(keys_P, rows_K)
-        return order_PxK[:, :whole].reshape(-1, size)
-
-    return jax.vmap(one)(keys_R)
-
-
-@functools.partial(jax.jit, static_argnames=("apply", "spec", "config"))
+@functools.partial(
+    jax.jit, static_argnames=("applies", "spec", "config", "validation_applies")
+)
 def epoch(
-    apply,
+    applies,
     spec,
     config,
     number,
@@ -120,32 +106,35 @@ def epoch(
     answers_R,
     shadows,
     labels_M,
-    order_RxSxB,
+    batches,
+    validation_applies,
     validation,
     vectors_VxE=None,
 ):
-    """The first ``steps`` of an order and the validation scores after, all repeats.
+    """The first ``steps`` batches and the validation scores after, all repeats.
 
     ``steps`` is data: one program serves however many shadows an epoch takes.
     """
 
-    def one(key, state, answers_M, order_SxB, steps, models, validation, vectors_VxE):
-        shadows, labels_M = models
+    def one(mapped, shared):
+        key, state, answers_M, row_SxB = mapped
+        group_S, steps, (shadows, labels_M), validation, vectors_VxE = shared
         noise = jax.random.fold_in(prng.stream(key, "query-dropout"), number)
         body = functools.partial(
-            _step, apply, spec, config, noise, answers_M, shadows, labels_M, order_SxB,
-            vectors_VxE,
+            _step, applies, spec, config, noise, answers_M, shadows, labels_M,
+            Batches(row_SxB, group_S), vectors_VxE,
         )  # fmt: skip
         # Scores so far, for the radius.
-        history = jnp.full(len(order_SxB), jnp.inf, jnp.float32)
+        history = jnp.full(len(row_SxB), jnp.inf, jnp.float32)
         state, _ = jax.lax.fori_loop(0, steps, body, (state, history))
         meta = spoken(state.meta, vectors_VxE)
-        return state, _score_one(apply, config, meta, validation, noise)
+        return state, _score_one(validation_applies, config, meta, validation, noise)
 
-    return repeats_of(config.repeats, shadows).over(
+    return layout_of(config.repeats, shadows).map(
         one,
-        (keys_R, state_R, answers_R, order_RxSxB),
-        (steps, (shadows, labels_M), validation, vectors_VxE),
+        (keys_R, state_R, answers_R, batches.row_RxSxB),
+        # Unmapped, so that the choice of a network stays one for all repeats.
+        (batches.group_S, steps, (shadows, labels_M), validation, vectors_VxE),
     )
 
 
@@ -157,29 +146,32 @@ def spoken(meta, vectors_VxE):
 
 
 def _step(
-    apply, spec, config, noise, answers_M, shadows, labels_M, order_SxB, vectors_VxE,
+    applies, spec, config, noise, answers_M, shadows, labels_M, batches, vectors_VxE,
     i, carry,
 ):  # fmt: skip
     """One Adam step on a minibatch of shadow models (one, as in the paper)."""
     state, history = carry
-    order_B = order_SxB[i]
+    row_B, group = batches.row_RxSxB[i], batches.group_S[i]
 
     def answers_of(meta):
         if answers_M is not None:
-            return answers_M[order_B]
+            return answers_M[row_B]
         queries = spoken(meta, vectors_VxE).queries
         if not config.query_tuning:
             queries = jax.lax.stop_gradient(queries)
-        keys_B = jax.random.split(jax.random.fold_in(noise, i), len(order_B))
-        one = functools.partial(ask, apply, config)
-        chosen = tree.index(shadows, order_B)
-        return jax.vmap(one, in_axes=(0, None, 0))(chosen, queries, keys_B)
+        keys_B = jax.random.split(jax.random.fold_in(noise, i), len(row_B))
+
+        def ask_batch(apply, some_B, queries):
+            one = functools.partial(ask, apply, config)
+            return jax.vmap(one, in_axes=(0, None, 0))(some_B, queries, keys_B)
+
+        return of_batch(ask_batch, applies, shadows, row_B, group, queries)
 
     def loss_fn(meta):
         score_B = classifier_of(config).apply(meta.classifier, answers_of(meta))
         if config.mode == "one_class":
             return _one_class_loss(config, meta.classifier, score_B[0], state.radius)
-        loss = optax.sigmoid_binary_cross_entropy(score_B, labels_M[order_B])
+        loss = optax.sigmoid_binary_cross_entropy(score_B, labels_M[row_B])
         return loss.mean(), score_B[0]
 
     grads, score = jax.grad(loss_fn, has_aux=True)(state.meta)
@@ -218,20 +210,22 @@ def _quantile(history, count, q):
     return ordered[low] + (position - low) * (ordered[high] - ordered[low])
 
 
-def _score_one(apply, config, meta, models, key):
-    """Scores of stacked models under one meta-classifier, float ``[M]``."""
+def _score_one(applies, config, meta, models, key):
+    """Scores of groups of stacked models under one meta-classifier, float ``[M]``."""
 
-    def score(numbered):
-        i, variables = numbered
+    def score(apply, i, variables):
         noise = jax.random.fold_in(key, i)
         answers = ask(apply, config, variables, meta.queries, noise)
         return suspicion(config, meta.classifier, answers)
 
-    return jax.lax.map(score, (jnp.arange(tree.count(models)), models))
+    return over(score, applies, models)
 
 
-@functools.partial(jax.jit, static_argnames=("apply", "config"))
-def score(apply, config, meta_R, models, key):
+@functools.partial(jax.jit, static_argnames=("applies", "config"))
+def score(applies, config, meta_R, models, key):
     """See :func:`bdjax.mntd.fit.score_models`."""
-    one = functools.partial(_score_one, apply, config)
-    return repeats_of(config.repeats, models).over(one, (meta_R,), (models, key))
+    return layout_of(config.repeats, models).map(
+        lambda meta, shared: _score_one(applies, config, meta, *shared),
+        meta_R,
+        (models, key),
+    )

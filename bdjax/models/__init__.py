@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
+from bdjax import checks
 from bdjax.models.base import Model, from_linen
 from bdjax.models.cnn import CIFARNet, MNISTNet, SmallNet
 from bdjax.models.conv import FORMULATIONS, Formulation
@@ -25,7 +26,6 @@ from bdjax.models.varied import (
 )
 from bdjax.models.vectors import MLP, SeriesLSTM
 from bdjax.models.vgg import VGG16, AlexNet
-from bdjax.types import UserError
 
 _WIDTHS = (64, 128, 256, 512)
 
@@ -81,12 +81,8 @@ def get_model(
     Raises:
       UserError: unknown name or formulation.
     """
-    if name not in MODELS:
-        raise UserError(f"unknown model {name!r}; there are {sorted(MODELS)}")
-    if formulation not in FORMULATIONS:
-        raise UserError(
-            f"unknown formulation {formulation!r}; there are {list(FORMULATIONS)}"
-        )
+    checks.one_of(sorted(MODELS), model=name)
+    checks.one_of(FORMULATIONS, formulation=formulation)
     module = MODELS[name](num_classes=num_classes, formulation=formulation)
     return from_linen(name, module, input_shape)
 

@@ -1,5 +1,6 @@
 """Populations of models, trained in parallel and kept on disk."""
 
+from bdjax.population.examples import Examples
 from bdjax.population.exchange import export_models, import_models
 from bdjax.population.inspection import (
     Damage,
@@ -7,13 +8,15 @@ from bdjax.population.inspection import (
     discard_damaged,
     inspect_population,
 )
+from bdjax.population.judge import Quality
 from bdjax.population.merge import merge_populations
+from bdjax.population.model_files import load_model
 from bdjax.population.plan import BatchPlan, plan_one
+from bdjax.population.population import Population, load_population
 from bdjax.population.recipe import Execution, Recipe
 from bdjax.population.run import train_population
-from bdjax.population.single import load_model
-from bdjax.population.stored import Population, PopulationSpec, load_population
-from bdjax.population.train import Examples, Quality, train_models
+from bdjax.population.spec import PopulationSpec, check_distinct
+from bdjax.population.train import train_models
 
 __all__ = [
     "BatchPlan",
@@ -25,6 +28,7 @@ __all__ = [
     "Quality",
     "Recipe",
     "Summary",
+    "check_distinct",
     "discard_damaged",
     "export_models",
     "import_models",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bdjax.attacks import Attack
 from bdjax.types import Variables
 
 
@@ -21,7 +22,7 @@ class Contradiction(NamedTuple):
 
 
 def contradiction(
-    attack: str,
+    attack: Attack,
     variables: Variables,
     rate: np.ndarray,
     loss: np.ndarray,
@@ -31,9 +32,10 @@ def contradiction(
     """What training cannot have left behind, None where there is nothing of it.
 
     Args:
-      attack: what all are called; ``"benign"`` for clean models.
+      attack: what was done to all of them.
       variables: stacked, leaves ``[M, ...]``.
-      rate: float ``[M]``, poisoning rates: 0 of benign models alone, at most 1.
+      rate: float ``[M]``, poisoning rates: 0 of benign models and of edited ones that
+        were trained clean, else above; at most 1.
       loss: float ``[M]``; NaN where training diverged, as it has where a weight is not
         finite.
       accuracy: float ``[M]`` in [0, 1]; NaN where it is not known.
@@ -44,12 +46,17 @@ def contradiction(
         for row in np.flatnonzero((values < 0) | (values > 1)):
             value = float(values[row])
             return _found(row, f"has an {name} of {value:.6g}, outside [0, 1]")
-    is_benign = attack == "benign"
-    is_right = rate == 0 if is_benign else (rate > 0) & (rate <= 1)
+    is_right = (rate >= 0) & (rate <= 1)
+    bound = "from 0 to 1"
+    if attack.is_benign:
+        is_right, bound = rate == 0, "0"
+    elif attack.edit is None:
+        is_right, bound = is_right & (rate > 0), "above 0 and at most 1"
     for row in np.flatnonzero(~is_right):
-        bound = "0" if is_benign else "above 0 and at most 1"
         value = float(rate[row])
-        what = f"is called {attack!r} and has a poisoning rate of {value:.6g}, not "
+        what = (
+            f"is called {attack.name!r} and has a poisoning rate of {value:.6g}, not "
+        )
         return _found(row, what + bound)
     for row in np.flatnonzero(~finite(variables) & ~np.isnan(loss)):
         value = float(loss[row])

@@ -18,10 +18,14 @@ from bdjax import prng
 from bdjax.attacks import Attack, Trigger
 from bdjax.models import Model
 from bdjax.population import train
-from bdjax.population.front import Front, clean_front, uses_front
-from bdjax.population.plan import MAX_RATE, BatchPlan, max_steps
+from bdjax.population.batches import PoisonedBatches
+from bdjax.population.examples import Examples
+from bdjax.population.flops import Work, count_work, shape_of, tree_bytes
+from bdjax.population.frontend import Frontend, clean_frontend, uses_frontend
+from bdjax.population.judge import judge_one
+from bdjax.population.plan import BatchPlan, max_steps
 from bdjax.population.recipe import Recipe
-from bdjax.population.work import Work, count_work, shape_of, tree_bytes
+from bdjax.population.trees import trigger_shape
 from bdjax.tasks import Task
 from bdjax.types import PyTree, UserError, Variables
 
@@ -48,27 +52,25 @@ class StepCost(NamedTuple):
     variables_bytes: int
 
 
-def example_shapes(task: Task, count: int, dtype: Any = None) -> train.Examples:
+def example_shapes(task: Task, count: int, dtype: Any = None) -> Examples:
     """Shapes of ``count`` examples of a task: x ``[N, *shape]``, y int32 ``[N]``.
 
     Args:
       task: the task; of sentences, the vocabulary is taken to be as small as can be.
       count: of examples.
-      dtype: of x; by default bytes of images, int32 of sentences, else float32.
+      dtype: of x; by default the modality's.
     """
     vectors = None
-    usual = jnp.uint8 if len(task.shape) == 3 else jnp.float32
-    if task.words:
-        usual = jnp.int32
+    if task.modality.is_discrete:
         vectors = shape_of((task.words + 2, task.input_shape[-1]), jnp.float32)
-    return train.Examples(
-        shape_of((count, *task.shape), dtype or usual),
+    return Examples(
+        shape_of((count, *task.shape), dtype or task.modality.dtype),
         shape_of((count,), jnp.int32),
         vectors,
     )
 
 
-def held_bytes(examples: train.Examples) -> int:
+def held_bytes(examples: Examples) -> int:
     """Bytes of a data set on a device, floats at worst."""
     return sum(4 * math.prod(a.shape) for a in jax.tree.leaves(examples))
 
@@ -79,7 +81,7 @@ def variables_shapes(model: Model) -> Variables:
 
 
 def step_cost(
-    model: Model, attack: Attack, recipe: Recipe, examples: train.Examples
+    model: Model, attack: Attack, recipe: Recipe, examples: Examples
 ) -> StepCost:
     """What one optimiser step of one model costs; compiles one step for its memory.
 
@@ -101,9 +103,7 @@ def step_cost(
     )
 
 
-def step_work(
-    model: Model, attack: Attack, recipe: Recipe, examples: train.Examples
-) -> Work:
+def step_work(model: Model, attack: Attack, recipe: Recipe, examples: Examples) -> Work:
     """Work of one optimiser step of one model; compiles nothing."""
     one, mapped, shared = _training(model, attack, recipe, examples)
     # Training loops until a bound that is data: a loop that is counted once.
@@ -115,24 +115,24 @@ def step_work(
 
 
 def judge_work(
-    model: Model, attack: Attack, recipe: Recipe, examples: train.Examples, tested: int
+    model: Model, attack: Attack, recipe: Recipe, examples: Examples, tested: int
 ) -> Work:
     """Work of judging one trained model on ``tested`` clean and triggered examples."""
-    judge = functools.partial(
-        train.judge_one, model, attack, batch_size=recipe.batch_size
-    )
+    judge = functools.partial(judge_one, model, attack, batch_size=recipe.batch_size)
     rows = shape_of((tested,), jnp.int32)
-    return count_work(judge, variables_shapes(model), _trigger(attack), rows, examples)
+    trigger = trigger_shape(attack)
+    return count_work(judge, variables_shapes(model), trigger, rows, examples)
 
 
 def model_footprint(
     model: Model,
     attack: Attack,
     recipe: Recipe,
-    examples: train.Examples,
+    examples: Examples,
     *,
     width: int = 0,
     trained: int = 0,
+    bank: PyTree = (),
 ) -> int:
     """Bytes of device memory that one model in training takes.
 
@@ -152,13 +152,14 @@ def model_footprint(
         program takes once must not be put down to one model.
       trained: how many of the examples are trained on; 0 for all. Of these, what a
         network's front end makes is held.
+      bank: what the attack prepared, or its shapes.
 
     Raises:
       UserError: the backend does not tell the memory of a compiled program.
     """
     width = width or (1 if jax.default_backend() == "cpu" else 8)
     one, mapped, shared = _training(
-        model, attack, recipe, examples, width == 1, trained
+        model, attack, recipe, examples, width == 1, trained, bank
     )
     if width > 1:
         one = jax.vmap(one, in_axes=(0, 0, 0, 0, None))
@@ -182,7 +183,7 @@ def model_footprint(
 
 def population_bytes(model: Model, attack: Attack, count: int, chunk_size: int) -> int:
     """Bytes of the files of a population of ``count`` models."""
-    trigger = _trigger(attack)
+    trigger = trigger_shape(attack)
     # Beside these: three figures of quality and an id, four bytes each.
     arrays = (variables_shapes(model), trigger)
     one = tree_bytes(arrays) + 4 * 4
@@ -198,32 +199,34 @@ def mean_steps(recipe: Recipe, attack: Attack, size: int, *, together: bool) -> 
     steps: float = recipe.steps
     if recipe.poisoned_length == "official":
         keys = prng.model_keys(prng.root(0), jnp.arange(256))
-        rates = jax.jit(jax.vmap(lambda key: attack.sample(key).rate))(keys)
+        rates = jax.jit(jax.vmap(lambda key: _copied(attack.sample(key))))(keys)
         rate = float(rates.max() if together else rates.mean())
         most = max_steps(
-            size, steps=recipe.steps, batch_size=recipe.batch_size, official=True
-        )
+            size, steps=recipe.steps, batch_size=recipe.batch_size, official=True,
+            copies=attack.max_copies,
+        )  # fmt: skip
         # As many epochs, and diversity has made them shorter.
         shorter = 1 if together else 1 - recipe.diversity / 2
-        steps = most * (1 + rate) / (1 + MAX_RATE) * shorter
+        steps = most * (1 + rate) / (1 + attack.max_copies) * shorter
     return steps if together else steps * (1 - recipe.diversity / 2)
+
+
+def _copied(trigger: Trigger) -> jax.Array:
+    return trigger.rate + trigger.cover_rate
 
 
 def _key() -> Any:
     return jax.eval_shape(lambda: jax.random.key(0))
 
 
-def _trigger(attack: Attack) -> Trigger:
-    return jax.eval_shape(attack.sample, _key())
-
-
 def _training(
     model: Model,
     attack: Attack,
     recipe: Recipe,
-    examples: train.Examples,
+    examples: Examples,
     one_by_one: bool = True,
     trained: int = 0,
+    bank: PyTree = (),
 ) -> tuple[Callable, tuple, PyTree]:
     """Training as a function of what is a model's and what is all models'; and shapes.
 
@@ -237,35 +240,37 @@ def _training(
     )
     room = recipe.steps
     if recipe.poisoned_length == "official":
-        room = math.ceil((1 + MAX_RATE) * room)
+        room = math.ceil((1 + attack.max_copies) * room)
     shape = (room, recipe.batch_size)
     plan = BatchPlan(
         row=shape_of(shape, jnp.int32),
-        poisoned=shape_of(shape, jnp.bool_),
+        role=shape_of(shape, jnp.int8),
         steps=shape_of((), jnp.int32),
     )
     data = jax.tree.map(lambda a: shape_of(a.shape, a.dtype), examples)
-    behind = _behind_front(model, examples, trained, recipe)
-    hears = behind is not None
+    behind = _behind_frontend(model, attack, examples, trained, recipe)
 
     def one(key, trigger, plan, triggered_S, shared):
-        data, clean = shared
-        front = clean._replace(triggered_S=triggered_S) if hears else None
-        return train.train_one(
-            idle, attack, recipe, key, trigger, plan, data,
-            one_by_one=one_by_one, front=front,
-        )  # fmt: skip
+        data, frontend, bank = shared
+        if frontend is not None:
+            frontend = frontend._replace(triggered_S=triggered_S)
+        batches = PoisonedBatches(
+            attack, recipe, key, trigger._replace(bank=bank), plan, data, idle, frontend
+        )
+        return train.train_one(idle, recipe, key, batches, one_by_one=one_by_one)
 
     triggered = behind.clean_S if behind is not None else None
-    return one, (_key(), _trigger(attack), plan, triggered), (data, behind)
+    bank = jax.tree.map(lambda a: shape_of(a.shape, a.dtype), bank)
+    own = _key(), trigger_shape(attack), plan, triggered
+    return one, own, (data, behind, bank)
 
 
-def _behind_front(
-    model: Model, examples: train.Examples, trained: int, recipe: Recipe
-) -> Front | None:
+def _behind_frontend(
+    model: Model, attack: Attack, examples: Examples, trained: int, recipe: Recipe
+) -> Frontend | None:
     """Shapes of what the front end makes of the examples that are trained on."""
-    if not uses_front(model, recipe):
+    if not uses_frontend(model, recipe, attack):
         return None
     rows = shape_of((trained or len(examples.y),), jnp.int32)
     shapes = jax.tree.map(lambda a: shape_of(a.shape, a.dtype), examples)
-    return jax.eval_shape(functools.partial(clean_front, model), shapes, rows)
+    return jax.eval_shape(functools.partial(clean_frontend, model), shapes, rows)

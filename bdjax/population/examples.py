@@ -1,11 +1,15 @@
 """Data on the device, and what networks and attackers see of them."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+
+from bdjax.models import Model
+from bdjax.types import Variables
 
 
 class Examples(NamedTuple):
@@ -39,3 +43,14 @@ def take(examples: Examples, row_B: ArrayLike) -> tuple[jax.Array, jax.Array]:
 def embed(examples: Examples, x_B: jax.Array) -> jax.Array:
     """What a network reads of examples: of tokens their vectors, else themselves."""
     return x_B if examples.vectors is None else jnp.asarray(examples.vectors)[x_B]
+
+
+def reader(network: Model, examples: Examples) -> Model:
+    """The network as attackers ask it: of sentences it is given the tokens."""
+    if examples.vectors is None:
+        return network
+
+    def apply(variables: Variables, x_B: jax.Array, **options: Any) -> jax.Array:
+        return network.apply(variables, embed(examples, x_B), **options)
+
+    return dataclasses.replace(network, apply=apply)

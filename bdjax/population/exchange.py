@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from bdjax import storage
-from bdjax.attacks import Trigger
-from bdjax.population.inspection import models_of, read_chunk
-from bdjax.population.single import describe, load_model, save_model
-from bdjax.population.train import Quality
+from bdjax.population.judge import Quality
+from bdjax.population.model_files import describe, load_model, save_model
+from bdjax.population.population import models_of, read_chunk
+from bdjax.population.spec import origin_of
 from bdjax.types import PyTree, UserError, Variables
 
 Place = str | os.PathLike[str]
@@ -51,16 +51,19 @@ def export_models(
             f"{directory} has models {store.ids.start} to {store.ids.stop - 1}; asked "
             f"for {ids.start} to {ids.stop - 1}"
         )
-    about = describe(store.recipe)
+    origin = origin_of(store)
+    about = describe(origin)
     files = []
     chunks = store.chunks_of(ids)
     for k, n in enumerate(chunks):
-        chunk = read_chunk(store, n)
+        chunk = read_chunk(store, n, origin.attack)
         begin = chunk["ids"][0].item()
         wanted = range(max(begin, ids.start), min(begin + len(chunk["ids"]), ids.stop))
         for i in wanted:
             model = jax.tree.map(lambda leaf, row=i - begin: leaf[row], chunk)
-            files.append(save_model(Path(out), about | _origin(store, i), model))
+            files.append(
+                save_model(Path(out), about | _origin(store, origin.name, i), model)
+            )
         if callback:
             callback(k + 1, len(chunks))
     return files
@@ -105,7 +108,7 @@ def import_models(
     return ids
 
 
-def _origin(store: storage.ChunkStore, i: int) -> dict[str, Any]:
+def _origin(store: storage.ChunkStore, name: str, i: int) -> dict[str, Any]:
     """Whose model it is; an imported one stays what it was."""
     recipe = store.recipe
     if recipe["role"] == _ROLE:
@@ -113,7 +116,6 @@ def _origin(store: storage.ChunkStore, i: int) -> dict[str, Any]:
         return {k: model[k] for k in ("id", "population")} | {
             "recipe": recipe["recipes"][model["recipe"]]
         }
-    name = f"{recipe['role']}-{recipe['attack']}"
     return {"id": i, "population": name, "recipe": recipe}
 
 
@@ -148,6 +150,7 @@ def _recipe_of(paths: list[Path]) -> dict[str, Any]:
         "role": _ROLE,
         "attack": first["attack"],
         "architecture": first["architecture"],
+        "locations": first["recipe"].get("locations", "all"),
         "chunk_size": min(_CHUNK_SIZE, len(paths)),
         "models": models,
         "recipes": recipes,
@@ -167,7 +170,7 @@ def _stacked(models: Iterator[tuple[Variables, dict[str, Any]]]) -> PyTree:
     parts = [
         {
             "variables": variables,
-            "triggers": {name: record[name] for name in Trigger._fields},
+            "triggers": record["trigger"],
             "quality": {name: record[name] for name in Quality._fields},
         }
         for variables, record in models

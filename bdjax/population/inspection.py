@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from bdjax import storage, tree
-from bdjax.population.stored import PopulationSpec, models_of, read_chunk
-from bdjax.population.train import Quality
+from bdjax.population.judge import Quality
+from bdjax.population.population import models_of, read_chunk
+from bdjax.population.spec import PopulationSpec, origin_of
 from bdjax.types import PyTree, UserError
 
 Callback = Callable[[int, int], None]
@@ -115,7 +116,7 @@ def inspect_population(
       UserError: there is none, or its manifest is damaged or of a newer bdjax.
     """
     store = storage.read_population(directory)
-    _check_recipe(store)
+    origin = origin_of(store)
     committed = set(store.committed())
     missing, damaged, read = [], [], []
     chunks = store.chunks_of(store.ids)
@@ -125,7 +126,7 @@ def inspect_population(
             missing.append(n)
         else:
             try:
-                read.append(_known(read_chunk(store, n), wanted))
+                read.append(_known(read_chunk(store, n, origin.attack), wanted))
             except UserError as error:
                 damaged.append(damage(store, n, error))
         if callback:
@@ -133,7 +134,7 @@ def inspect_population(
     ids_M, quality, target_M, rate_M = tree.concatenate([_nothing(), *read])
     return Summary(
         directory=store.directory,
-        name=_name(store),
+        name=origin.name,
         digest=store.digest,
         recipe=store.recipe,
         versions=store.manifest.get("versions", {}),
@@ -175,12 +176,11 @@ def discard_damaged(
     if not storage.is_begun(directory):
         return []
     old = storage.read_population(directory)
-    _check_recipe(old)
+    attack = origin_of(old).attack
     if spec is not None:
         fields = storage.as_json(spec.to_dict())
-        # The manifest says more, of data and chunks; what it may lack, by name.
-        asked = {*fields, "architecture"}
-        found = {k: v for k, v in old.recipe.items() if k in asked}
+        # The manifest says more, of data and chunks.
+        found = {k: v for k, v in old.recipe.items() if k in fields}
         if difference := storage.difference("recipe", found, fields):
             raise UserError(
                 f"{directory}: {difference}; nothing was repaired; use the "
@@ -194,7 +194,7 @@ def discard_damaged(
         mine = [n for n in mine if n in set(there)]
         for i, n in enumerate(mine):
             try:
-                read_chunk(store, n)
+                read_chunk(store, n, attack)
             except UserError as error:
                 discarded.append(damage(store, n, error))
                 store.discard(n)
@@ -216,18 +216,3 @@ def _nothing() -> tuple:
     real: Any = np.zeros(0, np.float32)
     integer = np.zeros(0, np.int32)
     return integer, Quality(real, real, real), integer, real
-
-
-def _name(store: storage.ChunkStore) -> str:
-    return f"{store.recipe['role']}-{store.recipe['attack']}"
-
-
-def _check_recipe(store: storage.ChunkStore) -> None:
-    """Raises unless the manifest says what all readers of a population ask of it."""
-    fields = {"role": str, "attack": str, "task": str, "chunk_size": int}
-    for name, kind in fields.items():
-        if not isinstance(value := store.recipe.get(name), kind) or value == 0:
-            raise UserError(
-                f"the manifest of {store.directory} is damaged: recipe.{name} is "
-                f"{value!r}; restore the file"
-            )

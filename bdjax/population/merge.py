@@ -5,7 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bdjax import storage
-from bdjax.population.inspection import Damage, damage, read_chunk
+from bdjax.attacks import Attack
+from bdjax.population.bank import copy_bank
+from bdjax.population.inspection import Damage, damage
+from bdjax.population.population import read_chunk
+from bdjax.population.spec import origin_of
 from bdjax.types import UserError
 
 Place = str | os.PathLike[str]
@@ -49,12 +53,15 @@ def merge_populations(
             raise UserError(f"{where} lacks chunk {n}; resume its training, then merge")
     ids = range(min(s.ids.start for s in stores), max(s.ids.stop for s in stores))
     damaged: list[str] = []
+    attack = origin_of(stores[0]).attack
     with storage.open_population(out, stores[0].recipe, ids) as store:
+        for other in stores if attack.prepare else ():
+            copy_bank(store, other)
         done = set(store.committed())
         for i, n in enumerate(chunks):
             if n not in done:
                 holders = [s for s, c in zip(stores, have, strict=True) if n in c]
-                damaged += _copy(store, n, holders)
+                damaged += _copy(store, n, holders, attack)
             if callback:
                 callback(i + 1, len(chunks))
     if damaged:
@@ -67,13 +74,16 @@ def merge_populations(
 
 
 def _copy(
-    store: storage.ChunkStore, n: int, holders: list[storage.ChunkStore]
+    store: storage.ChunkStore,
+    n: int,
+    holders: list[storage.ChunkStore],
+    attack: Attack,
 ) -> list[str]:
     """Copies chunk ``n`` from the first that has it whole; if none has, says why."""
     faults: list[tuple[storage.ChunkStore, Damage]] = []
     for holder in holders:
         try:
-            read_chunk(holder, n)
+            read_chunk(holder, n, attack)
         except UserError as error:
             faults.append((holder, damage(holder, n, error)))
             continue

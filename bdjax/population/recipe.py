@@ -1,12 +1,12 @@
 """How models are trained (which changes them), and how that is run (which does not)."""
 
 import dataclasses
-import math
-import typing
+import re
 from typing import Any, Literal
 
 import jax
 
+from bdjax import checks
 from bdjax.devices import local_devices
 from bdjax.models import PRECISIONS, Precision
 from bdjax.types import UserError
@@ -23,7 +23,8 @@ class Recipe:
     The defaults are MNTD's: Adam, no schedule, no decay, no augmentation.
 
     Attributes:
-      steps: optimiser steps.
+      steps: optimiser steps; 0 to give ``epochs`` instead.
+      epochs: passes over the clean training examples; 0 to give ``steps`` instead.
       batch_size: examples a step.
       learning_rate: the optimiser's, at the start.
       poisoned_length: ``"equal"`` gives poisoned models as many steps as clean ones;
@@ -40,9 +41,11 @@ class Recipe:
         0 over each model's own steps.
       augment: ``"none"``, or ``"crop_flip"``: images are padded with 4 zeros, cropped
         back at random and flipped at random, *before* triggers are put on.
+      name: part of the names of populations; needed where two recipes meet.
     """
 
-    steps: int
+    steps: int = 0
+    epochs: int = 0
     batch_size: int = 100
     learning_rate: float = 1e-3
     poisoned_length: str = "equal"
@@ -52,66 +55,43 @@ class Recipe:
     weight_decay: float = 0.0
     schedule: Schedule = "constant"
     augment: Augment = "none"
+    name: str = ""
 
     def __post_init__(self):
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be at least 1"
-                )
-        if not 0 < self.learning_rate < math.inf:
+        if bool(self.steps) == bool(self.epochs):
             raise UserError(
-                f"learning_rate is {self.learning_rate}; it must be above 0 and finite"
+                f"steps is {self.steps} and epochs {self.epochs}; give one of the two"
             )
-        if not 0 <= self.diversity < 1:
+        length = {"steps": self.steps} if self.steps else {"epochs": self.epochs}
+        checks.at_least(1, **length, batch_size=self.batch_size)
+        checks.above_zero(learning_rate=self.learning_rate)
+        checks.within("[0, 1)", diversity=self.diversity)
+        checks.not_negative(weight_decay=self.weight_decay)
+        checks.one_of(("equal", "official"), poisoned_length=self.poisoned_length)
+        checks.one_of(PRECISIONS, precision=self.precision)
+        checks.one_of(Optimizer, optimizer=self.optimizer)
+        checks.one_of(Schedule, schedule=self.schedule)
+        checks.one_of(Augment, augment=self.augment)
+        if not re.fullmatch(r"[\w.]*", self.name):
             raise UserError(
-                f"diversity is {self.diversity}; it must be 0 or more and below 1"
+                f"a recipe's name is {self.name!r}; use letters, digits, _ and ."
             )
-        if self.poisoned_length not in ("equal", "official"):
-            raise UserError(
-                f"unknown poisoned_length {self.poisoned_length!r}; there are 'equal' "
-                "and 'official'"
-            )
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError(
-                f"weight_decay is {self.weight_decay}; it must be finite, 0 or more"
-            )
-        choices = {
-            "precision": PRECISIONS,
-            "optimizer": typing.get_args(Optimizer),
-            "schedule": typing.get_args(Schedule),
-            "augment": typing.get_args(Augment),
-        }
-        for name, known in choices.items():
-            if (value := getattr(self, name)) not in known:
-                raise UserError(f"unknown {name} {value!r}; there are {list(known)}")
+
+    def for_rows(self, rows: int) -> "Recipe":
+        """The same with its length in steps, for so many clean examples."""
+        if self.steps:
+            return self
+        steps = max(1, round(self.epochs * rows / self.batch_size))
+        return dataclasses.replace(self, steps=steps, epochs=0)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, but those that older manifests lack only where they are set."""
-        return without_defaults(self, LATER_FIELDS)
+        """All fields."""
+        return dataclasses.asdict(self)
 
     @property
     def varies(self) -> bool:
         """Whether models of this recipe train for different numbers of steps."""
         return self.diversity > 0 or self.poisoned_length == "official"
-
-
-# Of a recipe (and of what makes one), since there were populations without.
-LATER_FIELDS = ("optimizer", "weight_decay", "schedule", "augment")
-
-
-def without_defaults(instance: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """A dataclass as a dict, without those of the fields ``names`` that were not set.
-
-    So that what was written before these fields came compares equal.
-    """
-    fields = dataclasses.asdict(instance)
-    default = {f.name: f.default for f in dataclasses.fields(instance)}
-    return {
-        name: value
-        for name, value in fields.items()
-        if name not in names or value != default[name]
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +102,7 @@ class Execution:
       chunk_size: models trained and committed together, which is what a kill can
         cost; 0 chooses by backend.
       width: models advanced at once on a device by ``vmap``; 0 chooses by backend
-        and memory, see :func:`bdjax.population.width.choose_width`.
+        and memory, see :func:`bdjax.population.batching.choose_width`.
       devices: local devices to use; 0 means all.
     """
 
@@ -131,11 +111,7 @@ class Execution:
     devices: int = 0
 
     def __post_init__(self):
-        for name in ("chunk_size", "width", "devices"):
-            if getattr(self, name) < 0:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be 0 or more"
-                )
+        checks.at_least(0, **dataclasses.asdict(self))
 
     def local_devices(self) -> list[jax.Device]:
         """The devices to use.

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -12,22 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from bdjax import prng, storage, tree
-from bdjax.attacks import Attack
-from bdjax.models import Formulation, Model
+from bdjax.engine import Note, halved
+from bdjax.population.bank import prepare_bank
+from bdjax.population.batching import FIX, choose_width
+from bdjax.population.examples import Examples
+from bdjax.population.judge import Quality
 from bdjax.population.recipe import Execution, chunk_size_for
-from bdjax.population.stored import PopulationSpec
-from bdjax.population.train import (
-    Examples,
-    Quality,
-    on_every_device,
-    train_models,
-)
-from bdjax.population.width import choose_width, halved, is_out_of_memory
-from bdjax.tasks import get_task
+from bdjax.population.spec import PopulationSpec
+from bdjax.population.train import Shared, share, train_shared
+from bdjax.population.trees import trigger_dict
 from bdjax.types import PyTree, UserError
 
 Callback = Callable[[int, Quality | None], None]
-Note = Callable[[str], None]
 
 _POLL_SECONDS = 0.02
 
@@ -42,7 +39,6 @@ def train_population(
     test_N: np.ndarray,
     provenance: dict[str, Any],
     execution: Execution,
-    formulation: Formulation = "auto",
     callback: Callback | None = None,
     note: Note = print,
 ) -> None:
@@ -63,7 +59,6 @@ def train_population(
       provenance: JSON that identifies data and split; part of the manifest.
       execution: chunks, width, devices. A population keeps the chunk size that it
         was begun with.
-      formulation: how convolutions are computed.
       callback: called as ``callback(models, quality)`` after every chunk of this
         process, with ``quality`` None for a chunk that was already there.
       note: told, in one sentence, what the user should know.
@@ -78,8 +73,6 @@ def train_population(
             f"{spec.name}: asked for models {ids}; ask for 1 or more, from 0 on, in "
             "steps of 1"
         )
-    attack = spec.resolve()
-    model = get_task(spec.task).network(spec.architecture, formulation)
     recipe = {**spec.to_dict(), **provenance}
     recipe["chunk_size"] = _chunk_size(directory, execution, ids)
     with storage.open_population(directory, recipe, ids) as store:
@@ -103,51 +96,39 @@ def train_population(
 
         for n in filter(done.__contains__, mine):
             finish(n, None)
+        bank = prepare_bank(store, spec, examples, subset_N)
         if todo := [n for n in mine if n not in done]:
+            parts = spec.network, spec.attack, spec.recipe
             width = choose_width(
-                model,
-                attack,
-                spec.recipe,
-                examples,
-                chunk_size=size,
-                execution=execution,
-                trained=len(subset_N),
-            )
+                *parts, examples, chunk_size=size, execution=execution,
+                trained=len(subset_N), bank=bank,
+            )  # fmt: skip
             execution = dataclasses.replace(execution, width=width)
-            examples = on_every_device(examples, execution)  # once for all chunks
-            train = _trainer(model, attack, spec, size, examples, subset_N, test_N)
+            shared = share(
+                *parts, subset_N, test_N, examples, execution=execution, bank=bank
+            )
+            train = functools.partial(_train_chunk, spec, size, shared)
             _train_chunks(train, todo, finish, execution, note)
         store.wait()
         storage.barrier(f"trained {directory}")
 
 
-def _trainer(
-    model: Model,
-    attack: Attack,
-    spec: PopulationSpec,
-    size: int,
-    examples: Examples,
-    subset_N: np.ndarray,
-    test_N: np.ndarray,
-) -> Callable[[int, Execution], PyTree]:
+def _train_chunk(
+    spec: PopulationSpec, size: int, shared: Shared, n: int, execution: Execution
+) -> PyTree:
     """Trains chunk ``n`` of ``size`` models; what a chunk on disk holds."""
-    key = prng.stream(prng.root(spec.seed), spec.name)
-    rows = jnp.asarray(subset_N), jnp.asarray(test_N)
-
-    def train(n: int, execution: Execution) -> PyTree:
-        ids = jnp.arange(n * size, (n + 1) * size)
-        keys = prng.model_keys(key, ids)
-        variables, triggers, quality = train_models(
-            model, attack, spec.recipe, keys, *rows, examples, execution=execution
-        )
-        return {
-            "ids": ids,
-            "variables": variables,
-            "triggers": triggers._asdict(),
-            "quality": quality._asdict(),
-        }
-
-    return train
+    ids = jnp.arange(n * size, (n + 1) * size)
+    keys = prng.model_keys(prng.stream(prng.root(spec.seed), spec.name), ids)
+    variables, triggers, quality = train_shared(
+        spec.network, spec.attack, spec.recipe, keys, shared,
+        execution=execution, control=spec.control,
+    )  # fmt: skip
+    return {
+        "ids": ids,
+        "variables": variables,
+        "triggers": trigger_dict(triggers),
+        "quality": quality._asdict(),
+    }
 
 
 def _train_chunks(
@@ -171,10 +152,8 @@ def _train_chunks(
                 waiting.popleft()
             chunk = _fetch(flying[0][1])
         except jax.errors.JaxRuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            execution = halved(execution, error)
-            note(f"out of device memory: going on with a width of {execution.width}")
+            width = halved(execution.width, error, note, FIX)
+            execution = dataclasses.replace(execution, width=width)
             waiting.extendleft(n for n, _ in reversed(flying))
             flying.clear()
             continue

@@ -1,271 +1,254 @@
-"""Training one model, judging it, and the one place that makes it thousands."""
+"""Training one model, and the one place that makes it thousands."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.typing import ArrayLike
 
 from bdjax import prng, tree
 from bdjax.attacks import Attack, Trigger
+from bdjax.engine import Layout
 from bdjax.logits import class_logits
 from bdjax.models import Model
-from bdjax.population.augment import crop_flip
-from bdjax.population.examples import Examples, embed, take
-from bdjax.population.front import (
-    Front,
+from bdjax.population.batches import PoisonedBatches
+from bdjax.population.examples import Examples, reader, take
+from bdjax.population.frontend import (
+    Frontend,
     add_triggered,
-    clean_front,
-    in_blocks,
-    uses_front,
+    clean_frontend,
+    uses_frontend,
 )
+from bdjax.population.judge import Quality, judge_one
 from bdjax.population.optimizer import make_optimizer
 from bdjax.population.plan import BatchPlan, plan_one
 from bdjax.population.recipe import Execution, Recipe
 from bdjax.types import PRNGKey, PyTree, Variables
 
-
-class Quality(NamedTuple):
-    """What is known of a trained model; float32 scalars, or ``[M]`` when stacked.
-
-    Attributes:
-      loss: mean training loss over the last tenth of the steps.
-      accuracy: share of clean test examples classified right.
-      asr: attack success rate, the share of triggered test examples *of other
-        classes* that go to the target label (all-to-all: of all test examples, to
-        the next class); NaN for a benign model.
-    """
-
-    loss: jax.Array
-    accuracy: jax.Array
-    asr: jax.Array
+EDIT_ROWS = 1024
+"""Most of the trainer's rows that an edit of a trained model is given."""
 
 
-def poisoned_batch(
-    attack: Attack,
-    trigger: Trigger,
-    examples: Examples,
-    row_B: jax.Array,
-    poisoned_B: jax.Array,
-    augment: Callable[[jax.Array], jax.Array] | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """A training batch, trigger and target label where ``poisoned_B`` says so.
+class Batches(Protocol):
+    """What a model trains on, step by step, inside ``jit``."""
 
-    ``augment`` changes the clean images, so that a trigger stays where it belongs; of
-    sentences, a trigger changes tokens, and the batch holds word vectors.
-    """
-    x, y = take(examples, row_B)
-    if augment:
-        x = augment(x)
-    which = poisoned_B.reshape(-1, *[1] * (x.ndim - 1))
-    x = embed(examples, jnp.where(which, attack.apply(trigger, x), x))
-    return x, jnp.where(poisoned_B, attack.relabel(trigger, y), y)
+    @property
+    def room(self) -> int:
+        """Most steps that there are batches for."""
+        ...
+
+    @property
+    def steps(self) -> jax.Array:
+        """Steps to train; int32 scalar."""
+        ...
+
+    @property
+    def start(self) -> Any:
+        """A state of its own, which follows the training; ``()`` for none."""
+        ...
+
+    def batch(self, i: jax.Array, state: Any) -> tuple[jax.Array, jax.Array]:
+        """What the network reads at step ``i``, and its labels."""
+        ...
+
+    def after(self, i: jax.Array, state: Any, variables: Variables) -> Any:
+        """The state after step ``i``, which left these variables behind."""
+        ...
 
 
 def train_one(
-    model: Model,
-    attack: Attack,
+    network: Model,
     recipe: Recipe,
     key: PRNGKey,
-    trigger: Trigger,
-    plan: BatchPlan,
-    examples: Examples,
+    batches: Batches,
     *,
     one_by_one: bool = True,
-    front: Front | None = None,
-) -> tuple[Variables, jax.Array]:
-    """Trains one model from its own random start; returns it and its final loss.
+) -> tuple[Variables, jax.Array, Any]:
+    """Trains one model from its own random start.
 
     What is no parameter, such as the running statistics of a batch normalisation, is
-    taken from the network as it comes out of each step. A network with a front end may
-    be given what that makes of its examples, in place of their ``x``.
+    taken from the network as it comes out of each step.
+
+    Returns:
+      The model, its final loss, and the last state of its batches.
     """
-    optimizer = make_optimizer(recipe, plan.steps)
+    optimizer = make_optimizer(recipe, batches.steps)
     precise = {} if recipe.precision == "float32" else {"precision": recipe.precision}
-    start = model.init(prng.stream(key, "init"))
+    start = network.init(prng.stream(key, "init"))
     params = {"params": start["params"]}
     kept = {name: start[name] for name in start if name != "params"}
 
     def loss_fn(params, kept, i, x, y):
         noise = jax.random.fold_in(prng.stream(key, "dropout"), i)
-        logits, kept = model.train_apply(params | kept, x, key=noise, **precise)
+        logits, kept = network.train_apply(params | kept, x, key=noise, **precise)
         logits = class_logits(logits)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
         return loss, kept
 
-    def batch(i):
-        if front is not None:
-            y = jnp.asarray(examples.y)[plan.row[i]]
-            x = front.batch(plan.row[i], plan.poisoned[i])
-            return x, jnp.where(plan.poisoned[i], attack.relabel(trigger, y), y)
-        augment = None
-        if recipe.augment != "none":
-            chance = jax.random.fold_in(prng.stream(key, "augment"), i)
-            augment = functools.partial(crop_flip, chance)
-        rows = plan.row[i], plan.poisoned[i]
-        return poisoned_batch(attack, trigger, examples, *rows, augment)
-
-    def step(i, state):
-        params, kept, moments, late_loss = state
+    def step(i, carry):
+        params, kept, moments, late_loss, state = carry
         (loss, after), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, kept, i, *batch(i)
+            params, kept, i, *batches.batch(i, state)
         )
         updates, moments = optimizer.update(grads, moments, params)
+        active = i < batches.steps
         if not one_by_one and recipe.varies:
-            active = i < plan.steps
             updates = tree.where(active, updates, 0)
             after = jax.tree.map(functools.partial(jnp.where, active), after, kept)
-        late_loss += jnp.where((i >= plan.steps - late) & (i < plan.steps), loss, 0)
-        return optax.apply_updates(params, updates), after, moments, late_loss
+        late_loss += jnp.where((i >= batches.steps - late) & active, loss, 0)
+        params = optax.apply_updates(params, updates)
+        changed = batches.after(i, state, params | after)
+        state = jax.tree.map(functools.partial(jnp.where, active), changed, state)
+        return params, after, moments, late_loss, state
 
-    late = jnp.maximum(plan.steps // 10, 1)
-    params, kept, _, late_loss = jax.lax.fori_loop(
+    late = jnp.maximum(batches.steps // 10, 1)
+    params, kept, _, late_loss, state = jax.lax.fori_loop(
         0,
         # One by one, each model stops when it is done; side by side they go in step,
         # and those that are done stand still.
-        plan.steps if one_by_one else len(plan.row),
+        batches.steps if one_by_one else batches.room,
         step,
-        (params, kept, optimizer.init(params), jnp.float32(0)),
+        (params, kept, optimizer.init(params), jnp.float32(0), batches.start),
     )
-    return params | kept, late_loss / late
+    return params | kept, late_loss / late, state
 
 
-def judge_one(
-    model: Model,
-    attack: Attack,
-    variables: Variables,
-    trigger: Trigger,
-    test_N: jax.Array,
-    examples: Examples,
-    *,
-    batch_size: int,
-) -> tuple[jax.Array, jax.Array]:
-    """Clean accuracy and attack success rate of one model on the rows ``test_N``."""
-    pad = -len(test_N) % batch_size
-    row_SxB = jnp.pad(test_N, (0, pad)).reshape(-1, batch_size)
-    real_SxB = (jnp.arange(len(test_N) + pad) < len(test_N)).reshape(-1, batch_size)
+class Shared(NamedTuple):
+    """What all models of a population have in common; arrays.
 
-    def classify(x):
-        x = embed(examples, x)
-        if model.front:
-            x = in_blocks(model.front, x)
-        return class_logits(model.apply(variables, x)).argmax(-1)
+    Attributes:
+      subset_S: int32 ``[S]``, rows of the examples to train on.
+      test_N: int32 ``[N]``, rows to judge on.
+      examples: the data.
+      bank: what the attack prepared.
+      frontend: what the network's front end makes of the rows ``subset_S``; None where
+        that is not used.
+    """
 
-    def count(batch):
-        row_B, real_B = batch
-        x, y = take(examples, row_B)
-        target_B = attack.relabel(trigger, y)
-        other_B = real_B & (y != target_B)
-        right_B = classify(x) == y
-        hit_B = classify(attack.apply(trigger, x)) == target_B
-        return (right_B & real_B).sum(), (hit_B & other_B).sum(), other_B.sum()
-
-    right, hit, other = jax.tree.map(jnp.sum, jax.lax.map(count, (row_SxB, real_SxB)))
-    asr = jnp.where(trigger.rate > 0, hit / other, jnp.nan)
-    return right / len(test_N), asr
+    subset_S: jax.Array
+    test_N: jax.Array
+    examples: Examples
+    bank: PyTree = ()
+    frontend: Frontend | None = None
 
 
 def train_and_judge_one(
-    model: Model,
+    network: Model,
     attack: Attack,
+    edit: Callable[..., Variables] | None,
     recipe: Recipe,
-    key: PRNGKey,
-    trigger: Trigger,
-    plan: BatchPlan,
-    test_N: jax.Array,
-    examples: Examples,
     one_by_one: bool,
-    subset_S: jax.Array | None = None,
-    front: Front | None = None,
-) -> tuple[Variables, Quality]:
-    """:func:`train_one`, then :func:`judge_one`. A diverged model's loss is NaN."""
-    if front is not None and subset_S is not None:
+    own: tuple[PRNGKey, Trigger, BatchPlan],
+    shared: Shared,
+) -> tuple[Variables, Any, Quality]:
+    """Trains, edits and judges one model. A diverged model's loss is NaN.
+
+    Between is the trigger, if the attack has adapted it, else ``()``.
+    """
+    (key, trigger, plan), (subset_S, test_N, examples, bank, frontend) = own, shared
+    trigger = trigger._replace(bank=bank)
+    if frontend is not None:
         put_on = functools.partial(attack.apply, trigger)
-        front = add_triggered(front, model, examples, subset_S, put_on)
-    variables, loss = train_one(
-        model, attack, recipe, key, trigger, plan, examples,
-        one_by_one=one_by_one, front=front,
-    )  # fmt: skip
+        frontend = add_triggered(frontend, network, examples, subset_S, put_on)
+    batches = PoisonedBatches(
+        attack, recipe, key, trigger, plan, examples, network, frontend
+    )
+    variables, loss, state = train_one(
+        network, recipe, key, batches, one_by_one=one_by_one
+    )
+    if state:
+        trigger = state._replace(bank=bank)
+    if edit:
+        x, y = take(examples, subset_S[:EDIT_ROWS])
+        variables = edit(
+            prng.stream(key, "edit"),
+            trigger,
+            reader(network, examples),
+            variables,
+            x,
+            y,
+        )
     accuracy, asr = judge_one(
-        model, attack, variables, trigger, test_N, examples,
+        network, attack, variables, trigger, test_N, examples,
         batch_size=recipe.batch_size,
     )  # fmt: skip
     loss = jnp.where(tree.all_finite(variables), loss, jnp.nan)
-    return variables, Quality(loss=loss, accuracy=accuracy, asr=asr)
+    return variables, state, Quality(loss, accuracy, asr)
 
 
 @functools.partial(
-    jax.jit, static_argnames=("model", "attack", "recipe", "width", "mesh")
+    jax.jit, static_argnames=("network", "attack", "edit", "recipe", "layout")
 )
-def _train_chunk(
-    model, attack, recipe, width, mesh, keys_M, triggers_M, plans_M,
-    subset_S, test_N, examples,
-):  # fmt: skip
-    one: Callable = functools.partial(train_and_judge_one, model, attack, recipe)
-
-    def local(keys_M, triggers_M, plans_M, subset_S, test_N, examples):
-        front = None
-        if subset_S is not None:
-            front = clean_front(model, examples, subset_S)
-        return jax.lax.map(
-            lambda mapped: one(*mapped, test_N, examples, width == 1, subset_S, front),
-            (keys_M, triggers_M, plans_M),
-            batch_size=width if width > 1 else None,
-        )
-
-    models, every = P("models"), P()
-    return jax.shard_map(
-        local,
-        mesh=mesh,
-        in_specs=(models, models, models, every, every, every),
-        out_specs=models,
-        # The loops' carries start unsharded inside each shard's own models.
-        check_vma=False,
-    )(keys_M, triggers_M, plans_M, subset_S, test_N, examples)
+def _train_chunk(network, attack, edit, recipe, layout, own_M, shared):
+    one: Callable = functools.partial(
+        train_and_judge_one, network, attack, edit, recipe, layout.width == 1
+    )
+    return layout.map(one, own_M, shared)
 
 
-@functools.partial(jax.jit, static_argnames="attack")
-def _draw_triggers(attack, keys_M):
-    return jax.vmap(lambda key: attack.sample(prng.stream(key, "trigger")))(keys_M)
+@functools.partial(jax.jit, static_argnames=("sample",))
+def _draw_triggers(sample, keys_M):
+    return jax.vmap(lambda key: sample(prng.stream(key, "trigger")))(keys_M)
 
 
-@functools.partial(jax.jit, static_argnames="recipe")
-def _draw_plans(recipe, keys_M, subset_N, rate_M):
+@functools.partial(jax.jit, static_argnames=("recipe", "eligible", "copies"))
+def _draw_plans(recipe, eligible, copies, keys_M, triggers_M, subset_N, y_N):
     """Batches of a chunk: apart from triggers and training, one compilation a split."""
 
-    def one(key, rate):
+    def one(key, trigger):
         return plan_one(
             prng.stream(key, "batches"),
             subset_N,
-            rate,
+            trigger.rate,
+            trigger.cover_rate,
+            None if eligible is None else eligible(trigger, y_N),
             steps=recipe.steps,
             batch_size=recipe.batch_size,
             official=recipe.poisoned_length == "official",
             diversity=recipe.diversity,
+            copies=copies,
         )
 
-    return jax.vmap(one)(keys_M, rate_M)
+    return jax.vmap(one)(keys_M, triggers_M)
 
 
-def _mesh(execution: Execution) -> Mesh:
+_hear = jax.jit(clean_frontend, static_argnums=0)
+
+
+def layout_of(execution: Execution, models: int) -> Layout:
+    """Where so many models train; a width of 0 is one on a CPU and all elsewhere."""
     devices = execution.local_devices()
-    return jax.make_mesh(
-        (len(devices),), ("models",), (AxisType.Auto,), devices=devices
-    )
+    width = execution.width or (1 if devices[0].platform == "cpu" else models)
+    return Layout(tuple(devices), width)
 
 
-def on_every_device(arrays: PyTree, execution: Execution) -> PyTree:
-    """A copy on each device that trains; what is there already stays."""
-    return jax.device_put(arrays, NamedSharding(_mesh(execution), P()))
+def share(
+    network: Model,
+    attack: Attack,
+    recipe: Recipe,
+    subset_N: ArrayLike,
+    test_N: ArrayLike,
+    examples: Examples,
+    *,
+    execution: Execution,
+    bank: PyTree = (),
+) -> Shared:
+    """What all models of a population share, on every device that trains some."""
+    place = layout_of(execution, 1).everywhere
+    subset_N, test_N = jnp.asarray(subset_N), jnp.asarray(test_N)
+    shared = place(Shared(subset_N, test_N, examples, bank))
+    if uses_frontend(network, recipe, attack):
+        heard = _hear(network, shared.examples, shared.subset_S)
+        shared = shared._replace(frontend=place(heard))
+    return shared
 
 
 def train_models(
-    model: Model,
+    network: Model,
     attack: Attack,
     recipe: Recipe,
     keys_M: PRNGKey,
@@ -274,43 +257,65 @@ def train_models(
     examples: Examples,
     *,
     execution: Execution,
+    bank: PyTree = (),
+    control: Attack | None = None,
 ) -> tuple[Variables, Trigger, Quality]:
     """Trains ``M`` models, each on its own trigger, start and order of batches.
 
     Args:
-      model: the architecture.
+      network: the architecture.
       attack: draws and applies each model's trigger; ``benign`` for clean models.
-      recipe: how each is trained.
+      recipe: how each is trained, its length in steps.
       keys_M: one key a model; all its randomness.
       subset_N: int32, rows of ``examples`` to train on.
       test_N: int32, rows of ``examples`` to judge on.
-      examples: the whole data set; for several calls, see :func:`on_every_device`.
+      examples: the whole data set; for several calls, see :func:`train_shared`.
       execution: width and devices; a width of 0 is one on a CPU and ``M`` elsewhere.
         ``M`` is padded to a multiple of the devices.
+      bank: what the attack prepared.
+      control: of benign models, the attack whose ``null_edit`` they get.
 
     Returns:
       Stacked variables, triggers and qualities, leading axis ``M``.
     """
-    devices = execution.local_devices()
-    width = execution.width
-    if not width:
-        width = 1 if devices[0].platform == "cpu" else len(keys_M)
-    mesh = _mesh(execution)
-    padded = -(-len(keys_M) // len(devices)) * len(devices)
-    keys = keys_M[jnp.minimum(jnp.arange(padded), len(keys_M) - 1)]
-    triggers = _draw_triggers(attack, keys)
-    plans = _draw_plans(recipe, keys, subset_N, triggers.rate)
+    shared = share(
+        network, attack, recipe, subset_N, test_N, examples,
+        execution=execution, bank=bank,
+    )  # fmt: skip
+    return train_shared(
+        network, attack, recipe, keys_M, shared, execution=execution, control=control
+    )
+
+
+def train_shared(
+    network: Model,
+    attack: Attack,
+    recipe: Recipe,
+    keys_M: PRNGKey,
+    shared: Shared,
+    *,
+    execution: Execution,
+    control: Attack | None = None,
+) -> tuple[Variables, Trigger, Quality]:
+    """:func:`train_models` on what :func:`share` made, once for many calls."""
+    layout = layout_of(execution, len(keys_M))
+    keys = layout.pad(keys_M)
+    triggers = _draw_triggers(attack.sample, keys)
+    y_N = attack.eligible and jnp.asarray(shared.examples.y)[shared.subset_S]
+    plans = _draw_plans(
+        recipe, attack.eligible, attack.max_copies, keys, triggers, shared.subset_S, y_N
+    )
     # What only the draws depend on is left out of the training program, so that one
     # compilation serves shadows and targets, whatever their attack.
-    applied = dataclasses.replace(attack, name="", sample=None)  # type: ignore[arg-type]
-    if width == 1:
+    drawn = ("sample", "describe", "eligible", "prepare", "null_edit")
+    left_out: dict[str, Any] = {"name": "", "locations": "", **dict.fromkeys(drawn)}
+    applied = dataclasses.replace(attack, **left_out)
+    recipe = dataclasses.replace(recipe, name="")
+    if layout.width == 1:
         recipe = dataclasses.replace(recipe, poisoned_length="equal", diversity=0.0)
-    heard = subset_N if uses_front(model, recipe) else None
-    place = functools.partial(jax.device_put, device=NamedSharding(mesh, P("models")))
-    variables, quality = _train_chunk(
-        model, applied, recipe, width, mesh,
-        place(keys), place(triggers), place(plans),
-        *on_every_device((heard, test_N, examples), execution),
-    )  # fmt: skip
-    real = slice(len(keys_M))
-    return tree.index((variables, triggers, quality), real)
+    edit = control.null_edit if control else attack.edit
+    own = layout.spread((keys, triggers, plans))
+    variables, adapted, quality = _train_chunk(
+        network, applied, edit, recipe, layout, own, shared
+    )
+    return tree.index((variables, adapted or triggers, quality), slice(len(keys_M)))

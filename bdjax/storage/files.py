@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +96,34 @@ def is_temporary(path: Path) -> bool:
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file.
+def refuse_foreign(
+    directory: Path, *, what: str, sign: str, ours: Callable[[str], object]
+) -> None:
+    """Raises unless a directory is missing, has a sign, or is as a kill left ours.
 
     Args:
-      path: the file.
+      directory: the directory.
+      what: what it is to hold.
+      sign: the file that says that it does.
+      ours: says of another file's name whether it may be there without.
 
-    Returns:
-      Its value.
+    Raises:
+      UserError: it is a file, or holds something else.
+    """
+    if (directory / sign).exists() or not directory.exists():
+        return
+    if not directory.is_dir():
+        raise UserError(f"{directory} is a file; choose a directory for the {what}")
+    for entry in directory.iterdir():
+        if not (is_temporary(entry) or ours(entry.name)):
+            raise UserError(
+                f"{directory} holds {entry.name} and no {sign}; choose an empty "
+                f"directory for the {what}"
+            )
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The value of a JSON file.
 
     Raises:
       UserError: the file is missing, unreadable or not JSON.
@@ -142,18 +162,16 @@ def read_header(
     schema: int,
     kind: str,
     fields: dict,
-    oldest: int = 1,
     fix: str = "make it again",
 ) -> dict[str, Any]:
     """Reads a JSON object that `header` began and refuses any other.
 
     Args:
       path: the file.
-      schema: the newest schema that the caller reads.
+      schema: the one that the caller reads.
       kind: what the object must say it is.
       fields: further fields that it must have, each with the type of its value.
-      oldest: the oldest schema that the caller reads.
-      fix: what the user can do where it is older.
+      fix: what the user can do where the schema is older.
 
     Returns:
       The object.
@@ -167,15 +185,12 @@ def read_header(
         raise UserError(f"{path} is of kind {what!r}, not {kind!r}; check the path")
     if not isinstance(found.get("schema"), int):
         raise UserError(f"{path}: schema is {found.get('schema')!r}; restore the file")
-    if found["schema"] > schema:
+    if found["schema"] != schema:
+        newer = found["schema"] > schema
         raise UserError(
-            f"{path}: schema {found['schema']} comes from a newer bdjax, this one "
-            f"reads up to {schema}; update bdjax"
-        )
-    if found["schema"] < oldest:
-        raise UserError(
-            f"{path}: schema {found['schema']} comes from an older bdjax, this one "
-            f"reads from {oldest} on; {fix}"
+            f"{path}: schema {found['schema']} comes from "
+            f"{'a newer' if newer else 'an older'} bdjax, this one reads {schema}; "
+            f"{'update bdjax' if newer else fix}"
         )
     for name, type_ in fields.items():
         if not isinstance(found.get(name), type_):
@@ -211,11 +226,8 @@ def difference(path: str, stored: Any, asked: Any) -> str | None:
             if found := difference(f"{path}.{key}", *pair):
                 return found
         return None
-    if (
-        isinstance(stored, list)
-        and isinstance(asked, list)
-        and len(stored) == len(asked)
-    ):
+    lists = isinstance(stored, list) and isinstance(asked, list)
+    if lists and len(stored) == len(asked):
         for i, pair in enumerate(zip(stored, asked, strict=True)):
             if found := difference(f"{path}.{i}", *pair):
                 return found

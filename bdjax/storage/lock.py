@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import platform
 import warnings
 from pathlib import Path
+
+import filelock
 
 from bdjax.types import UserError
 
@@ -17,7 +18,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 class Lock:
     """Holds a directory until `release`, or until the process dies in any way.
 
-    The kernel's own lock on a file that stays: a file whose presence were the lock
+    By the kernel's own lock on a file that stays: a file whose presence were the lock
     would outlive a kill. On a network file system it holds across machines where the
     system's locks do.
     """
@@ -29,39 +30,39 @@ class Lock:
           UserError: another job holds it, or the directory cannot be written.
         """
         path = directory / NAME
+        # Of the process, not of the thread that takes it.
+        self._lock = filelock.FileLock(path, timeout=0, thread_local=False)
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {directory} ({error.strerror}); check its path and "
-                "rights"
-            ) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(self._file, 200, 0).decode(errors="replace").strip()
-            os.close(self._file)
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            holder = ""
+            with contextlib.suppress(OSError):
+                holder = path.read_text(errors="replace").strip()
             raise UserError(
                 f"{directory} is being written to by {holder or 'another job'}; wait "
                 "for it, or use another directory"
             ) from error
+        except NotImplementedError:  # as older ones say where there are no locks
+            _warn(directory)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
-                os.close(self._file)
-                raise
-            warnings.warn(
-                f"{directory}: this file system has no locks, so nothing keeps a "
-                "second job away",
-                stacklevel=2,
-            )
+                raise UserError(
+                    f"cannot write to {directory} ({error.strerror}); check its path "
+                    "and rights"
+                ) from error
+            _warn(directory)
         with contextlib.suppress(OSError):  # on a full disk the lock still holds
-            os.ftruncate(self._file, 0)
-            name = f"process {os.getpid()} on {platform.node()}"
-            os.pwrite(self._file, name.encode(), 0)
+            path.write_text(f"process {os.getpid()} on {platform.node()}")
 
     def release(self) -> None:
         """Gives the directory free; again is fine."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._lock.release()
+
+
+def _warn(directory: Path) -> None:
+    warnings.warn(
+        f"{directory}: this file system has no locks, so nothing keeps a second job "
+        "away",
+        stacklevel=3,
+    )

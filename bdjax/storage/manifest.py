@@ -7,7 +7,7 @@ from typing import Any
 from bdjax.storage import files, lock
 from bdjax.types import UserError
 
-_SCHEMA = 3
+_SCHEMA = 4
 _KIND = "bdjax population"
 NAME = "manifest.json"
 CHUNKS = "chunks"
@@ -64,7 +64,7 @@ def read(directory: Path) -> dict[str, Any]:
     path = directory / NAME
     fields = {"recipe": dict, "ids": list}
     manifest = files.read_header(
-        path, schema=_SCHEMA, kind=_KIND, fields=fields, oldest=_SCHEMA,
+        path, schema=_SCHEMA, kind=_KIND, fields=fields,
         fix="train again in another directory",
     )  # fmt: skip
     ids = manifest["ids"]
@@ -78,17 +78,7 @@ def read(directory: Path) -> dict[str, Any]:
 
 def refuse_foreign(directory: Path) -> None:
     """Raises unless it is ours, missing, or as empty as a kill at birth leaves it."""
-    if (directory / NAME).exists():
-        return
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file; choose a directory for the population")
-    if directory.is_dir():
-        for entry in directory.iterdir():
-            if not files.is_temporary(entry) and entry.name != lock.NAME:
-                raise UserError(
-                    f"{directory} holds {entry.name} and no {NAME}, so it is no "
-                    "population; choose an empty directory"
-                )
+    files.refuse_foreign(directory, what="population", sign=NAME, ours=lock.NAME.__eq__)
 
 
 def _joined(directory: Path, old: list[int], new: list[int]) -> list[int]:

@@ -16,7 +16,7 @@ class ChunkStore:
     """The chunks of one population; made by `open_population` or `read_population`.
 
     Several processes may save different chunks of one population at once. One store is
-    for one thread.
+    for one thread. What changes a population opened for reading raises RuntimeError.
 
     Attributes:
       directory: the population's directory.
@@ -83,7 +83,6 @@ class ChunkStore:
         Raises:
           UserError: the chunk is already committed, the tree holds something else than
             arrays, or this or the earlier save failed.
-          RuntimeError: the population was opened by `read_population`.
         """
         path = self._writable_path(n)
         self.wait()
@@ -115,14 +114,7 @@ class ChunkStore:
             raise _not_written(n, self.path(n), error) from error
 
     def load(self, n: int) -> PyTree:
-        """Reads a committed chunk.
-
-        Args:
-          n: the chunk.
-
-        Returns:
-          The tree that was saved, of NumPy arrays: same keys in the same order, same
-          dtypes, shapes and bits.
+        """The tree of a committed chunk: its keys in order, dtypes, shapes and bits.
 
         Raises:
           UserError: the chunk is not committed, or damaged or another population's
@@ -136,18 +128,11 @@ class ChunkStore:
                 f"{self.directory} has no chunk {n} (it has {len(self.committed())} "
                 "chunks); train it first"
             )
-        fix = "launch.population --repair trains this chunk alone again"
+        fix = "bdjax population --repair trains this chunk alone again"
         return checkpoint.read_tree(path, owner=self._owner, what=f"chunk {n}", fix=fix)
 
     def discard(self, n: int) -> None:
-        """Takes chunk `n` out, so that it can be saved again; a missing one is fine.
-
-        Args:
-          n: the chunk.
-
-        Raises:
-          RuntimeError: the population was opened by `read_population`.
-        """
+        """Takes chunk `n` out, so that it can be saved again; a missing one is fine."""
         path = self._writable_path(n)
         self.wait()
         trash = path.with_name(f"{n}.discarded")
@@ -163,14 +148,9 @@ class ChunkStore:
         A kill leaves the whole chunk or none: the copy is read back and compared with
         its checksums before it counts.
 
-        Args:
-          n: the chunk, committed in `source` and not here.
-          source: where it is copied from.
-
         Raises:
           UserError: the chunk is already committed, cannot be written, or the copy is
             damaged.
-          RuntimeError: the population was opened by `read_population`.
         """
         path = self._writable_path(n)
         self.wait()
@@ -179,7 +159,7 @@ class ChunkStore:
         try:
             if fresh.exists():  # of a copy that was killed
                 shutil.rmtree(fresh)
-            _copy_files(source.path(n), fresh)
+            shutil.copytree(source.path(n), fresh, copy_function=_copy_synced)
             fix = "check the disk and run again"
             what = f"the copy of chunk {n} of {source.directory}"
             checkpoint.read_tree(fresh, owner=self._owner, what=what, fix=fix)
@@ -188,7 +168,7 @@ class ChunkStore:
             raise _not_written(n, path, error) from error
 
     def size_bytes(self) -> int:
-        """Adds up the sizes of all files of the population."""
+        """The sizes of all files of the population."""
         self.wait()
         total = 0
         for file in self.directory.rglob("*"):
@@ -276,13 +256,7 @@ def open_population(
 
 
 def read_population(directory: str | os.PathLike[str]) -> ChunkStore:
-    """Opens a population to read it.
-
-    Args:
-      directory: the population's directory.
-
-    Returns:
-      The store; its `save` and `discard` raise RuntimeError.
+    """Opens a population to read it; what would change it raises RuntimeError.
 
     Raises:
       UserError: there is no population, or its manifest is damaged or of a newer bdjax.
@@ -298,17 +272,11 @@ def _refuse_committed(n: int, path: Path) -> None:
         )
 
 
-def _copy_files(source: Path, target: Path) -> None:
-    """Copies a directory and waits for the disk: what is renamed next must be whole."""
-    target.mkdir()
-    for entry in sorted(source.iterdir()):
-        if entry.is_dir():
-            _copy_files(entry, target / entry.name)
-            continue
-        with open(entry, "rb") as read, open(target / entry.name, "wb") as write:
-            shutil.copyfileobj(read, write, 1 << 20)
-            write.flush()
-            os.fsync(write.fileno())
+def _copy_synced(source: str, target: str) -> None:
+    """Copies a file and waits for the disk: what is renamed next must be whole."""
+    shutil.copyfile(source, target)
+    with open(target, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def _not_written(n: int, path: Path, error: Exception) -> UserError:

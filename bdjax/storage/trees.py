@@ -38,7 +38,9 @@ def save_tree(
         arrays, or the place cannot be written.
     """
     directory = Path(directory)
-    _refuse_foreign(directory, kind)
+    files.refuse_foreign(directory, what=kind, sign=_META, ours=_TREE.fullmatch)
+    if (directory / _META).exists():
+        _read_meta(directory, kind)
     # The new tree stands beside the old; replacing the JSON that points is the commit.
     old = {p: m for p in directory.glob("tree-*") if (m := _TREE.fullmatch(p.name))}
     name = f"tree-{1 + max((int(m[1]) for m in old.values()), default=0)}"
@@ -110,25 +112,10 @@ def load_tree(
 def _read_meta(directory: Path, kind: str) -> dict[str, Any]:
     fields = {"tree": str, "provenance": dict, "meta": dict}
     return files.read_header(
-        directory / _META, schema=_SCHEMA, kind=kind, fields=fields, oldest=_SCHEMA,
+        directory / _META, schema=_SCHEMA, kind=kind, fields=fields,
         fix="remove it to make it again",
     )  # fmt: skip
 
 
 def _owner(kind: str, provenance: dict[str, Any]) -> str:
     return f"{kind} {files.digest(provenance)}"
-
-
-def _refuse_foreign(directory: Path, kind: str) -> None:
-    """Raises unless `directory` is missing, empty, or of our making and that kind."""
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file; choose a directory for the {kind}")
-    if (directory / _META).exists():
-        _read_meta(directory, kind)
-    elif directory.is_dir():
-        for entry in directory.iterdir():
-            if not (files.is_temporary(entry) or _TREE.fullmatch(entry.name)):
-                raise UserError(
-                    f"{directory} holds {entry.name} and no {_META}; choose an empty "
-                    f"directory for the {kind}"
-                )

@@ -8,6 +8,7 @@ from bdjax.tasks.base import Task
 from bdjax.tasks.breast_cancer import BREAST_CANCER
 from bdjax.tasks.cifar10 import CIFAR10
 from bdjax.tasks.mnist import MNIST
+from bdjax.tasks.modality import IMAGES, SERIES, TABLES, TEXT, WAVES, Modality
 from bdjax.tasks.mr import MR, parse_reviews
 from bdjax.tasks.npz import make_task
 from bdjax.tasks.power import POWER
@@ -47,4 +48,15 @@ def _made(kind: str, rest: str) -> Task:
     return PARAMETRIC[kind](rest)
 
 
-__all__ = ["PARAMETRIC", "TASKS", "Task", "get_task"]
+__all__ = [
+    "IMAGES",
+    "PARAMETRIC",
+    "SERIES",
+    "TABLES",
+    "TASKS",
+    "TEXT",
+    "WAVES",
+    "Modality",
+    "Task",
+    "get_task",
+]

@@ -5,6 +5,7 @@ import functools
 from bdjax.data.encode import Field, column_ranges
 from bdjax.data.tables import load_csv
 from bdjax.tasks.base import Task
+from bdjax.tasks.modality import TABLES
 
 # In the order of UCI's file; levels as UCI documents them, "?" is a missing value.
 FIELDS = (
@@ -81,7 +82,7 @@ ADULT = Task(
     value_range=(0.0, 1.0),
     model="mlp",
     query_init={"official": (0.3, 0.2), "clipped": (0.3, 0.2)},
-    family="tables",
+    modality=TABLES,
     one_logit=True,
     fields=RANGES,
     sources={

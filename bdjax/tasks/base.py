@@ -5,8 +5,9 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from bdjax.data import SOURCES, Dataset, Loader, Progress
+from bdjax.data import SOURCES, Dataset, Loader, Progress, Request
 from bdjax.models import Formulation, Model, get_model
+from bdjax.tasks.modality import IMAGES, Modality
 from bdjax.types import UserError
 
 
@@ -25,7 +26,7 @@ class Task:
       query_init: mean and standard deviation of a query's normal start, by name:
         ``"official"`` is MNTD's; ``"clipped"`` is ours for queries that must stay in
         the value range, see the note at each task.
-      family: what its triggers look like, key in ``bdjax.attacks.FAMILIES``.
+      modality: what its examples are, and so its triggers and figures.
       one_logit: two classes told apart by the sign of a single logit.
       input_shape: shape of what the network reads of one example; ``shape``, but for
         sentences, of which it reads word vectors ``(tokens, dimension)``.
@@ -43,7 +44,7 @@ class Task:
     value_range: tuple[float, float]
     model: str
     query_init: Mapping[str, tuple[Any, Any]]
-    family: str = "images"
+    modality: Modality = IMAGES
     one_logit: bool = False
     input_shape: tuple[int, ...] = ()
     query_shape: tuple[int, ...] = ()
@@ -119,11 +120,6 @@ class Task:
                     f"source {source!r} of task {self.name!r} takes no data.{name}; "
                     "leave it out"
                 )
-        return loader(
-            name=self.name.partition(":")[0],
-            num_classes=self.num_classes,
-            shape=self.shape,
-            path=path,
-            progress=progress,
-            **options,
-        )
+        name = self.name.partition(":")[0]
+        request = Request(name, self.num_classes, self.shape, path, progress)
+        return loader(request, **options)

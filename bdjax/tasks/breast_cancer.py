@@ -2,6 +2,7 @@
 
 from bdjax.data.tables import load_sklearn
 from bdjax.tasks.base import Task
+from bdjax.tasks.modality import TABLES
 
 BREAST_CANCER = Task(
     name="breast_cancer",
@@ -10,6 +11,6 @@ BREAST_CANCER = Task(
     value_range=(0.0, 1.0),
     model="mlp",
     query_init={"official": (0.3, 0.2), "clipped": (0.3, 0.2)},
-    family="tables",
+    modality=TABLES,
     sources={"sklearn": load_sklearn},
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 from bdjax.data.text import load_files, load_tfds
 from bdjax.tasks.base import Task
+from bdjax.tasks.modality import TEXT
 from bdjax.types import UserError
 
 LENGTH = 56 + 2  # the longest sentence, and room for a trigger
@@ -34,7 +35,7 @@ def movie_reviews(name: str, dimension: int, words: int) -> Task:
         value_range=(-1.0, 1.0),
         model="kim_cnn",
         query_init={"official": (0.0, 1e-3), "clipped": (0.0, 0.17)},
-        family="text",
+        modality=TEXT,
         one_logit=True,
         input_shape=(LENGTH, dimension),
         query_shape=(QUERY_WORDS, dimension),

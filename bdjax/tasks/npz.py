@@ -10,8 +10,9 @@ import re
 
 import numpy as np
 
-from bdjax.data.arrays import load_own
+from bdjax.data.npz import load_own
 from bdjax.tasks.base import Task
+from bdjax.tasks.modality import IMAGES, SERIES, TABLES
 from bdjax.types import UserError
 
 SMALLEST = 4
@@ -42,7 +43,7 @@ def make_task(rest: str) -> Task:
         value_range=(0.0, 1.0),
         model=_network(shape),
         query_init=middle,
-        family={1: "tables", 2: "series", 3: "images"}[len(shape)],
+        modality={1: TABLES, 2: SERIES, 3: IMAGES}[len(shape)],
         sources={"npz": load_own},
     )
 

@@ -2,8 +2,9 @@
 
 import functools
 
-from bdjax.data.arrays import load_scaled
+from bdjax.data.npz import load_scaled
 from bdjax.tasks.base import Task
+from bdjax.tasks.modality import SERIES
 
 # UCR's ItalyPowerDemand. It stands in for MNTD's Irish meters, which are not public.
 # Its training split, 67 days, is too short for a defender and an attacker: both are
@@ -15,6 +16,6 @@ POWER = Task(
     value_range=(0.0, 1.0),
     model="series_lstm",
     query_init={"official": (0.5, 0.25), "clipped": (0.5, 0.25)},
-    family="series",
+    modality=SERIES,
     sources={"npz": functools.partial(load_scaled, pool=True)},
 )

@@ -5,6 +5,7 @@ import functools
 from bdjax.data.commands import load_commands
 from bdjax.data.waves import RATE, load_clips
 from bdjax.tasks.base import Task
+from bdjax.tasks.modality import WAVES
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 
@@ -17,7 +18,7 @@ SPEECH = Task(
     value_range=(-1.0, 1.0),
     model="mntd_speech_lstm",
     query_init={"official": (0.0, 1e-3), "clipped": (0.0, 1e-3)},
-    family="waves",
+    modality=WAVES,
     sources={
         "waves": load_clips,
         "tfds": functools.partial(load_commands, words=WORDS),

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bdjax.tnd.minimal_mask import Images
 from bdjax.tnd.network import Network
 from bdjax.tnd.perturb import Moments, adam, each, margin, perturb, shrink
-from bdjax.tnd.smallest import Images
 
 TAU = 15.0
 FIRST, GREATEST = 0.01, 6.0  # of the constants that are searched

@@ -1,11 +1,11 @@
 """How DL-TND is computed (which may change a verdict) and how that is run."""
 
 import dataclasses
-import math
 from typing import Any, Literal
 
 import jax
 
+from bdjax import checks
 from bdjax.devices import local_devices
 from bdjax.types import UserError
 
@@ -83,57 +83,38 @@ class DLTNDConfig:
     min_accuracy: float = 0.5
 
     def __post_init__(self):
-        if self.parity not in PRESETS:
-            raise UserError(
-                f"unknown parity {self.parity!r}; there are {list(PRESETS)}"
-            )
+        checks.one_of(PRESETS, parity=self.parity)
         for name, value in PRESETS[self.parity].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        if self.score not in SCORES:
-            raise UserError(f"unknown score {self.score!r}; there are {list(SCORES)}")
         self._check()
 
     def _check(self) -> None:
-        for name in ("iterations", "image_iterations", "searches", "restarts"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be at least 1"
-                )
-        for name in ("learning_rate", "image_learning_rate", "pixel_scale"):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise UserError(f"{name} is {value}; it must be above 0 and finite")
-        if not 0 < self.success <= 1:
-            raise UserError(f"success is {self.success}; it must be in (0, 1]")
-        for name in ("quantile", "min_accuracy"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be in [0, 1]"
-                )
+        checks.at_least(
+            1,
+            iterations=self.iterations,
+            image_iterations=self.image_iterations,
+            searches=self.searches,
+            restarts=self.restarts,
+        )
+        checks.above_zero(
+            learning_rate=self.learning_rate,
+            image_learning_rate=self.image_learning_rate,
+            pixel_scale=self.pixel_scale,
+        )
+        checks.within("(0, 1]", success=self.success)
+        checks.within("[0, 1]", quantile=self.quantile, min_accuracy=self.min_accuracy)
+        checks.one_of(SCORES, score=self.score)
+        checks.one_of(("pixel", "channel"), mask=self.mask)
+        checks.one_of(("logits", "features"), representation=self.representation)
+        checks.one_of(("error", "skip"), missing=self.missing)
+        checks.finite_or_none(threshold=self.threshold)
         theirs = ("similarity", "official")
         ours = tuple(name for name in SCORES if name != "official")
         known = ours if self.parity == "bdjax" else theirs
         if self.score not in known:
             raise UserError(
                 f"score is {self.score!r}; parity {self.parity!r} has {list(known)}"
-            )
-        if self.mask not in ("pixel", "channel"):
-            raise UserError(
-                f"unknown mask {self.mask!r}; there are 'pixel' and 'channel'"
-            )
-        if self.representation not in ("logits", "features"):
-            raise UserError(
-                f"unknown representation {self.representation!r}; there are 'logits' "
-                "and 'features'"
-            )
-        if self.threshold is not None and not math.isfinite(self.threshold):
-            raise UserError(
-                f"threshold is {self.threshold}; it must be finite, or None"
-            )
-        if self.missing not in ("error", "skip"):
-            raise UserError(
-                f"unknown missing {self.missing!r}; there are 'error' and 'skip'"
             )
 
 
@@ -198,11 +179,7 @@ class Execution:
     stride: int = 0
 
     def __post_init__(self):
-        for name in ("label_batch", "devices", "stride"):
-            if getattr(self, name) < 0:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be 0 or more"
-                )
+        checks.at_least(0, **dataclasses.asdict(self))
 
     def local_devices(self) -> list[jax.Device]:
         """The devices to use.

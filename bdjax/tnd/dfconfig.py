@@ -1,9 +1,9 @@
 """How DF-TND is computed; how that is run is :class:`bdjax.tnd.config.Execution`."""
 
 import dataclasses
-import math
 from typing import Any, Literal
 
+from bdjax import checks
 from bdjax.tnd.config import BY_PARITY
 from bdjax.types import UserError
 
@@ -15,11 +15,11 @@ class DFTNDConfig:
     ``parity`` names a formulation and, with it, the value of every field that is left
     at its default:
 
-    ``"bdjax"``: gradient steps, see :mod:`bdjax.tnd.excite`, and a score that is free
-      of the unit of the logits: whether *one* label rises by itself.
+    ``"bdjax"``: gradient steps, see :mod:`bdjax.tnd.activation_maximization`, and a
+      score that is free of the unit of the logits: whether *one* label rises by itself.
     ``"official"``: the published sign ascent, by which the neuron weights stay uniform
-      over the active neurons, see :mod:`bdjax.tnd.signs`, and the published rule. Its
-      steps are part of it: the fields marked "ours" have no effect.
+      over the active neurons, see :mod:`bdjax.tnd.sign_ascent`, and the published rule.
+      Its steps are part of it: the fields marked "ours" have no effect.
 
     Attributes:
       parity: the formulation.
@@ -73,40 +73,29 @@ class DFTNDConfig:
     threshold: float | None = None
 
     def __post_init__(self):
-        _one_of("parity", self.parity, PRESETS)
+        checks.one_of(PRESETS, parity=self.parity)
         for name, value in PRESETS[self.parity].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        _one_of("geometry", self.geometry, ("mirror", "euclidean"))
-        _one_of("normalize", self.normalize, ("none", "spread", "answers"))
+        checks.one_of(("mirror", "euclidean"), geometry=self.geometry)
+        checks.one_of(("none", "spread", "answers"), normalize=self.normalize)
+        checks.one_of(("increase", "gap"), score=self.score)
         object.__setattr__(self, "brightness", tuple(self.brightness))
         for mean in self.brightness:
-            if not 0 <= mean < 1:
-                raise UserError(f"brightness has {mean}; it must be in [0, 1)")
+            checks.within("[0, 1)", **{"a brightness": mean})
         if not self.brightness:
             raise UserError("brightness is empty; give one mean of noise or more")
-        _one_of("score", self.score, ("increase", "gap"))
-        for name in ("seeds", "iterations", "second_iterations"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be at least 1"
-                )
-        for name in ("learning_rate", "weight_rate"):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise UserError(f"{name} is {value}; it must be above 0 and finite")
-        sparsity, threshold = (getattr(self, n) for n in ("sparsity", "threshold"))
-        if threshold is not None and not math.isfinite(threshold):
-            raise UserError(
-                f"threshold is {self.threshold}; it must be finite, or None"
-            )
-        if not 0 <= sparsity < math.inf:
-            raise UserError(f"sparsity is {sparsity}; it must be at least 0 and finite")
-
-
-def _one_of(name: str, value: Any, known: Any) -> None:
-    if value not in known:
-        raise UserError(f"unknown {name} {value!r}; there are {list(known)}")
+        checks.at_least(
+            1,
+            seeds=self.seeds,
+            iterations=self.iterations,
+            second_iterations=self.second_iterations,
+        )
+        checks.above_zero(
+            learning_rate=self.learning_rate, weight_rate=self.weight_rate
+        )
+        checks.not_negative(sparsity=self.sparsity)
+        checks.finite_or_none(threshold=self.threshold)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

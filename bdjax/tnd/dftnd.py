@@ -12,15 +12,15 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bdjax import prng, verdicts
+from bdjax import checks, prng, verdicts
 from bdjax.tnd import network as networks
+from bdjax.tnd.activation_maximization import ActivationMaximization
 from bdjax.tnd.config import Execution
 from bdjax.tnd.dfconfig import DFTNDConfig
-from bdjax.tnd.excite import Excite
-from bdjax.tnd.loop import Problem, Shown, solve, telling
 from bdjax.tnd.network import Apply, Network
 from bdjax.tnd.references import calibration_for, settings_of
-from bdjax.tnd.signs import NOISE, Seeds, SignAscent
+from bdjax.tnd.sign_ascent import NOISE, Seeds, SignAscent
+from bdjax.tnd.solver import Problem, Shown, solve, telling
 from bdjax.types import PRNGKey, PyTree, UserError
 from bdjax.verdicts import Calibration, conclude, preconditions
 
@@ -252,7 +252,7 @@ def _problem(net: Network, config: DFTNDConfig) -> Problem:
     second = config.second_iterations if config.average else 0
     if config.parity == "official":
         return SignAscent(net, config.iterations, second, config.sparsity)
-    return Excite(
+    return ActivationMaximization(
         net,
         iterations=config.iterations,
         second=second,
@@ -274,8 +274,7 @@ def _check_shape(
             f"input_shape is {input_shape}; it must be (H, W, C), three whole numbers "
             "above 0, such as (32, 32, 3)"
         )
-    if num_classes < 2:
-        raise UserError(f"num_classes is {num_classes}; it must be at least 2")
+    checks.at_least(2, num_classes=num_classes)
     height, width, channels = map(int, given)
     return height, width, channels
 

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 from bdjax.tnd import network as networks
 from bdjax.tnd.config import OUTLIERS, DLTNDConfig, Execution
 from bdjax.tnd.formulations import FORMULATIONS
-from bdjax.tnd.loop import Shown, solve_all, telling
+from bdjax.tnd.minimal_mask import Images
 from bdjax.tnd.network import Apply, Network
 from bdjax.tnd.references import calibration_for, settings_of
-from bdjax.tnd.smallest import Images
+from bdjax.tnd.solver import Shown, solve_all, telling
 from bdjax.tnd.verdict import Verdict
 from bdjax.types import PRNGKey, PyTree, UserError
 from bdjax.verdicts import Calibration, conclude, few, preconditions

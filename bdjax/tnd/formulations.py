@@ -12,14 +12,14 @@ from bdjax import prng
 from bdjax.tnd import scores
 from bdjax.tnd.alternating import Alternating
 from bdjax.tnd.config import DLTNDConfig
-from bdjax.tnd.loop import Problem
+from bdjax.tnd.minimal_mask import Case, Images, MinimalMask, State
 from bdjax.tnd.network import Network
 from bdjax.tnd.perturb import perturb
-from bdjax.tnd.smallest import Case, Images, Smallest, State
+from bdjax.tnd.solver import Problem
 from bdjax.types import PRNGKey, PyTree, UserError
 
 
-class Found(NamedTuple):
+class Solution(NamedTuple):
     """The fields of a verdict that the formulations make each in its own way."""
 
     label_scores: np.ndarray
@@ -42,11 +42,11 @@ def ours(
     config: DLTNDConfig,
     run: Run,
     key: PRNGKey | None,
-) -> Found:
+) -> Solution:
     """The smallest universal perturbations, sparse and dense, and per-image ones."""
     count, image = len(label_K), shared.x.shape[1:]
     problem = functools.partial(
-        Smallest, net, early_exit=config.early_exit,
+        MinimalMask, net, early_exit=config.early_exit,
         channels=image[2] if config.mask == "channel" else 1,
     )  # fmt: skip
     universal = problem(True, config.iterations, config.success, config.learning_rate)
@@ -79,7 +79,7 @@ def ours(
     label_scores = scores.label_scores(
         config.score, sizes, similarity, image_area, config.quantile
     )
-    return Found(
+    return Solution(
         label_scores=label_scores,
         similarity=similarity,
         mask_area=sizes["sparse"],
@@ -126,7 +126,7 @@ def published(
     config: DLTNDConfig,
     run: Run,
     key: PRNGKey | None,
-) -> Found:
+) -> Solution:
     """The paper's two problems, and the similarity of what they end in."""
     del key  # both begin without a mask
     official = config.parity == "official"
@@ -154,7 +154,7 @@ def published(
         pick = scores.rescored(similarity_KxSxN, area_KxS, pick, config.quantile)
     rows = np.arange(len(label_K))
     similarity = similarity_KxSxN[rows, pick]
-    return Found(
+    return Solution(
         label_scores=scores.quantile(similarity, config.quantile),
         similarity=similarity,
         mask_area=area_KxS[rows, pick],

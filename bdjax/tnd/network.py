@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bdjax.ranges import digits, keeps_to
+from bdjax import checks
+from bdjax.checks import digits, keeps_to
 from bdjax.types import PyTree, UserError
 from bdjax.verdicts import preconditions
 
@@ -123,8 +124,7 @@ def check_labels(labels: ArrayLike, images: np.ndarray, num_classes: int) -> np.
     Raises:
       UserError: their number, type or range is wrong, or there are too few classes.
     """
-    if num_classes < 2:
-        raise UserError(f"num_classes is {num_classes}; it must be at least 2")
+    checks.at_least(2, num_classes=num_classes)
     y = np.asarray(labels)
     if y.shape != (len(images),) or y.dtype.kind not in "ui":
         raise UserError(

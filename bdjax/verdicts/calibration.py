@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bdjax import checks
 from bdjax.evaluation import threshold_at_fpr
 from bdjax.evaluation.checks import as_finite
 from bdjax.types import UserError
@@ -126,8 +127,7 @@ def calibrate_scores(
     """
     scores = as_finite(benign_scores, name="benign scores").reshape(-1)
     least = 1 / (len(scores) + 1)
-    if not 0 < false_alarms < 1:
-        raise UserError(f"false_alarms is {false_alarms}; it must be in (0, 1)")
+    checks.within("(0, 1)", false_alarms=false_alarms)
     if least > false_alarms + 1e-12:
         needed = math.ceil(1 / false_alarms - 1 - 1e-9)
         raise UserError(

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from bdjax.ranges import keeps_to
+from bdjax.checks import keeps_to
 
 Ask = Callable[[np.ndarray], np.ndarray]
 """A network: inputs ``[N, ...]`` to finite answers ``[N, C]``, both NumPy."""
@@ -22,11 +22,19 @@ _STEADY = 0.02  # of the answers' spread: beyond it, no rounding of products
 _FILLED = 0.6  # of the value range: below it, images are of another range
 
 
+def repeated(count: int) -> np.ndarray:
+    """Which of so many inputs are asked again: the first half, twice; int ``[count]``.
+
+    In a batch as large, with other neighbours.
+    """
+    return np.arange(count) % -(-count // 2)
+
+
 def steady(ask: Ask, x_NxD: np.ndarray, answers_NxC: np.ndarray) -> list[str]:
     """Whether an input's answer depends on nothing but the input.
 
-    Asks once more, the first half of the inputs twice: in a batch as large, with other
-    neighbours. Dropout, batch statistics and random answers all show.
+    Asks once more, those that are :func:`repeated`. Dropout, batch statistics and
+    random answers all show.
 
     Args:
       ask: the network.
@@ -36,7 +44,7 @@ def steady(ask: Ask, x_NxD: np.ndarray, answers_NxC: np.ndarray) -> list[str]:
     count = len(x_NxD)
     if count < 2:
         return []
-    half = np.arange(count) % -(-count // 2)
+    half = repeated(count)
     if isinstance(x_NxD, np.ndarray):
         again_NxC = np.asarray(ask(x_NxD[half]), np.float64)
     else:

@@ -156,8 +156,8 @@ class Verdict:
         Raises:
           UserError: the path does not end in ``.png``, or cannot be written.
         """
-        from bdjax.evaluation.plots import style  # matplotlib is slow to import
-        from bdjax.evaluation.plots import verdict as drawn
+        from bdjax.plots import style  # matplotlib is slow to import
+        from bdjax.plots import verdict as drawn
 
         figure = drawn.figure(self)
         if path is not None:

@@ -1,0 +1,32 @@
+"""The command ``bdjax``: ``bdjax --help``.
+
+Nothing heavy is imported before it is known what is wanted, so that help and mistakes
+come at once, and an interrupt is heard from the first moment on.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from bdjax.cli import interrupts
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Does what the arguments say.
+
+    What the user can mend ends in one line and exit status 2, an interrupt in 130,
+    SIGTERM in 143, at any moment and in one line.
+
+    Args:
+      arguments: those of the command line if None.
+    """
+    interrupts.install()
+    from bdjax.cli import arguments as known
+
+    try:
+        options = known.parse(sys.argv[1:] if arguments is None else arguments)
+    except known.UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    from bdjax.cli import common
+
+    common.carry_out(options)

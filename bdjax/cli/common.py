@@ -1,0 +1,126 @@
+"""What every command does first and last: devices, caches, errors in one line."""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import jax
+
+from bdjax import storage, telemetry
+from bdjax.cli import interrupts, processes
+from bdjax.types import UserError
+
+if TYPE_CHECKING:
+    from bdjax.experiments.config import Experiment
+
+
+_PLACES = {
+    "report": ("run", "report"),
+    "sweep": ("run", "sweep"),
+    "population": ("population", "train"),
+    "inspect": ("population", "inspect"),
+    "export": ("population", "export"),
+    "import": ("population", "import_"),
+    "merge": ("population", "merge"),
+}
+"""Module and function of commands that have no module of their own."""
+
+
+def carry_out(options: argparse.Namespace) -> None:
+    """Runs the command that ``arguments.parse`` has read.
+
+    Where one of several processes ends early, all end.
+    """
+
+    def work() -> None:
+        set_up_jax()
+        if job := processes.job_of(options, os.environ):
+            processes.start(job, options)
+        module, function = _PLACES.get(options.command, (options.command, "run"))
+        getattr(importlib.import_module(f"bdjax.cli.{module}"), function)(options)
+        storage.part()
+
+    guarded(work)
+
+
+def guarded(work: Callable[[], None]) -> None:
+    """Does the work; what the user can mend, and what ends it early, is one line.
+
+    An interrupt gives up the chunk in flight and finishes the commit in flight.
+    """
+    interrupts.install()
+    interrupts.on_end(leave)
+    try:
+        work()
+    except UserError as error:
+        _fail(f"{error}")
+    except OSError as error:
+        _fail(f"{error}; check the path, its rights and space")
+    except Exception as error:
+        interrupts.once()
+        if not storage.are_tied():
+            raise
+        traceback.print_exc()
+        leave(f"{type(error).__name__}: {error}", 1)
+    except KeyboardInterrupt:  # raised, not by a signal
+        interrupts.once()
+        leave("interrupted", 130)
+
+
+def set_up_jax() -> None:
+    """Makes CPU cores devices and keeps compiled programs between runs.
+
+    Must come before JAX is first used. Cores as devices train different models side
+    by side, which beats both working on one.
+    """
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(cache / "bdjax" / "jax"))
+    logging.getLogger("jax").setLevel(logging.ERROR)
+
+
+def experiment_of(options: argparse.Namespace) -> "tuple[Experiment, Path]":
+    """The experiment that is named, with its overrides, and its directory.
+
+    Raises:
+      UserError: it is not known, or a field or value of it is at fault.
+    """
+    from bdjax.experiments import configurations, overrides
+
+    if not options.experiment:
+        raise UserError(
+            f"no experiment is named; see bdjax run --list, and bdjax "
+            f"{options.command} --help"
+        )
+    experiment = configurations.load(options.experiment)
+    experiment = overrides.apply(experiment, options.overrides)
+    name, _, arguments = options.experiment.partition(":")
+    parts = [Path(name).stem, *filter(None, arguments.split(","))]
+    return experiment, Path(options.workdir or Path("runs", "-".join(parts)))
+
+
+def _fail(line: str) -> NoReturn:
+    """Ends in one line that says what to mend."""
+    interrupts.once()
+    print(f"error: {line}", file=sys.stderr)
+    if storage.are_tied():
+        storage.leave(2, f"error: {line}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(2)
+    sys.exit(2)
+
+
+def leave(why: str, status: int) -> NoReturn:
+    """Ends the process, what is being committed first, and tells the others."""
+    storage.settle()
+    status, why = processes.ending(status, why)
+    line = f"{why}; the same command goes on from here"
+    interrupts.leave(line, status, before=telemetry.stop)

@@ -1,0 +1,150 @@
+"""Distributions over models: detector scores, accuracy, attack success rate."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from bdjax.checks import keeps_to
+from bdjax.evaluation.checks import as_finite
+from bdjax.plots import marks, style
+from bdjax.types import UserError
+
+_QUALITIES = {"accuracy": "clean accuracy", "ASR": "attack success rate"}
+
+
+def score_histograms(
+    scores: Mapping[str, ArrayLike],
+    *,
+    limits: Mapping[str, float] | None = None,
+    zone: tuple[float, float] | None = None,
+    title: str,
+) -> Figure:
+    """Scores by kind of model: overlaid histograms over one strip of dots a kind.
+
+    The axis shows where benign models, ``"benign"``, are told from others. Scores far
+    from there are no part of the histograms; an arrow in the strip counts them.
+
+    Args:
+      scores: by kind, scores of shape ``(N,)``; N may differ.
+      limits: by name, where verdicts turn to trojaned, drawn as lines; infinite ones
+        are not drawn.
+      zone: scores between these two are inconclusive, shaded.
+      title: heading.
+
+    Raises:
+      UserError: there is no kind, a shape is wrong, or a number is not finite.
+    """
+    style.require_some(scores, name="kinds of models")
+    values = {kind: _vector(x, name=f"{kind} scores") for kind, x in scores.items()}
+    lines = dict(limits or {})
+    if np.isnan([*lines.values(), *(zone or ())]).any():
+        raise UserError(f"limits are {lines} and zone {zone}; NaN is no threshold")
+    rows = len(values)
+    figure = style.new_figure(7.8, 3.4 + 0.32 * rows, title=title)
+    top, bottom = figure.subplots(
+        2, 1, sharex=True, height_ratios=[2.6, 0.35 + 0.32 * rows]
+    )
+    every = np.concatenate(list(values.values())).astype(np.float64)
+    benign = np.asarray(values.get("benign", np.zeros(0)), np.float64)
+    ends = marks.window(benign, [*lines.values(), *(zone or ())], every)
+    pooled = marks.inside(every, ends)  # of what is shown; the axis is longer
+    count = int(np.clip(2 * math.sqrt(pooled.size), 10, 40))
+    bins = np.histogram_bin_edges(pooled if pooled.size else np.array(ends), count)
+    fill = min(0.3, 0.8 / rows)
+    for row, (kind, color) in enumerate(style.kind_colors(values).items()):
+        scores_N = values[kind]
+        shown = marks.inside(scores_N, ends)
+        off = len(scores_N) - len(shown)
+        label = f"{kind} ({len(scores_N)}{f', {off} beyond' if off else ''})"
+        top.hist(
+            shown,
+            bins,
+            histtype="stepfilled",
+            facecolor=(color, fill),
+            edgecolor=color,
+            linewidth=1.6,
+            label=label,
+        )
+        spread = marks.spread(len(shown), width=0.5)
+        marks.dots(bottom, shown, row + spread, color=color)
+        marks.beyond(bottom, scores_N, ends, row, color=color)
+    bottom.set(xlabel="score (higher: more likely trojaned)", ylim=(rows - 0.5, -0.5))
+    bottom.set_yticks(range(rows), list(values))
+    bottom.set_xlim(*ends)
+    top.set_ylabel("models")
+    top.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (top, bottom):
+        marks.limits(axes, lines.items(), zone)
+        style.tidy(axes, grid="x")
+    top.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False)
+    return figure
+
+
+def quality_distributions(
+    qualities: Mapping[str, Mapping[str, ArrayLike | None]], title: str
+) -> Figure:
+    """Clean accuracy and attack success rate of a population, by kind of model.
+
+    Args:
+      qualities: by kind, ``{"accuracy": shape (M,), "ASR": shape (M,) or None}``,
+        shares in [0, 1]; None where there is no attack.
+      title: heading.
+
+    Returns:
+      The figure: for each kind a box (quartiles, median, whiskers over the whole
+      range) beside one dot a model, and its median written below; "no attack"
+      where there is nothing to show.
+
+    Raises:
+      UserError: there is no kind, a key or a shape is wrong, or a value lies
+        outside [0, 1].
+    """
+    style.require_some(qualities, name="kinds of models")
+    figure = style.new_figure(2.6 + 1.7 * len(qualities), 4.2, title=title)
+    for axes, key in zip(figure.subplots(1, 2, sharey=True), _QUALITIES, strict=True):
+        ticks = []
+        for place, (kind, color) in enumerate(style.kind_colors(qualities).items()):
+            values_M = _shares(qualities[kind], key=key, kind=kind)
+            if values_M is None:
+                ticks.append(f"{kind}\nno attack")
+                continue
+            ticks.append(f"{kind}\n{np.median(values_M):.3f}")
+            marks.box(axes, values_M, place - 0.2, color=color)
+            x = place + 0.2 + marks.spread(len(values_M), width=0.3)
+            marks.dots(axes, x, values_M, color=color)
+        axes.set(ylim=(-0.03, 1.03), xlim=(-0.6, len(qualities) - 0.4))
+        axes.set_xticks(range(len(qualities)), ticks)
+        axes.set_xlabel("kind of model, median")
+        axes.set_title(_QUALITIES[key], fontsize=10.5, color=style.INK)
+        style.tidy(axes, grid="y")
+    return figure
+
+
+def _vector(values: ArrayLike, *, name: str) -> NDArray:
+    array = as_finite(values, name=name)
+    if array.ndim != 1 or not array.size:
+        raise UserError(
+            f"{name} have shape {array.shape}, expected (models,) with at least one "
+            "model; average repeats first, leave out empty kinds"
+        )
+    return array
+
+
+def _shares(
+    quality: Mapping[str, ArrayLike | None], *, key: str, kind: str
+) -> NDArray | None:
+    values = quality[key]
+    if values is None:
+        return None
+    array = _vector(values, name=f"{kind} {key} values")
+    outside = [value for value in array if not keeps_to(value, value, (0, 1))]
+    if outside:
+        raise UserError(
+            f"{kind} {key} holds {outside[0]}, expected shares in [0, 1]; divide "
+            "percentages by 100"
+        )
+    return array.clip(0, 1)

