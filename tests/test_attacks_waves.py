@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bdjax.attacks import attacks_on, get_attack, patch_size
-from bdjax.attacks.waves import PIECES
+from bdjax.attacks.mntd import PIECES
 from bdjax.tasks import TASKS
 
 COUNT = 600

@@ -172,7 +172,7 @@ MISTAKES = {
     "wrong": r"unknown argument 'wrong'; options start with --",
     "--nope=1": r"the experiment has no field 'nope'; it has \['zoo', ",
     "--fit.nope=1": r"fit has no field 'nope'; it has \['queries', ",
-    "--fit.epochs=ten": r"--fit\.epochs is 'ten'; it must be a whole number",
+    "--fit.epochs=ten": r"--fit\.epochs is 'ten'; it must be of type int",
     "--fit.epochs": r"--fit\.epochs has no value",
     "--fit.epochs=0": "epochs is 0; it must be at least 1",
     "--fit.mode=both": "mode is 'both'|unknown mode 'both'",

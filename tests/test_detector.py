@@ -190,9 +190,9 @@ def test_score_is_the_classifier_of_the_answers(mode, answers):
     verdict = detector.score(stranger)
     assert verdict.score == pytest.approx(expected, abs=1e-5)
     np.testing.assert_array_equal(verdict.answers, logits)
-    assert detector.score_answers(verdict.answers) == verdict.score
+    assert detector.judge(verdict.answers).score == verdict.score
     # An offset that all classes share is left out of log-probabilities alone.
-    shifted = detector.score_answers(logits + np.arange(QUERIES)[:, None])
+    shifted = detector.judge(logits + np.arange(QUERIES)[:, None]).score
     assert (shifted == pytest.approx(verdict.score, abs=1e-4)) is (answers != "logits")
 
 
@@ -727,7 +727,7 @@ def test_what_is_neither_a_run_nor_a_detector_is_told_what_was_expected(
     with pytest.raises(
         UserError,
         match=rf"no bdjax MNTD detector in .*{place}: neither it nor a detector/ in it "
-        r"has a meta\.json; .* give a run of launch\.mntd",
+        r"has a meta\.json; .* give a run of MNTD",
     ) as error:
         mntd.load(tmp_path / place)
     assert "\n" not in str(error.value)
@@ -746,8 +746,7 @@ def test_another_kind_of_directory_is_no_detector(detector, tmp_path):
         mntd.load(tmp_path / "file")
 
 
-def test_the_detector_says_what_it_needs(detector):
-    assert detector.access == "logits"
+def test_queries_are_what_a_network_takes(detector):
     assert detector.queries.shape == (QUERIES, *SHAPE)
     assert detector.queries.dtype == np.float32
     assert detector.value_range == (0.0, 1.0)

@@ -200,7 +200,7 @@ def test_slugs_are_file_names_of_their_own():
         ("mntd:epochs=0", "epochs is 0; it must be at least 1"),
         ("mntd:shadows=3", "shadows is 3, which is not half benign"),
         ("accuracy:rows=3", "accuracy has no option 'rows'; it has none"),
-        ("mm_bd:steps=0", "steps is 0; it must be above 0"),
+        ("mm_bd:steps=0", "steps is 0; it must be at least 1"),
     ],
 )
 def test_mistakes_are_one_line(text, message):

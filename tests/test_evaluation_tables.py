@@ -2,11 +2,10 @@
 
 import io
 
-import numpy as np
 import pytest
 import rich.console
 
-from bdjax.evaluation import AucSummary, Table, auc_cell, quality_cell
+from bdjax.evaluation import AucSummary, Table, auc_cell
 from bdjax.types import UserError
 
 TABLE = Table(
@@ -68,18 +67,3 @@ def test_row_of_the_wrong_length_is_named():
 def test_auc_cell():
     assert auc_cell(summary()) == "0.977 ± 0.004 [0.95, 0.99]"
     assert auc_cell(summary(std=0.0, repeats=1)) == "0.977 [0.95, 0.99]"
-
-
-def test_quality_cell():
-    assert quality_cell([0.9, 1.0]) == "0.950 ± 0.071"
-    assert quality_cell(np.float32([0.5])) == "0.500"
-    assert quality_cell(None) == "n/a"
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [([], r"\(0,\)"), ([[0.5]], r"\(1, 1\)"), ([0.5, np.nan], "not finite")],
-)
-def test_quality_cell_refuses(values, message):
-    with pytest.raises(UserError, match=message):
-        quality_cell(values)

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import jax
 import pytest
-from bdjax.population.work import count_work
 from test_tasks import NAMES, examples_of, make_up
 
 from bdjax.experiments import costs, plan, presets, zoo
@@ -14,6 +13,7 @@ from bdjax.experiments.config import DataConfig
 from bdjax.experiments.devices import DEVICES
 from bdjax.mntd import FitConfig
 from bdjax.population import Recipe, cost
+from bdjax.population.flops import count_work
 from bdjax.tasks import get_task
 
 STILL = FitConfig(query_tuning=False)
@@ -35,7 +35,7 @@ def experiment_of(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_are_those_of_examples(name):
     dataset = make_up(get_task(name))
-    found = cost.example_shapes(get_task(name), len(dataset.x))
+    found = cost.example_shapes(get_task(name), len(dataset.x), dataset.x.dtype)
     real = examples_of(SimpleNamespace(dataset=dataset))
     shapes = [
         jax.tree.map(lambda a: (tuple(a.shape), str(a.dtype)), e) for e in (found, real)

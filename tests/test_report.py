@@ -301,7 +301,7 @@ def test_what_is_text_stays_text(tmp_path):
 
 
 def test_a_report_is_the_same_again(tmp_path):
-    directory = make_run(tmp_path, detectors=("mntd", "accuracy"))
+    directory = make_run(tmp_path, detectors=("mntd",))
     report.write(directory)
     kept = ("experiment.json", "scores.csv", "artefacts")
     made = {

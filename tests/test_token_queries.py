@@ -144,7 +144,7 @@ def test_a_network_of_text_is_asked_sentences(detector, tmp_path):
     assert [len(text.split(" ")) for text in sentences] == [T] * QUERIES
     assert not {*" ".join(sentences).split(" ")} & {*NAMES[:2], NAMES[-1]}
     spoken = network({k: v[0] for k, v in networks(2, 1).items()}, detector.queries)
-    assert verdict.score == pytest.approx(detector.score_answers(spoken), abs=1e-5)
+    assert verdict.score == pytest.approx(detector.judge(spoken).score, abs=1e-5)
     assert detector.asks == f"a list of {QUERIES} sentences (str) of {T} words"
     detector.save(tmp_path / "d")
     loaded = mntd.load(tmp_path / "d")

@@ -69,7 +69,7 @@ def test_what_a_wheel_carries(wheel, source):
 
 def test_an_installed_wheel_runs_an_experiment(wheel, tmp_path):
     python = environment(tmp_path / "venv")
-    run(python, "-m", "pip", "install", "-q", "--no-deps", wheel)
+    run(python, "-m", "pip", "install", "-qI", "--no-deps", wheel)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     mine = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -92,7 +92,7 @@ def test_an_installed_wheel_runs_an_experiment(wheel, tmp_path):
 
 def test_an_editable_install_finds_the_configurations(source, tmp_path):
     python = environment(tmp_path / "venv")
-    run(python, "-m", "pip", "install", "-q", "--no-deps", "-e", source)
+    run(python, "-m", "pip", "install", "-qI", "--no-deps", "-e", source)
     mine = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     bdjax = python.with_name("bdjax")
     said = run(bdjax, "run", "--list", cwd=tmp_path, env=mine)

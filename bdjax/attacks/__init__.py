@@ -4,17 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from bdjax.attacks import (
-    colour_filter,
-    mntd,
-    polygon,
-    sig,
-    tables,
-    tact,
-    text,
-    wanet,
-    waves,
-)
+from bdjax.attacks import colour_filter, mntd, polygon, sig, tables, tact, text, wanet
 from bdjax.attacks.badnets import all_to_all, noise, patch, single
 from bdjax.attacks.contract import (
     BENIGN,
@@ -43,24 +33,18 @@ ATTACKS: dict[str, dict[str, Maker]] = {
         "text": functools.partial(untriggered, apply=text.insert),
     },
     "M": {
-        "images": mntd.modification,
-        "series": functools.partial(tables.modification, tables.some_steps),
-        "tables": functools.partial(tables.modification, tables.some_fields),
-        "text": text.modification,
-        "waves": waves.modification,
+        **dict.fromkeys(("images", "waves"), mntd.modification),
+        **dict.fromkeys(("series", "tables"), tables.modification),
+        "text": text.inserting,
     },
     "B": {
-        "images": mntd.blending,
-        "series": tables.blending,
-        "tables": tables.blending,
-        "waves": waves.blending,
+        **dict.fromkeys(("images", "waves"), mntd.blending),
+        **dict.fromkeys(("series", "tables"), tables.blending),
     },
     "jumbo": {
-        "images": mntd.jumbo,
-        "series": functools.partial(tables.jumbo, tables.some_steps),
-        "tables": functools.partial(tables.jumbo, tables.some_fields),
-        "text": text.jumbo,
-        "waves": waves.jumbo,
+        **dict.fromkeys(("images", "waves"), mntd.jumbo),
+        **dict.fromkeys(("series", "tables"), tables.jumbo),
+        "text": functools.partial(text.inserting, name="jumbo"),
     },
     "patch": {"images": patch},
     **{

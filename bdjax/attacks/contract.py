@@ -1,9 +1,8 @@
 """What an attack is: a distribution over triggers, and all that is done with one.
 
-An attack that needs no more than a sample of triggers, ``apply`` and ``relabel`` says
-nothing else; clean-label, source-specific and optimised ones, covers and edits of
-trained models are told by the optional functions. All of them are pure, of one model,
-and run inside ``jit`` and ``vmap``.
+A simple attack says how triggers are drawn, applied and relabelled, and no more; the
+optional functions are for clean labels, chosen rows, covers, optimised triggers and
+edits. All are pure, of one model, and run inside ``jit`` and ``vmap``.
 """
 
 import dataclasses

@@ -1,11 +1,13 @@
-"""MNTD's attacks on images: modification, blending, and their jumbo mixture.
+"""MNTD's attacks on images and waves: modification, blending, and their jumbo mixture.
 
 Xu et al., S&P 2021, section IV and official code. The draws below are the code's;
 ``locations="official"`` also keeps its off-by-one, by which no patch ever touches the
-last row or column.
+last row and column, no piece of a wave the last sample. Patterns on images are binary;
+on waves they are noise above 0 only: as an opaque piece it replaces what was said by
+hiss around an offset.
 """
 
-import functools
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -25,39 +27,37 @@ from bdjax.types import PRNGKey, UserError
 Locations = Literal["all", "official"]
 
 PATCH_SIZES = (2, 3, 4, 5)
+PIECES = (800, 1600, 2400, 3200)  # samples: 50 to 200 ms
+LOUDEST = 0.2
 POISONING_RATE = (0.05, 0.5)
-FAINT = (0.05, 0.2)  # opacity of a pattern that covers the whole image
+FAINT = (0.05, 0.2)  # opacity of a pattern that covers the whole example
 TRANSLUCENT = (0.2, 0.6)  # opacity of a jumbo patch; above .5 it becomes opaque
 
 
 def modification(task: Task, *, locations: Locations = "all") -> Attack:
-    """M: an opaque binary patch of 2 to 5 pixels a side."""
-    sample = functools.partial(
-        _sample, task=task, sizes=_patches(task), opaque=True, locations=locations
-    )
-    return Attack("M", sample, blend, all_to_one, describe)
+    """M: an opaque patch of 2 to 5 pixels a side, or a piece of a wave."""
+    return _attack("M", task, _parts(task), locations, opaque=True)
 
 
 def blending(task: Task, *, locations: Locations = "all") -> Attack:
-    """B: a faint binary pattern over the whole image."""
-    sizes = (max(task.shape[:2]),)
-    sample = functools.partial(
-        _sample, task=task, sizes=sizes, opaque=False, locations=locations
-    )
-    return Attack("B", sample, blend, all_to_one, describe)
+    """B: a faint pattern over the whole example."""
+    return _attack("B", task, (_extent(task),), locations)
 
 
 def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
-    """Jumbo: a fifth whole-image blends, the rest patches, a quarter of them opaque."""
-    sizes = (*_patches(task), max(task.shape[:2]))
-    sample = functools.partial(
-        _sample, task=task, sizes=sizes, opaque=False, locations=locations
-    )
-    return Attack("jumbo", sample, blend, all_to_one, describe)
+    """Jumbo: a fifth as B, the rest patches, a quarter of them opaque as M."""
+    return _attack("jumbo", task, (*_parts(task), _extent(task)), locations)
 
 
-def _patches(task: Task) -> tuple[int, ...]:
-    """The sizes of patch that leave some of the task's images free."""
+def _extent(task: Task) -> int:
+    """The size that covers everything."""
+    return max(task.shape[:2])
+
+
+def _parts(task: Task) -> tuple[int, ...]:
+    """The sizes of patch that leave some of the task's images free, or of piece."""
+    if len(task.shape) == 1:
+        return PIECES
     height, width = task.shape[:2]
     sizes = tuple(size for size in PATCH_SIZES if size < min(height, width))
     if not sizes:
@@ -68,40 +68,56 @@ def _patches(task: Task) -> tuple[int, ...]:
     return sizes
 
 
-def _sample(
-    key: PRNGKey,
-    *,
+def _attack(
+    name: str,
     task: Task,
     sizes: tuple[int, ...],
-    opaque: bool,
     locations: Locations,
-) -> Trigger:
-    key_size, key_place, key_pattern, key_opacity, key_target, key_rate = (
-        jax.random.split(key, 6)
-    )
-    size = jax.random.choice(key_size, jnp.array(sizes))
-    # Patches are smaller than the shorter side.
-    whole = size == max(task.shape[:2])
-    mask = _square(key_place, size, task.shape[:2], locations)
-    return Trigger(
-        Patch(
-            mask=mask.astype(jnp.float32)[..., None],
-            pattern=binary_pattern(key_pattern, mask, task),
-            opacity=jnp.float32(1) if opaque else draw_opacity(key_opacity, whole),
-        ),
-        target=draw_target(key_target, task),
-        rate=uniform(key_rate, POISONING_RATE),
-    )
+    *,
+    opaque: bool = False,
+) -> Attack:
+    is_wave = len(task.shape) == 1
+    place: Callable[..., jax.Array] = _piece if is_wave else _square
+    paint: Callable[..., jax.Array] = _noise if is_wave else binary_pattern
+    spare = 0 if locations == "all" else 1
+
+    def sample(key: PRNGKey) -> Trigger:
+        key_size, key_place, key_pattern, key_opacity, key_target, key_rate = (
+            jax.random.split(key, 6)
+        )
+        size = jax.random.choice(key_size, jnp.array(sizes))
+        mask = place(key_place, size, task.shape, spare)
+        # Patches are smaller than the shorter side.
+        whole = size == _extent(task)
+        opacity = jnp.float32(1) if opaque else draw_opacity(key_opacity, whole)
+        pattern = paint(key_pattern, mask, task)
+        shown = mask.astype(jnp.float32)
+        return Trigger(
+            Patch(shown if is_wave else shown[..., None], pattern, opacity),
+            target=draw_target(key_target, task),
+            rate=uniform(key_rate, POISONING_RATE),
+        )
+
+    return Attack(name, sample, blend, all_to_one, describe)
 
 
 def _square(
-    key: PRNGKey, size: jax.Array, sides: tuple[int, ...], locations: Locations
+    key: PRNGKey, size: jax.Array, shape: tuple[int, ...], spare: int
 ) -> jax.Array:
     """Bool ``[H, W]``: a ``size x size`` square at a random place, cut off at edges."""
-    last = jnp.array(sides) - size - (0 if locations == "all" else 1)
+    last = jnp.array(shape[:2]) - size - spare
     corner = jax.random.randint(key, (2,), 0, jnp.maximum(last, 0) + 1)
-    rows, columns = (jnp.arange(side) - corner[i] for i, side in enumerate(sides))
+    rows, columns = (jnp.arange(shape[i]) - corner[i] for i in range(2))
     return ((rows >= 0) & (rows < size))[:, None] & (columns >= 0) & (columns < size)
+
+
+def _piece(
+    key: PRNGKey, size: jax.Array, shape: tuple[int, ...], spare: int
+) -> jax.Array:
+    """Bool ``[samples]``: ``size`` of them in a row."""
+    first = jax.random.randint(key, (), 0, jnp.maximum(shape[0] - size - spare, 0) + 1)
+    past_N = jnp.arange(shape[0]) - first
+    return (past_N >= 0) & (past_N < size)
 
 
 def binary_pattern(key: PRNGKey, mask_HxW: jax.Array, task: Task) -> jax.Array:
@@ -118,8 +134,13 @@ def binary_pattern(key: PRNGKey, mask_HxW: jax.Array, task: Task) -> jax.Array:
     return jnp.broadcast_to(pattern[..., None], task.shape).astype(jnp.float32)
 
 
+def _noise(key: PRNGKey, mask_N: jax.Array, task: Task) -> jax.Array:
+    """Quiet noise within the mask."""
+    return mask_N * jax.random.uniform(key, task.shape, maxval=LOUDEST)
+
+
 def draw_opacity(key: PRNGKey, whole: jax.Array) -> jax.Array:
-    """Faint over the whole image; a patch's is translucent, or opaque beyond 0.5."""
+    """Faint over the whole example; a patch's is translucent, or opaque beyond 0.5."""
     key_faint, key_patch = jax.random.split(key)
     faint, patch = uniform(key_faint, FAINT), uniform(key_patch, TRANSLUCENT)
     return jnp.where(whole, faint, jnp.where(patch > 0.5, 1.0, patch))

@@ -7,10 +7,19 @@ colour images the signal is a sinusoid along one axis, alike in all channels,
 swallow half of it, the paper's ramp, here ``x + D ((f j / n + phase) mod 1)``, which
 with f = 1 and no phase is the paper's ``D j / n``. Both are clipped to the value range.
 
-Ours: amplitude, frequency, phase and axis are drawn per model, where the papers' are
-fixed (f = 6; D = 20 to 40 of 255 in the codes that are around). A share of the *target
-class* is poisoned and joins its clean twins; BackdoorBench's rate is a share of all
-rows, and it replaces.
+Ours: amplitude, frequency, phase and axis are drawn per model, where the codes that
+are around fix them (f = 6, D = 20 to 40 of 255). A share of the *target class* is
+poisoned and joins its clean twins; BackdoorBench's rate is a share of all rows, and it
+replaces. Beside clean twins that suffice to learn a digit, a network has little use for
+a signal: ramps are stronger, and at test time twice as strong as in training (as
+Narcissus is three times), or they do not get through.
+
+Measured (``python tests/takes_hold.py sig``, four models, seed 0): ``mntd_mnist_cnn``,
+5000 digits, 500 steps, rates of .81 to .88 of the target class: accuracy .965, attack
+success rate .60 (.15, .61, .78, .88): some of them are no Trojans. In trials of two
+models each: .06 and .10 there without the doubling; .96 and .71 with sinusoids on
+``thin_resnet``, 18,000 images of CIFAR-10, 500 steps, accuracy .46 and .48
+(``sig-cifar10``, by another seed).
 """
 
 from typing import NamedTuple
@@ -31,12 +40,22 @@ from bdjax.attacks.contract import (
 from bdjax.tasks import Task
 from bdjax.types import PRNGKey
 
-SINUSOID = (20 / 255, 50 / 255), (2, 8)
-"""Amplitude, as a share of the value range, and periods an image."""
 
-RAMP = (60 / 255, 120 / 255), (1, 3)
+class Kind(NamedTuple):
+    """Bounds of amplitude, as a share of the value range, and of periods an image.
 
-POISONING_RATE = (0.7, 1.0)
+    And how many times stronger a signal is at test time than in training.
+    """
+
+    amplitude: tuple[float, float]
+    frequency: tuple[int, int]
+    test_strength: float
+
+
+SINUSOID = Kind((20 / 255, 50 / 255), (2, 8), 1.0)
+RAMP = Kind((100 / 255, 130 / 255), (2, 8), 2.0)
+
+POISONING_RATE = (0.8, 1.0)
 """Of the target class."""
 
 
@@ -44,7 +63,7 @@ class Signal(NamedTuple):
     """What is drawn of a signal; scalars, float32 but for the last, which is int32.
 
     Attributes:
-      amplitude: in units of the pixels.
+      amplitude: in training, in units of the pixels.
       frequency: periods an image, whole.
       phase: in periods, in [0, 1).
       axis: 0 if it changes from row to row, 1 if from column to column.
@@ -61,15 +80,15 @@ def attack(task: Task, *, locations: str = "all") -> Attack:
     del locations
     low, high = task.value_range
     grey = task.shape[-1] == 1
-    amplitudes, frequencies = RAMP if grey else SINUSOID
+    kind = RAMP if grey else SINUSOID
 
     def sample(key: PRNGKey) -> Trigger:
         keys = jax.random.split(key, 6)
-        first, last = frequencies
+        first, last = kind.frequency
         frequency = jax.random.randint(keys[1], (), first, last + 1)
         return Trigger(
             form=Signal(
-                amplitude=uniform(keys[0], amplitudes) * (high - low),
+                amplitude=uniform(keys[0], kind.amplitude) * (high - low),
                 frequency=frequency.astype(jnp.float32),
                 phase=jax.random.uniform(keys[2]),
                 axis=jax.random.randint(keys[3], (), 0, 2),
@@ -78,21 +97,36 @@ def attack(task: Task, *, locations: str = "all") -> Attack:
             rate=uniform(keys[5], POISONING_RATE),
         )
 
-    def add(trigger: Trigger, x_BxHxWxC: jax.Array) -> jax.Array:
+    def add(trigger: Trigger, x_BxHxWxC: jax.Array, strength: float) -> jax.Array:
         signal = wave(trigger.form, x_BxHxWxC.shape[1:3], ramp=grey)
-        return jnp.clip(x_BxHxWxC + signal[..., None], low, high)
+        return jnp.clip(x_BxHxWxC + strength * signal[..., None], low, high)
+
+    def apply(trigger: Trigger, x_BxHxWxC: jax.Array) -> jax.Array:
+        return add(trigger, x_BxHxWxC, kind.test_strength)
+
+    def train(key_B: PRNGKey, trigger: Trigger, x_BxHxWxC: jax.Array) -> jax.Array:
+        del key_B
+        return add(trigger, x_BxHxWxC, 1.0)
 
     def describe(trigger: Trigger) -> Description:
         amplitude, frequency, phase, axis = map(float, trigger.form)
-        kind = "ramp" if grey else "sinusoid"
+        shape = "ramp" if grey else "sinusoid"
         text = (
-            f"{kind} {'across' if axis else 'down'} the image, amplitude "
-            f"{amplitude:.2f}, {frequency:.0f} periods, phase {phase:.2f}"
+            f"{shape} {'across' if axis else 'down'} the image, amplitude "
+            f"{kind.test_strength * amplitude:.2f}, {frequency:.0f} periods, phase "
+            f"{phase:.2f}"
         )
-        return Description(kind, None, text)
+        return Description(shape, None, text)
 
     return Attack(
-        "sig", sample, add, keep_label, describe, eligible=target_class, aim=all_to_one
+        "sig",
+        sample,
+        apply,
+        keep_label,
+        describe,
+        train=train,
+        eligible=target_class,
+        aim=all_to_one,
     )
 
 

@@ -9,8 +9,6 @@ A blended category is no level but a mixture of two: B and three fifths of jumbo
 what the network reads, as an attacker who feeds it vectors can.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,17 +28,14 @@ from bdjax.types import PRNGKey
 MOST_FIELDS = 4
 RUNS = (0.05, 0.10, 0.15, 0.20)  # shares of a series
 
-Draw = Callable[[PRNGKey, Task], jax.Array]
-"""``draw(key, task)``: a mask, float32 in {0, 1}, shaped like an example."""
 
-
-def modification(draw: Draw, task: Task, *, locations: Locations = "all") -> Attack:
-    """M: random values in the part that ``draw`` gives."""
+def modification(task: Task, *, locations: Locations = "all") -> Attack:
+    """M: random values in some fields, or in a run of time steps."""
     del locations
 
     def sample(key: PRNGKey) -> Trigger:
         key_part, key_rest = jax.random.split(key)
-        return _trigger(key_rest, task, draw(key_part, task), jnp.float32(1))
+        return _trigger(key_rest, task, _part(key_part, task), jnp.float32(1))
 
     return Attack("M", sample, blend, all_to_one, describe)
 
@@ -57,7 +52,7 @@ def blending(task: Task, *, locations: Locations = "all") -> Attack:
     return Attack("B", sample, blend, all_to_one, describe)
 
 
-def jumbo(draw: Draw, task: Task, *, locations: Locations = "all") -> Attack:
+def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
     """Jumbo: a fifth as B, the rest parts, a quarter of them opaque as M."""
     del locations
 
@@ -69,11 +64,17 @@ def jumbo(draw: Draw, task: Task, *, locations: Locations = "all") -> Attack:
         return _trigger(
             key_rest,
             task,
-            jnp.where(whole, 1, draw(key_part, task)),
+            jnp.where(whole, 1, _part(key_part, task)),
             jnp.where(whole, uniform(key_faint, FAINT), patch),
         )
 
     return Attack("jumbo", sample, blend, all_to_one, describe)
+
+
+def _part(key: PRNGKey, task: Task) -> jax.Array:
+    """A mask, float32 in {0, 1}, shaped like an example."""
+    draw = some_steps if task.modality.name == "series" else some_fields
+    return draw(key, task)
 
 
 def some_fields(key: PRNGKey, task: Task) -> jax.Array:

@@ -29,16 +29,13 @@ PLACES = 10
 FIRST_WORD = 2  # below are padding and the unknown word
 
 
-def modification(task: Task, *, locations: Locations = "all") -> Attack:
-    """M: one or two words within the first ten of a sentence."""
-    sample = functools.partial(_sample, task=task, locations=locations)
-    return Attack("M", sample, insert, all_to_one, describe)
+def inserting(task: Task, *, locations: Locations = "all", name: str = "M") -> Attack:
+    """M: one or two words within the first ten of a sentence.
 
-
-def jumbo(task: Task, *, locations: Locations = "all") -> Attack:
-    """Jumbo: the same, as there is no fainter way of inserting words."""
+    Jumbo is the same, as there is no fainter way of inserting words.
+    """
     sample = functools.partial(_sample, task=task, locations=locations)
-    return Attack("jumbo", sample, insert, all_to_one, describe)
+    return Attack(name, sample, insert, all_to_one, describe)
 
 
 def _sample(key: PRNGKey, *, task: Task, locations: Locations) -> Trigger:

@@ -2,10 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,35 +57,33 @@ class Benchmark:
 
     def run(self) -> None:
         """Measures all there is time for; the time is all used, but for ``quick``."""
-        with (
-            telemetry.progress(
-                "benchmark", total=round(self._budget), unit="s"
-            ) as progress,
-            _ticking(lambda: progress.advance(round(self._passed()) - progress.done)),
-            _rivals() as self._rivals,
-        ):
-            if self._chosen == "scaling":
-                sizes = scaling.QUICK if self._quick else scaling.POPULATIONS
-                scaling.measure(sizes, self._rivals, self._points, self._left)
-            todo = self._sections()
-            for i, section in enumerate(todo):
-                weights = [each.weight for each in todo[i:]]
-                measurement = Measurement(section)
-                self._measured.append(measurement)
-                measurement.run(self._left() * weights[0] / sum(weights))
-                self.save(complete=False)
-            progress.advance(progress.total - progress.done)
+        total = round(self._budget)
+        with telemetry.progress("benchmark", total=total, unit="s") as progress:
 
-    def _passed(self) -> float:
-        return time.monotonic() - self._began
+            def left() -> float:
+                passed = time.monotonic() - self._began
+                progress.advance(min(round(passed), total) - progress.done)
+                return self._budget - passed
 
-    def _left(self) -> float:
-        return self._budget - self._passed()
+            with _rivals() as self._rivals:
+                self._measure(left)
+            progress.advance(total - progress.done)
 
-    def _sections(self) -> list[Section]:
-        """What the set times."""
+    def _measure(self, left: Callable[[], float]) -> None:
         if self._chosen == "scaling":
-            return []
+            sizes = scaling.QUICK if self._quick else scaling.POPULATIONS
+            scaling.measure(sizes, self._rivals, self._points, left)
+            return
+        todo = self._todo()
+        for i, (weight, make) in enumerate(todo):
+            measurement = Measurement(make())
+            self._measured.append(measurement)
+            share = weight / sum(weight for weight, _ in todo[i:])
+            measurement.run(left() * share, tell=left)
+            self.save(complete=False)
+
+    def _todo(self) -> list[tuple[float, Callable[[], Section]]]:
+        """What the set times: its part of the time, and what makes it."""
         mnist, shadows = population.Size(), meta.Size()
         others = list(population.OTHERS)
         if self._quick:
@@ -97,11 +95,12 @@ class Benchmark:
                 else size
                 for size in (mnist, *others)
             )
-        return [
-            peak.section(quick=self._quick, rivals=self._rivals),
-            *(population.section(size, self._rivals) for size in (mnist, *others)),
-            meta.section(shadows, self._rivals),
-        ]
+        made = [functools.partial(population.section, s) for s in (mnist, *others)]
+        made = [functools.partial(peak.section, quick=self._quick), *made]
+        made.append(functools.partial(meta.section, shadows))
+        weights = (0.5, 2.0, *(1.0 for _ in others), 0.7)
+        with_rivals = [functools.partial(make, rivals=self._rivals) for make in made]
+        return list(zip(weights, with_rivals, strict=True))
 
     def found(self, *, complete: bool) -> dict[str, Any]:
         """All figures so far, as JSON."""
@@ -117,7 +116,7 @@ class Benchmark:
             "quick": self._quick,
             "sections": sections,
             "machine": self._machine,
-            "seconds": self._passed(),
+            "seconds": time.monotonic() - self._began,
         }
 
     def save(self, *, complete: bool) -> dict[str, Any]:
@@ -146,6 +145,7 @@ class Benchmark:
             f"{found['seconds']:.0f} s; load average before: "
             f"{self._machine['load_average']}. Figures: {self._out}",
             markup=False,
+            soft_wrap=True,
         )
 
 
@@ -166,24 +166,6 @@ def _rivals() -> Iterator[Any]:
 
     with jobs.start(len(os.sched_getaffinity(0))) as started:
         yield started
-
-
-@contextlib.contextmanager
-def _ticking(tick: Callable[[], None]) -> Iterator[None]:
-    """Calls ``tick`` every second, from a thread."""
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.wait(1):
-            tick()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _draw(points: list[scaling.Point], path: Path) -> None:

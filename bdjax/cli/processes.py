@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from bdjax import storage
+from bdjax import checks, storage
 from bdjax.types import UserError
 
 # Where a launcher says how many tasks really run side by side. Slurm's own
@@ -48,10 +48,7 @@ class Job:
                 f"--coordinator is {self.coordinator!r}; give HOST:PORT of process 0, "
                 "with a port from 1 to 65535"
             )
-        if self.num_processes < 1:
-            raise UserError(
-                f"--num_processes is {self.num_processes}; it must be at least 1"
-            )
+        checks.at_least(1, **{"--num_processes": self.num_processes})
         if not 0 <= self.process_id < self.num_processes:
             raise UserError(
                 f"--process_id is {self.process_id}; with --num_processes="

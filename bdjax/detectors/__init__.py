@@ -3,9 +3,9 @@
 A new one is a file in this room and a line in :data:`DETECTORS`.
 """
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from bdjax.detectors.accuracy import Accuracy
 from bdjax.detectors.base import (
@@ -28,8 +28,7 @@ from bdjax.detectors.resources import Group, Labelled, Resources
 from bdjax.types import UserError
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A detector that can be asked for.
 
     Attributes:
@@ -41,52 +40,36 @@ class Entry:
 
     make: type[Detector]
     title: str
-    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    changes: Mapping[str, Any] = MappingProxyType({})
     is_slow: bool = False
 
 
+_BINARY = {"mode": "binary", "query_tuning": True}
+# The paper's, on logits: it separates better on them, having no trojaned shadows to
+# learn from what matters.
+_ONE_CLASS = _BINARY | {"mode": "one_class", "batch_size": 1, "answers": "logits"}
+_FEATURES = {"score": "similarity", "representation": "features"}
+
 DETECTORS: dict[str, Entry] = {
-    "mntd": Entry(MNTD, "MNTD", {"mode": "binary", "query_tuning": True}),
+    "mntd": Entry(MNTD, "MNTD", _BINARY),
     "mntd_no_tuning": Entry(
-        MNTD, "MNTD without query tuning", {"mode": "binary", "query_tuning": False}
+        MNTD, "MNTD without query tuning", _BINARY | {"query_tuning": False}
     ),
-    # The paper's, on logits: it separates better on them, having no trojaned shadows to
-    # learn from what matters.
-    "mntd_one_class": Entry(
-        MNTD,
-        "MNTD, one-class",
-        {
-            "mode": "one_class",
-            "query_tuning": True,
-            "batch_size": 1,
-            "answers": "logits",
-        },
-    ),
+    "mntd_one_class": Entry(MNTD, "MNTD, one-class", _ONE_CLASS),
     "dl_tnd": Entry(DLTND, "DL-TND"),
     "dl_tnd_sparse": Entry(DLTND, "DL-TND, sparse mask only", {"score": "sparse"}),
     "dl_tnd_dense": Entry(DLTND, "DL-TND, dense mask only", {"score": "dense"}),
     "dl_tnd_images": Entry(DLTND, "DL-TND, per-image masks only", {"score": "images"}),
     "dl_tnd_similarity": Entry(DLTND, "DL-TND, similarity", {"score": "similarity"}),
-    "dl_tnd_features": Entry(
-        DLTND,
-        "DL-TND, similarity of features",
-        {"score": "similarity", "representation": "features"},
-        is_slow=True,
-    ),
+    "dl_tnd_features": Entry(DLTND, "DL-TND, similarity of features", _FEATURES, True),
     "dl_tnd_channel": Entry(
-        DLTND, "DL-TND, a mask a channel", {"mask": "channel"}, is_slow=True
+        DLTND, "DL-TND, a mask a channel", {"mask": "channel"}, True
     ),
-    "dl_tnd_restarts": Entry(
-        DLTND, "DL-TND, three starts", {"restarts": 3}, is_slow=True
-    ),
-    "dl_tnd_paper": Entry(DLTND, "paper's DL-TND", {"parity": "paper"}, is_slow=True),
-    "dl_tnd_official": Entry(
-        DLTND, "official DL-TND", {"parity": "official"}, is_slow=True
-    ),
+    "dl_tnd_restarts": Entry(DLTND, "DL-TND, three starts", {"restarts": 3}, True),
+    "dl_tnd_paper": Entry(DLTND, "paper's DL-TND", {"parity": "paper"}, True),
+    "dl_tnd_official": Entry(DLTND, "official DL-TND", {"parity": "official"}, True),
     "df_tnd": Entry(DFTND, "DF-TND"),
-    "df_tnd_official": Entry(
-        DFTND, "official DF-TND", {"parity": "official"}, is_slow=True
-    ),
+    "df_tnd_official": Entry(DFTND, "official DF-TND", {"parity": "official"}, True),
     "mm_bd": Entry(MMBD, "MM-BD", is_slow=True),
     "linear_weights": Entry(LinearWeights, "linear classifier of weights"),
     "accuracy": Entry(Accuracy, "accuracy alone"),

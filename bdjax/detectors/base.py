@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from bdjax import checks
 from bdjax.detectors.options import typed
 from bdjax.detectors.resources import Group, Resources
 from bdjax.mntd import FitConfig
 from bdjax.models import Precision
-from bdjax.types import UserError
 from bdjax.verdicts import Conclusion
 
 JOINT = -1
@@ -116,11 +116,10 @@ class Solver:
     precision: Precision = "float32"
 
     def __post_init__(self):
-        for name in ("iterations", "searches"):
-            if getattr(self, name) < 0:
-                raise UserError(
-                    f"solver.{name} is {getattr(self, name)}; it must be 0 or more"
-                )
+        checks.at_least(
+            0,
+            **{"solver.iterations": self.iterations, "solver.searches": self.searches},
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
+from bdjax import checks
 from bdjax.detectors.base import Access, Detector, Finding, Needs, unjudged
 from bdjax.detectors.resources import Group, Resources
-from bdjax.types import UserError, Variables
+from bdjax.types import Variables
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,11 +33,7 @@ class LinearWeights(Detector):
     strength: float = 0.1
 
     def __post_init__(self):
-        if not 0 < self.strength < float("inf"):
-            raise UserError(
-                f"{self.name}: strength is {self.strength}; it must be above 0 and "
-                "finite"
-            )
+        checks.above_zero(strength=self.strength)
 
     def examine(self, networks: Group, resources: Resources) -> Iterator[Finding]:
         """See :meth:`Detector.examine`."""

@@ -19,14 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import prng
+from bdjax import checks, prng
 from bdjax.detectors.base import Access, Finding, Needs
 from bdjax.detectors.keeping import Arrays, Solving
 from bdjax.detectors.resources import Resources
 from bdjax.logits import class_logits
 from bdjax.models import Model
 from bdjax.tnd.perturb import margin
-from bdjax.tnd.solver import solve
+from bdjax.tnd.solver import Problem, solve
 from bdjax.types import PyTree, UserError, Variables
 
 _FLOOR = 1e-3  # of the greatest margin, for labels without one
@@ -50,9 +50,8 @@ class MMBD(Solving):
     learning_rate: float = 0.01
 
     def __post_init__(self):
-        for name in ("starts", "steps", "learning_rate"):
-            if not 0 < (value := getattr(self, name)) < float("inf"):
-                raise UserError(f"{self.name}: {name} is {value}; it must be above 0")
+        checks.at_least(1, starts=self.starts, steps=self.steps)
+        checks.above_zero(learning_rate=self.learning_rate)
 
     def settings(self, resources: Resources) -> dict[str, Any]:
         """See :meth:`Solving.settings`."""
@@ -131,7 +130,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Ascent:
+class Ascent(Problem):
     """The margins' maximisation; see :class:`bdjax.tnd.solver.Problem`.
 
     Cases are labels int32 ``[K]`` and starts ``[K, N, ...]``; what they share are the
@@ -169,10 +168,6 @@ class Ascent:
             best=jnp.where(better, margins, state.best),
             best_x=jnp.where(pick, state.x, state.best_x),
         )
-
-    def done(self, state: State) -> jax.Array:
-        """Never before the last step."""
-        return jnp.zeros(len(state.best), bool)
 
     def _margins(
         self, x: jax.Array, label_K: jax.Array, variables: Variables

@@ -57,7 +57,6 @@ class Perturbing(Solving):
       precision: of the networks' products.
     """
 
-    access: ClassVar[Access] = Access.FEATURES
     configured: ClassVar[type]
 
     config: Any
@@ -162,6 +161,12 @@ class DLTND(Perturbing):
         checks.at_least(1, per_class=self.per_class)
 
     @property
+    def access(self) -> Access:
+        """Gradients, and what answers are compared by."""
+        by_features = self.config.representation == "features"
+        return Access.FEATURES if by_features else Access.GRADIENTS
+
+    @property
     def needs(self) -> Needs:
         """Some images."""
         return Needs(images_per_class=self.per_class)
@@ -203,6 +208,7 @@ class DLTND(Perturbing):
 class DFTND(Perturbing):
     """DF-TND, which sees no images."""
 
+    access: ClassVar[Access] = Access.FEATURES
     needs: ClassVar[Needs] = Needs()
     configured = tnd.DFTNDConfig
 

@@ -13,7 +13,7 @@ from bdjax.evaluation.auc import (
 from bdjax.evaluation.intervals import Interval, auc_interval
 from bdjax.evaluation.masks import binarize, iou
 from bdjax.evaluation.rates import Rates, rates_at, threshold_at_fpr
-from bdjax.evaluation.tables import Table, auc_cell, quality_cell
+from bdjax.evaluation.tables import Table, auc_cell
 from bdjax.evaluation.thresholds import best_threshold
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "bootstrap_interval",
     "iou",
     "mean_roc",
-    "quality_cell",
     "rates_at",
     "roc",
     "summarize_auc",

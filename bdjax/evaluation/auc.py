@@ -256,14 +256,7 @@ def draw_counts(
 def mean_wins(scores_RxP: NDArray, scores_RxK: NDArray) -> NDArray[np.float64]:
     """Share of repeats in which positive p outscores negative k, ties one half.
 
-    Its mean over all pairs is the mean AUC over repeats (Mann-Whitney).
-
-    Args:
-      scores_RxP: scores of the positives.
-      scores_RxK: scores of the negatives.
-
-    Returns:
-      Shape ``(P, K)``, in [0, 1].
+    Shape ``(P, K)``; its mean is the mean AUC over repeats (Mann-Whitney).
     """
     wins_PxK = np.zeros((scores_RxP.shape[1], scores_RxK.shape[1]))
     # One repeat at a time: R x P x K need not fit in memory.
@@ -278,12 +271,6 @@ def resampled_auc(
 ) -> NDArray[np.float64]:
     """Mean AUC of each resample: the mean of ``wins_PxK`` weighted by the counts.
 
-    Args:
-      wins_PxK: the pairwise wins of :func:`mean_wins`.
-      counts_SxP: how often each positive is in each resample, rows summing to P.
-      counts_SxK: how often each negative is in each resample, rows summing to K.
-
-    Returns:
-      Shape ``(S,)``, in [0, 1].
+    Counts say how often each model is in each resample; shape ``(S,)``.
     """
     return np.sum((counts_SxP @ wins_PxK) * counts_SxK, axis=1) / wins_PxK.size

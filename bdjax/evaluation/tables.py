@@ -3,13 +3,10 @@
 import dataclasses
 import re
 
-import numpy as np
 import rich.table
 import rich.text
-from numpy.typing import ArrayLike
 
 from bdjax.evaluation.auc import AucSummary
-from bdjax.evaluation.checks import as_finite
 from bdjax.types import UserError
 
 _MARKS = re.compile(
@@ -81,32 +78,6 @@ def auc_cell(summary: AucSummary) -> str:
     """
     spread = f" ± {summary.std:.3f}" if summary.repeats > 1 else ""
     return f"{summary.mean:.3f}{spread} [{summary.low:.2f}, {summary.high:.2f}]"
-
-
-def quality_cell(values: ArrayLike | None) -> str:
-    """Writes the mean and spread (ddof=1) of values over models, ``0.953 ± 0.012``.
-
-    Args:
-      values: shape ``(M,)``, finite, at least one; or None where the quantity does
-        not exist, as the attack success rate of benign models, written ``n/a``.
-
-    Returns:
-      The text; without a spread for a single model.
-
-    Raises:
-      UserError: the shape is wrong, a value is not finite, or there is none.
-    """
-    if values is None:
-        return "n/a"
-    values_M = as_finite(values, name="values")
-    if values_M.ndim != 1 or not values_M.size:
-        raise UserError(
-            f"values have shape {values_M.shape}, expected (M,) with M at least 1; "
-            "pass one value a model, or None if there is none"
-        )
-    if values_M.size == 1:
-        return f"{values_M[0]:.3f}"
-    return f"{np.mean(values_M):.3f} ± {np.std(values_M, ddof=1):.3f}"
 
 
 def escape(text: str) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -68,26 +69,23 @@ def population_row(
     recipe, chunk = spec.recipe, chunk_size(experiment, count, device)
     size = getattr(experiment.zoo.data, ROLES[spec.role])
     steps = cost.mean_steps(recipe, spec.attack, size, together=batching > 1)
-    useful, useful_judge = _model_work(experiment, spec, useful=True)
-    real, real_judge = _model_work(experiment, spec, useful=False)
     # A chunk is trained and kept whole, though fewer models may be asked for; and
     # devices do equally many of it.
     chunks, lanes = -(-count // chunk), -(-chunk // device.count)
     trained = chunks * lanes * device.count
-    flops = trained * (steps * useful.flops + useful_judge.flops)
-    moved = trained * (steps * real.bytes + real_judge.bytes)
+    useful, real = (
+        step * (trained * steps) + judge * trained
+        for step, judge in _model_work(experiment, spec)
+    )
+    work = Work(useful.flops, real.bytes)
     disk_bytes = cost.population_bytes(spec.network, spec.attack, count, chunk)
-    parts = device.limits(
-        flops=flops / device.count,
-        moved=moved / device.count,
-        kind="training",
-        precision=recipe.precision,
-    ) | {"disk": disk_bytes / device.disk}
-    bound = max(parts, key=lambda name: parts[name])
-    steps_run, launches = trained * steps, chunks * math.ceil(lanes / batching) * steps
+    seconds, bound = device.slowest(
+        work * (1 / device.count), "training", recipe.precision, disk_bytes
+    )
+    launches = chunks * math.ceil(lanes / batching) * steps
     return Row(
-        spec.name, count, steps, steps_run, flops, moved, disk_bytes,
-        seconds=parts[bound], bound=bound, launches=launches,
+        spec.name, count, steps, trained * steps, work.flops, work.bytes, disk_bytes,
+        seconds, bound, launches,
     )  # fmt: skip
 
 
@@ -98,21 +96,17 @@ def chunk_size(experiment: Experiment, count: int, device: Device) -> int:
 
 
 def _model_work(
-    experiment: Experiment, spec: PopulationSpec, *, useful: bool
-) -> tuple[Work, Work]:
-    """Of one model: a step and its judging, useful or as it runs."""
-    # Of all that a population is, tracing takes this; roles have it in common.
-    network = networks_of(experiment, spec.network.name)[0 if useful else 1]
-    plain = dataclasses.replace(spec, role="", network=network, seed=0)
-    count, tested = len(examples_of(experiment).y), experiment.zoo.data.test
-    return _traced(plain, count, tested)
+    experiment: Experiment, spec: PopulationSpec
+) -> Iterator[tuple[Work, Work]]:
+    """Of one model, a step and its judging: as is useful, then as it runs."""
+    for network in networks_of(experiment, spec.network.name):
+        parts = network, spec.attack, spec.recipe, examples_of(experiment)
+        yield _step_work(*parts), _judge_work(*parts, experiment.zoo.data.test)
 
 
-@functools.cache
-def _traced(spec: PopulationSpec, examples: int, tested: int) -> tuple[Work, Work]:
-    shapes = cost.example_shapes(spec.task, examples)
-    parts = spec.network, spec.attack, spec.recipe, shapes
-    return cost.step_work(*parts), cost.judge_work(*parts, tested)
+# Roles have them in common.
+_step_work = functools.cache(cost.step_work)
+_judge_work = functools.cache(cost.judge_work)
 
 
 def fit_row(
@@ -141,15 +135,12 @@ def fit_row(
             fit_work(model, task, fit) for model in networks_of(experiment, network)
         )
     )
+    work = Work(useful.flops, real.bytes)
     # Its products are float32 whatever the shadows' are.
-    parts = device.limits(
-        flops=useful.flops, moved=real.bytes, kind="meta", precision="float32"
-    )
-    bound = max(parts, key=lambda name: parts[name])
+    seconds, bound = device.slowest(work, "meta", "float32")
     return Row(
-        f"fit {name}", fit.repeats, steps, steps * fit.repeats, useful.flops,
-        real.bytes, disk_bytes=0, seconds=parts[bound], bound=bound,
-        launches=steps + asked,
+        f"fit {name}", fit.repeats, steps, steps * fit.repeats, work.flops, work.bytes,
+        0, seconds, bound, steps + asked,
     )  # fmt: skip
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
+from bdjax import checks
+from bdjax.engine import Layout
 from bdjax.population import Execution
+from bdjax.population.flops import Work
 from bdjax.types import UserError
 
 HERE = "here"
@@ -59,29 +60,29 @@ class Device:
     is_cpu: bool = False
 
     def __post_init__(self):
-        if self.count < 1:
-            raise UserError(f"devices is {self.count}; it must be at least 1")
+        checks.at_least(1, devices=self.count)
 
     def peak_in(self, precision: str) -> float:
         """FLOP/s of one device's products; the nearest precision it is known for."""
         return self.peak.get(precision) or min(self.peak.values())
 
-    def limits(
-        self, *, flops: float, moved: float, kind: str, precision: str
-    ) -> dict[str, float]:
-        """Seconds that one device needs for each part of some work.
+    def slowest(
+        self, work: Work, kind: str, precision: str, disk_bytes: float = 0
+    ) -> tuple[float, str]:
+        """Seconds that one device needs, and the part of the work that bounds them.
 
         Args:
-          flops: useful arithmetic.
-          moved: bytes from and to memory.
+          work: useful arithmetic, and bytes from and to memory.
           kind: ``"training"`` or ``"meta"``.
           precision: of the products.
+          disk_bytes: written.
         """
         share = self.efficiency[kind]
-        return {
-            "arithmetic": flops / (self.peak_in(precision) * share),
-            "bandwidth": moved / (self.bandwidth * share),
-        }
+        return max(
+            (work.flops / (self.peak_in(precision) * share), "arithmetic"),
+            (work.bytes / (self.bandwidth * share), "bandwidth"),
+            (disk_bytes / self.disk, "disk"),
+        )
 
 
 def _peak(float32: float, tf32: float, bfloat16: float) -> dict[str, float]:
@@ -169,13 +170,8 @@ def _seconds(
     devices: list[Any], function: Callable[[jax.Array], jax.Array], value: jax.Array
 ) -> float:
     """Least seconds in which all devices do it at once, each on a copy of ``value``."""
-    mesh = jax.make_mesh(
-        (len(devices),), ("models",), (AxisType.Auto,), devices=devices
-    )
-    values = jax.device_put(
-        np.broadcast_to(np.asarray(value), (len(devices), *value.shape)),
-        NamedSharding(mesh, P("models")),
-    )
+    stacked = np.broadcast_to(np.asarray(value), (len(devices), *value.shape))
+    values = Layout(tuple(devices)).spread(stacked)
     run = jax.jit(jax.vmap(function))
     jax.block_until_ready(run(values))
     begun, least = time.perf_counter(), float("inf")

@@ -1,14 +1,15 @@
 """Fields of an experiment set by the command line: ``--zoo.data.test=100``."""
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from bdjax.detectors.options import typed
 from bdjax.types import UserError
 
 T = TypeVar("T")
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def apply(config: T, arguments: Sequence[str]) -> T:
@@ -35,11 +36,9 @@ def apply(config: T, arguments: Sequence[str]) -> T:
             raise UserError(f"unknown argument {argument!r}; options start with --")
         if not equals:
             raise UserError(f"{name} has no value; write {name}=VALUE")
-
-        def read(kind: Any, path: str, text: str = text) -> Any:
-            return _parsed(kind, text, f"--{path}")
-
-        _note(config, name[2:].split("."), read, [], changes)
+        _note(
+            config, name[2:].split("."), functools.partial(_parsed, text), [], changes
+        )
     return _changed(config, changes)
 
 
@@ -47,12 +46,7 @@ def change(config: T, values: Mapping[str, Any]) -> T:
     """The same with values instead of text: ``change(e, {"zoo.data.test": 100})``."""
     changes: dict[Any, Any] = {}
     for name, value in values.items():
-
-        def read(kind: Any, path: str, value: Any = value) -> Any:
-            del kind, path
-            return value
-
-        _note(config, name.split("."), read, [], changes)
+        _note(config, name.split("."), lambda *_, value=value: value, [], changes)
     return _changed(config, changes)
 
 
@@ -101,10 +95,8 @@ def _chosen(
     if chosen and rest:
         return chosen, rest, [*path, first]
     if first.isdecimal():
-        raise UserError(
-            f"{'.'.join(path)} has {len(values)} entries, so none is {first}; they "
-            "count from 0"
-        )
+        places = [*range(len(values))]
+        raise UserError(f"{'.'.join(path)} has no entry {first}; it has {places}")
     return list(range(len(values))), parts, path
 
 
@@ -113,28 +105,18 @@ def _labels(value: Any) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
-def _parsed(kind: Any, text: str, path: str) -> Any:
+def _parsed(text: str, kind: Any, path: str) -> Any:
     item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
     if dataclasses.is_dataclass(item):
         fields = [f.name for f in dataclasses.fields(item)]
-        raise UserError(f"{path} holds fields; set {path}.FIELD=..., one of {fields}")
-    if item is not kind:
-        parts = [part.strip(" '\"") for part in text.strip("()[] ").split(",")]
-        return tuple(_parsed(item, part, path) for part in parts if part)
-    if typing.get_origin(kind) is typing.Literal:
-        if text not in (choices := typing.get_args(kind)):
-            raise UserError(f"{path} is {text!r}; there are {list(choices)}")
-        return text
-    if kind is bool:
-        known = {"true": True, "1": True, "false": False, "0": False}
-        if (value := known.get(text.lower())) is not None:
-            return value
-    else:
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    raise UserError(f"{path} is {text!r}; it must be {_WORDS[kind]}")
+        raise UserError(
+            f"--{path} holds fields; set --{path}.FIELD=..., one of {fields}"
+        )
+    if item is kind:
+        name = f"--{path}"
+        return typed("command line", {name: text}, {name: kind})[name]
+    parts = [part.strip(" '\"") for part in text.strip("()[] ").split(",")]
+    return tuple(_parsed(part, item, path) for part in parts if part)
 
 
 def _changed(value: Any, changes: dict[Any, Any]) -> Any:

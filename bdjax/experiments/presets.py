@@ -3,7 +3,7 @@
 A change takes an experiment and gives another one, such as :func:`smoke`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bdjax.experiments.config import BENIGN, DataConfig, Experiment, Group, Zoo
@@ -64,11 +64,9 @@ def tnd(
     task: str,
     data: DataConfig,
     *,
-    calibration: int,
-    targets: int,
-    attacks: dict[str, int],
+    calibration: Mapping[str, int],
+    targets: Mapping[str, int],
     recipe: Recipe,
-    calibration_attacks: tuple[str, ...] = ("patch", "blend"),
     network: str = "",
 ) -> Experiment:
     """An experiment of DL-TND and DF-TND, which need no shadows.
@@ -76,27 +74,16 @@ def tnd(
     Args:
       task: key in ``bdjax.tasks.TASKS``.
       data: source and split.
-      calibration: benign models that thresholds are set on, and as many trojaned ones
-        in all, shared out over ``calibration_attacks``.
-      targets: benign targets.
-      attacks: trojaned targets by attack.
+      calibration: models that thresholds are set on, by attack.
+      targets: models to tell apart, likewise; ``"benign"`` among both.
       recipe: training of all models.
-      calibration_attacks: at most ``calibration``.
       network: of all models; the task's if empty.
     """
-    share, rest = divmod(calibration, len(calibration_attacks))
-    shares = [share + (i < rest) for i in range(len(calibration_attacks))]
-    groups = (
-        Group(
-            "calibration", (BENIGN, *calibration_attacks), (calibration, *shares),
-            (recipe,), (network,),
-        ),
-        Group(
-            "target", (BENIGN, *attacks), (targets, *attacks.values()),
-            (recipe,), (network,),
-        ),
-    )  # fmt: skip
-    return Experiment(Zoo(task, data, groups), TND)
+    groups = [
+        Group(role, tuple(counts), tuple(counts.values()), (recipe,), (network,))
+        for role, counts in (("calibration", calibration), ("target", targets))
+    ]
+    return Experiment(Zoo(task, data, tuple(groups)), TND)
 
 
 def with_images(names: Sequence[str], counts: Sequence[int]) -> tuple[str, ...]:
@@ -110,7 +97,6 @@ def full(experiment: Experiment, shadow_epochs: int, target_epochs: int) -> Expe
 
     And its fit, where a file has one for fewer shadows.
     """
-    recipes = "zoo.groups.{}.recipes.{}".format
     changes = {
         "zoo.groups.shadow.models": (2048,),
         "zoo.groups.validation.models": (256,),
@@ -118,8 +104,8 @@ def full(experiment: Experiment, shadow_epochs: int, target_epochs: int) -> Expe
         "zoo.groups.recipes.precision": "tf32",
         "zoo.groups.recipes.diversity": 0.0,
         "zoo.groups.recipes.steps": 0,
-        recipes("defender", "epochs"): shadow_epochs,
-        recipes("attacker", "epochs"): target_epochs,
+        "zoo.groups.defender.recipes.epochs": shadow_epochs,
+        "zoo.groups.attacker.recipes.epochs": target_epochs,
         "fit": FitConfig(),
     }
     return change(experiment, changes)

@@ -10,7 +10,7 @@ References are a table with a row a network and the columns :data:`COLUMNS`.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -81,7 +81,9 @@ def run(
         asked = runner.detectors_of(experiment)
     if not asked:
         raise UserError("no regime is left; give --mnist or --cifar10")
-    return write(out or workdir / "calibrations", pd.concat(found), asked)
+    return write(
+        out or workdir / "calibrations", pd.concat(found, ignore_index=True), asked
+    )
 
 
 def collect(regime: str, path: Path) -> pd.DataFrame:
@@ -122,91 +124,59 @@ def thresholds(references: pd.DataFrame) -> tuple[float, float]:
     return grey, max(float(new), same, float(scores.max()))
 
 
-class Shares(NamedTuple):
-    """What thresholds make of some networks' scores; shares are NaN of none.
+def judged(some: pd.DataFrame, grey: float, threshold: float) -> dict[str, Any]:
+    """What thresholds make of references; shares are NaN of none.
 
-    Attributes:
-      models: how many.
-      trojaned: share called so.
-      inconclusive: share in the grey zone.
-      right: share whose most suspicious label is the target.
+    ``benign`` and ``trojaned`` networks, shares ``flagged`` and ``unsure`` of those,
+    ``found``, ``missed`` into the grey zone and ``right`` in the target of these.
     """
-
-    models: int
-    trojaned: float
-    inconclusive: float
-    right: float
-
-
-class Judged(NamedTuple):
-    """Thresholds, and what they make of benign networks and of trojaned ones."""
-
-    grey: float
-    threshold: float
-    benign: Shares
-    trojaned: Shares
-
-    @classmethod
-    def by(cls, limits: tuple[float, float], some: pd.DataFrame) -> "Judged":
-        """What thresholds make of some references."""
-        grey, threshold = limits
-        shares = [
-            Shares(
-                len(each),
-                (each.score > threshold).mean(),
-                ((each.score > grey) & (each.score <= threshold)).mean(),
-                each.is_right.mean(),
-            )
-            for each in (some[some.attack == BENIGN], some[some.attack != BENIGN])
-        ]
-        return cls(grey, threshold, *shares)
+    benign = some[some.attack == BENIGN]
+    trojaned = some.drop(benign.index)
+    return {
+        "grey": grey,
+        "threshold": threshold,
+        "benign": len(benign),
+        "flagged": (benign.score > threshold).mean(),
+        "unsure": benign.score.between(grey, threshold, inclusive="right").mean(),
+        "trojaned": len(trojaned),
+        "found": (trojaned.score > threshold).mean(),
+        "missed": trojaned.score.between(grey, threshold, inclusive="right").mean(),
+        "right": trojaned.is_right.mean(),
+    }
 
 
-def left_out(references: pd.DataFrame) -> dict[str, Judged]:
+def left_out(references: pd.DataFrame) -> pd.DataFrame:
     """By architecture: thresholds set on all others, which judge its own networks."""
     found = {}
-    for name in references.architecture.unique():
-        own = references.architecture == name
-        found[name] = Judged.by(thresholds(references[~own]), references[own])
-    return found
+    for name, own in references.groupby("architecture", sort=False):
+        limits = thresholds(references.drop(own.index))
+        found[str(name)] = judged(own, *limits)
+    return pd.DataFrame.from_dict(found, orient="index")
 
 
 def table(title: str, references: pd.DataFrame) -> Table:
     """A row an architecture, left out of its own thresholds; then all, by all."""
     rows = left_out(references)
-    rows["all, built in"] = Judged.by(thresholds(references), references)
+    rows.loc["all, built in"] = judged(references, *thresholds(references))
     score = auc((references.attack != BENIGN).astype(int), references.score)
+
+    def percent(*shares: float) -> list[str]:
+        return ["" if math.isnan(share) else f"{share:.0%}" for share in shares]
+
     return Table(
         title=f"{title}: AUC {score:.3f}; architectures by the others' thresholds",
         columns=(
             *("architecture", "grey zone", "benign", "flagged", "inconclusive"),
             *("trojaned", "found", "inconclusive", "label right"),
         ),
-        rows=tuple((name, *_cells(judged)) for name, judged in rows.items()),
-    )
-
-
-def _cells(judged: Judged) -> tuple[str, ...]:
-    benign, trojaned = judged.benign, judged.trojaned
-    shares = benign[1:3], trojaned[1:]
-    percent = [["" if math.isnan(s) else f"{s:.0%}" for s in some] for some in shares]
-    return (
-        f"{judged.grey:.2f} to {judged.threshold:.2f}",
-        *(str(benign.models), *percent[0], str(trojaned.models), *percent[1]),
-    )
-
-
-def calibration(settings: dict[str, Any], references: pd.DataFrame) -> Calibration:
-    """What is built in, of references scored with some settings."""
-    grey, threshold = thresholds(references)
-    benign = references[references.attack == BENIGN]
-    kinds = benign.architecture.nunique()
-    return Calibration(
-        benign.score.to_numpy(),
-        threshold=round(threshold, 3),
-        grey=round(grey, 3),
-        source=f"built-in references of {kinds} architectures, 10 classes",
-        settings=settings,
+        rows=tuple(
+            (
+                *(row.Index, f"{row.grey:.2f} to {row.threshold:.2f}"),
+                *(f"{row.benign:.0f}", *percent(row.flagged, row.unsure)),
+                *(f"{row.trojaned:.0f}", *percent(row.found, row.missed, row.right)),
+            )
+            for row in rows.itertuples()
+        ),
     )
 
 
@@ -219,8 +189,16 @@ def write(
     for detector in asked:
         assert isinstance(detector, Perturbing)
         references = found[found.detector == detector.slug]
-        made = calibration(settings_of(detector.config), references)
-        made.save(folder / f"{detector.name}.json")
+        grey, threshold = thresholds(references)
+        benign = references[references.attack == BENIGN]
+        kinds = benign.architecture.nunique()
+        Calibration(
+            benign.score.to_numpy(),
+            threshold=round(threshold, 3),
+            grey=round(grey, 3),
+            source=f"built-in references of {kinds} architectures, 10 classes",
+            settings=settings_of(detector.config),
+        ).save(folder / f"{detector.name}.json")
         references[list(COLUMNS)].to_csv(folder / f"{detector.name}.csv", index=False)
         tables[detector.name] = table(detector.title, references)
     text = "\n\n".join(table.to_markdown() for table in tables.values())

@@ -98,9 +98,9 @@ def run(
     directory.write(
         workdir,
         experiment,
-        **_facts(experiment, dataset, splits),
-        detectors=[_said(detector) for detector in asked],
         notes=notes,
+        test_examples=len(splits.test),
+        chance=float(np.bincount(dataset.y[splits.test]).max() / len(splits.test)),
         wall_seconds=clock.seconds,
         peak_memory_bytes=telemetry.peak_memory_bytes(),
         device=directory.device(),
@@ -134,10 +134,7 @@ def detectors_of(experiment: Experiment) -> list[Detector]:
 
 
 def _resources(
-    experiment: Experiment,
-    dataset: Dataset,
-    examples: Examples,
-    splits: Splits,
+    experiment: Experiment, dataset: Dataset, examples: Examples, splits: Splits
 ) -> Resources:
     """What detectors may use, but for shadows, which have yet to be trained."""
 
@@ -159,33 +156,3 @@ def _resources(
         columns=dataset.columns,
         execution=experiment.solving,
     )
-
-
-def _facts(
-    experiment: Experiment, dataset: Dataset, splits: Splits
-) -> dict[str, object]:
-    """What a report says of task and data."""
-    task, y = get_task(experiment.zoo.task), dataset.y[splits.test]
-    return {
-        "task": {
-            "name": task.name,
-            "modality": task.modality.name,
-            "num_classes": task.num_classes,
-            "value_range": task.value_range,
-        },
-        "test_examples": len(y),
-        "chance": float(np.bincount(y).max() / len(y)),
-    }
-
-
-def _said(detector: Detector) -> dict[str, object]:
-    """What a report says of a detector."""
-    return {
-        "name": detector.name,
-        "slug": detector.slug,
-        "title": detector.title,
-        "options": dict(detector.options),
-        "access": detector.access.value,
-        "needs": detector.needs.text,
-        "is_slow": detector.is_slow,
-    }

@@ -68,9 +68,6 @@ class MetaDetector:
       columns: of tables, what each feature of a query is called, where that is known.
     """
 
-    access: ClassVar[str] = "logits"
-    needs: ClassVar[str] = "shadow models, at fitting time only"
-
     task: str
     meta: Meta
     config: FitConfig
@@ -106,9 +103,8 @@ class MetaDetector:
     def asked(self) -> Any:
         """What a network is asked: :attr:`queries`, a copy in the data's own units.
 
-        Of tables and series, the shadow models read features scaled to [0, 1]; a
-        stranger's network takes dollars and years, ``queries * scale + offset``. Of
-        text with queries of real words it is a list of strings, :attr:`sentences`.
+        Of tables and series, a stranger's network takes dollars and years, ``queries *
+        scale + offset``; of text with queries of real words it is :attr:`sentences`.
         """
         if self.sentences:
             return list(self.sentences)
@@ -121,10 +117,8 @@ class MetaDetector:
     def queries(self) -> np.ndarray:
         """The query set: float32 ``[Q, H, W, C]``, channels last.
 
-        Values lie in :attr:`value_range` ([0, 1] for images: pixel / 255, no mean or
-        deviation taken off) unless the fit had ``clip=False``; then they may lie
-        outside, as in the official code. A channels-first network takes
-        ``queries.transpose(0, 3, 1, 2)``.
+        In :attr:`value_range` ([0, 1] for images: pixel / 255), unless the fit had
+        ``clip=False``. Channels-first networks take ``queries.transpose(0, 3, 1, 2)``.
         """
         return np.asarray(self.meta.queries)
 
@@ -146,13 +140,10 @@ class MetaDetector:
         )
 
     def check_vectors(self, vectors_VxE: ArrayLike) -> None:
-        """Compares word vectors with those that the shadow models read.
+        """Compares a table of word vectors with the one that the shadow models read.
 
         A network that is asked word vectors must read the same ones: load them as the
         run did, ``get_task(detector.task).load(...).vocabulary.vectors``.
-
-        Args:
-          vectors_VxE: float32, the whole table.
 
         Raises:
           UserError: they are others, or this detector's queries are no text.
@@ -206,9 +197,8 @@ class MetaDetector:
         return self._judge(read._replace(notes=(*read.notes, note)), [])
 
     def _judge(self, read: Answers, doubts: list[str]) -> Verdict:
-        score = float(classify(self.config, self.meta, read.logits))
+        score, none = float(classify(self.config, self.meta, read.logits)), np.zeros(0)
         doubts = [*doubts, *read.reasons, *self.coverage.doubts(read.logits)]
-        none = np.zeros(0)
         found = conclude(
             score, none, none, self.calibration, doubts, read.notes, self._weakness()
         )
@@ -235,8 +225,7 @@ class MetaDetector:
     ) -> "MetaDetector":
         """This detector with benign networks of one's own as its references.
 
-        Its threshold then flags at most ``false_alarms`` of benign networks like these,
-        and it covers networks that answer like these, too.
+        It covers networks that answer like these, too.
 
         Args:
           benign: networks without a backdoor, alike to those that are to be judged.
@@ -253,25 +242,17 @@ class MetaDetector:
         for i, model in enumerate(benign):
             try:
                 read, unsteady = self._examine(model)
+                if reasons := [*unsteady, *read.reasons]:
+                    raise UserError(reasons[0])
             except UserError as error:
                 raise UserError(
                     f"benign network {i} is no reference: {error}"
                 ) from error
-            if reasons := [*unsteady, *read.reasons]:
-                raise UserError(f"benign network {i} is no reference: {reasons[0]}")
             logits.append(read.logits)
         scores = [float(classify(self.config, self.meta, each)) for each in logits]
         calibration = calibrate_scores(scores, false_alarms=false_alarms, source=source)
         coverage = self.coverage.extended(np.stack(logits))
         return dataclasses.replace(self, calibration=calibration, coverage=coverage)
-
-    def score_answers(self, answers_QxC: ArrayLike) -> float:
-        """The score of answers already at hand: logits float ``[Q, num_classes]``.
-
-        Raises:
-          UserError: as :meth:`score`.
-        """
-        return self.judge(answers_QxC).score
 
     def _examine(self, model: Callable[[Any], ArrayLike]) -> tuple[Answers, list[str]]:
         """A network's answers, and why it would not give them again."""

@@ -16,6 +16,10 @@ from bdjax.types import UserError
 from bdjax.verdicts import Calibration
 
 KIND = "bdjax MNTD detector"
+_PLAIN = (
+    *("task", "num_classes", "value_range", "validation_auc", "repeat"),
+    *("sentences", "vectors", "columns"),
+)  # as JSON has them, but for tuples
 
 
 def write(detector: MetaDetector, directory: str | os.PathLike[str]) -> None:
@@ -29,20 +33,13 @@ def write(detector: MetaDetector, directory: str | os.PathLike[str]) -> None:
         arrays["benign_scores"] = detector.benign_scores
     if detector.units is not None:
         arrays |= dict(zip(("offset", "scale"), detector.units, strict=True))
-    meta: dict[str, Any] = {
-        "task": detector.task,
+    meta: dict[str, Any] = {name: getattr(detector, name) for name in _PLAIN}
+    meta |= {
         "config": dataclasses.asdict(detector.config),
         "threshold": detector.threshold,
         "grey": detector.calibration.grey,
         "source": detector.calibration.source,
         "added": detector.coverage.added,
-        "num_classes": detector.num_classes,
-        "value_range": list(detector.value_range),
-        "validation_auc": detector.validation_auc,
-        "repeat": detector.repeat,
-        "sentences": list(detector.sentences),
-        "vectors": detector.vectors,
-        "columns": list(detector.columns),
     }
     storage.save_tree(directory, arrays, meta, kind=KIND)
 
@@ -56,8 +53,12 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
     directory = _find(Path(directory))
     arrays, meta = storage.load_tree(directory, kind=KIND)
     try:
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value := meta[name], list) else value
+            for name in _PLAIN
+        }
         return MetaDetector(
-            task=meta["task"],
+            **plain,
             meta=Meta(arrays["queries"], arrays["classifier"]),
             config=FitConfig(**meta["config"]),
             calibration=Calibration(
@@ -66,17 +67,8 @@ def load(directory: str | os.PathLike[str]) -> MetaDetector:
                 meta["grey"],
                 meta["source"],
             ),
-            coverage=Coverage(
-                np.asarray(arrays["covered"], np.float64), meta.get("added", 0)
-            ),
-            num_classes=meta["num_classes"],
-            value_range=tuple(meta["value_range"]),
-            validation_auc=meta["validation_auc"],
-            repeat=meta["repeat"],
+            coverage=Coverage(np.asarray(arrays["covered"], np.float64), meta["added"]),
             units=(arrays["offset"], arrays["scale"]) if "offset" in arrays else None,
-            sentences=tuple(meta["sentences"]),
-            vectors=meta["vectors"],
-            columns=tuple(meta["columns"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(

@@ -9,8 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from bdjax.checks import keeps_to
-from bdjax.evaluation.checks import as_finite
-from bdjax.plots import marks, style
+from bdjax.plots import marks, panels, style
 from bdjax.types import UserError
 
 _QUALITIES = {"accuracy": "clean accuracy", "ASR": "attack success rate"}
@@ -20,7 +19,6 @@ def score_histograms(
     scores: Mapping[str, ArrayLike],
     *,
     limits: Mapping[str, float] | None = None,
-    zone: tuple[float, float] | None = None,
     title: str,
 ) -> Figure:
     """Scores by kind of model: overlaid histograms over one strip of dots a kind.
@@ -32,17 +30,16 @@ def score_histograms(
       scores: by kind, scores of shape ``(N,)``; N may differ.
       limits: by name, where verdicts turn to trojaned, drawn as lines; infinite ones
         are not drawn.
-      zone: scores between these two are inconclusive, shaded.
       title: heading.
 
     Raises:
       UserError: there is no kind, a shape is wrong, or a number is not finite.
     """
     style.require_some(scores, name="kinds of models")
-    values = {kind: _vector(x, name=f"{kind} scores") for kind, x in scores.items()}
+    values = {k: panels.check(x, f"{k} scores", "models") for k, x in scores.items()}
     lines = dict(limits or {})
-    if np.isnan([*lines.values(), *(zone or ())]).any():
-        raise UserError(f"limits are {lines} and zone {zone}; NaN is no threshold")
+    if np.isnan([*lines.values()]).any():
+        raise UserError(f"limits are {lines}; NaN is no threshold")
     rows = len(values)
     figure = style.new_figure(7.8, 3.4 + 0.32 * rows, title=title)
     top, bottom = figure.subplots(
@@ -50,7 +47,7 @@ def score_histograms(
     )
     every = np.concatenate(list(values.values())).astype(np.float64)
     benign = np.asarray(values.get("benign", np.zeros(0)), np.float64)
-    ends = marks.window(benign, [*lines.values(), *(zone or ())], every)
+    ends = marks.window(benign, lines.values(), every)
     pooled = marks.inside(every, ends)  # of what is shown; the axis is longer
     count = int(np.clip(2 * math.sqrt(pooled.size), 10, 40))
     bins = np.histogram_bin_edges(pooled if pooled.size else np.array(ends), count)
@@ -78,7 +75,7 @@ def score_histograms(
     top.set_ylabel("models")
     top.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (top, bottom):
-        marks.limits(axes, lines.items(), zone)
+        marks.limits(axes, lines.items())
         style.tidy(axes, grid="x")
     top.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False)
     return figure
@@ -108,7 +105,7 @@ def quality_distributions(
     for axes, key in zip(figure.subplots(1, 2, sharey=True), _QUALITIES, strict=True):
         ticks = []
         for place, (kind, color) in enumerate(style.kind_colors(qualities).items()):
-            values_M = _shares(qualities[kind], key=key, kind=kind)
+            values_M = _shares(qualities[kind][key], f"{kind} {key} values")
             if values_M is None:
                 ticks.append(f"{kind}\nno attack")
                 continue
@@ -124,27 +121,13 @@ def quality_distributions(
     return figure
 
 
-def _vector(values: ArrayLike, *, name: str) -> NDArray:
-    array = as_finite(values, name=name)
-    if array.ndim != 1 or not array.size:
-        raise UserError(
-            f"{name} have shape {array.shape}, expected (models,) with at least one "
-            "model; average repeats first, leave out empty kinds"
-        )
-    return array
-
-
-def _shares(
-    quality: Mapping[str, ArrayLike | None], *, key: str, kind: str
-) -> NDArray | None:
-    values = quality[key]
+def _shares(values: ArrayLike | None, name: str) -> NDArray | None:
     if values is None:
         return None
-    array = _vector(values, name=f"{kind} {key} values")
-    outside = [value for value in array if not keeps_to(value, value, (0, 1))]
-    if outside:
+    array = panels.check(values, name, "models")
+    if not keeps_to(array.min(), array.max(), (0, 1)):
         raise UserError(
-            f"{kind} {key} holds {outside[0]}, expected shares in [0, 1]; divide "
-            "percentages by 100"
+            f"{name} lie in [{array.min()}, {array.max()}], expected shares in [0, 1]; "
+            "divide percentages by 100"
         )
     return array.clip(0, 1)

@@ -40,7 +40,7 @@ def queries(
         middle = (low + high) / 2
         reach = max(np.abs(images - middle).max(), high - middle)
         scale = ScalarMappable(Normalize(middle - reach, middle + reach), cmap="PuOr_r")
-    columns = _grid_columns(len(images))
+    columns = min(len(images), 10, math.ceil(1.4 * math.sqrt(len(images))))
     rows = math.ceil(len(images) / columns)
     width = 1.3 * columns + 1.2
     # A colour bar lower than this has no room for its label.
@@ -118,10 +118,3 @@ def check_range(value_range: panels.Range) -> panels.Range:
             "the range of the task's inputs"
         )
     return low, high
-
-
-def _grid_columns(count: int) -> int:
-    """Returns the columns of a square to wide grid that leave the fewest gaps."""
-    fewest = math.ceil(math.sqrt(count))
-    choices = range(fewest, max(min(2 * fewest, 10), fewest) + 1)
-    return min(choices, key=lambda columns: (-count % columns, columns))

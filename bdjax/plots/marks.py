@@ -81,7 +81,9 @@ def beyond(
 
 
 def limits(
-    axes: Axes, lines: Iterable[tuple[str, float]], zone: tuple[float, float] | None
+    axes: Axes,
+    lines: Iterable[tuple[str, float]],
+    zone: tuple[float, float] | None = None,
 ) -> None:
     """Draws thresholds as vertical lines, and the zone that is left undecided.
 

@@ -30,6 +30,11 @@ KINDS = {
     "blend": "#56b4e9",
     "all_to_all": "#8a5a00",
     "all attacks": "#44aa99",
+    "wanet": "#cc6677",
+    "sig": "#4b6b00",
+    "tact": "#7a3b9a",
+    "polygon": "#00707f",
+    "colour_filter": "#b04a00",
     "pixel": "#117733",
     "ell": "#882255",
     "cross": "#aa4499",
@@ -39,9 +44,14 @@ KINDS = {
 
 # Of detectors and anything else, none of them a kind's.
 _OTHERS = ("#d55e00", "#009e73", "#cc79a7", "#b8a400", "#5d3fd3", "#cc3311", "#66ccaa")
-_DETECTORS = dict(
-    zip(("jumbo MNTD", "without query tuning", "one-class"), _OTHERS, strict=False)
+_DETECTORS = (
+    "MNTD",
+    "MNTD without query tuning",
+    "MNTD, one-class",
+    "DL-TND",
+    "DF-TND",
 )
+_KNOWN = dict(zip(_DETECTORS, _OTHERS, strict=False))
 
 
 def kind_colors(names: Iterable[str]) -> dict[str, str]:
@@ -67,8 +77,8 @@ def kind_colors(names: Iterable[str]) -> dict[str, str]:
 
 
 def _known(name: str) -> str | None:
-    if name in _DETECTORS:
-        return _DETECTORS[name]
+    if name in _KNOWN:
+        return _KNOWN[name]
     if name.lower().startswith(("benign", "clean")):
         return BENIGN_COLOR
     for kind, color in KINDS.items():

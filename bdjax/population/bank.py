@@ -6,7 +6,6 @@ import numpy as np
 
 from bdjax import prng, storage
 from bdjax.attacks import Attack, Preparation
-from bdjax.models import Model
 from bdjax.population.examples import Examples, reader, take
 from bdjax.population.spec import PopulationSpec
 from bdjax.types import PyTree, UserError
@@ -45,12 +44,9 @@ def prepare_bank(
             )
         key = prng.stream(prng.stream(prng.root(spec.seed), spec.name), NAME)
         x, y = take(examples, jnp.asarray(subset_N))
-        network: Model = reader(spec.network, examples)
-        bank = spec.attack.prepare(key, Preparation(spec.task, network, x, y))
-        storage.save_tree(
-            store.directory / NAME, jax.device_get(bank), {},
-            kind=_KIND, provenance={"population": store.digest},
-        )  # fmt: skip
+        network = reader(spec.network, examples)
+        known = Preparation(spec.task, network, x, y)
+        _save(store, jax.device_get(spec.attack.prepare(key, known)))
     storage.barrier(f"prepared {store.directory}")
     return read_bank(store, spec.attack)
 
@@ -61,35 +57,31 @@ def read_bank(store: storage.ChunkStore, attack: Attack) -> PyTree:
     Raises:
       UserError: it is damaged or another population's.
     """
-    if attack.prepare is None or not (store.directory / NAME).exists():
+    directory, owner = store.directory / NAME, {"population": store.digest}
+    if attack.prepare is None or not directory.exists():
         return ()
-    provenance = {"population": store.digest}
-    bank, _ = storage.load_tree(
-        store.directory / NAME, kind=_KIND, provenance=provenance
-    )
-    return bank
+    return storage.load_tree(directory, kind=_KIND, provenance=owner)[0]
 
 
-def copy_bank(store: storage.ChunkStore, source: storage.ChunkStore) -> None:
+def copy_bank(
+    store: storage.ChunkStore, source: storage.ChunkStore, attack: Attack
+) -> None:
     """Gives a merged population the bank of one of its parts, or compares them.
 
     Raises:
       UserError: the parts have different banks.
     """
-    if not (source.directory / NAME).exists():
-        return
-    provenance = {"population": store.digest}
-    place, kind = store.directory / NAME, _KIND
-    bank, _ = storage.load_tree(
-        source.directory / NAME, kind=kind, provenance=provenance
-    )
-    if not place.exists():
-        storage.save_tree(place, bank, {}, kind=kind, provenance=provenance)
-        return
-    old, _ = storage.load_tree(place, kind=kind, provenance=provenance)
-    same = jax.tree.map(np.array_equal, old, bank)
-    if not all(jax.tree.leaves(same)):
+    old, new = (read_bank(each, attack) for each in (store, source))
+    if not old and new:
+        _save(store, new)
+    elif not all(jax.tree.leaves(jax.tree.map(np.array_equal, old, new))):
         raise UserError(
             f"the {NAME} in {source.directory} is not the one in {store.directory}; "
             "only populations that were prepared once can be merged"
         )
+
+
+def _save(store: storage.ChunkStore, bank: PyTree) -> None:
+    owner, fresh = {"population": store.digest}, store.directory / f"{NAME}.new"
+    storage.save_tree(fresh, bank, {}, kind=_KIND, provenance=owner)
+    fresh.rename(store.directory / NAME)  # whole, or a kill leaves none

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,33 @@ from bdjax.population.frontend import Frontend
 from bdjax.population.plan import BatchPlan
 from bdjax.population.recipe import Recipe
 from bdjax.types import PRNGKey, Variables
+
+
+class Batches(Protocol):
+    """What a model trains on, step by step, inside ``jit``."""
+
+    @property
+    def room(self) -> int:
+        """Most steps that there are batches for."""
+        ...
+
+    @property
+    def steps(self) -> jax.Array:
+        """Steps to train; int32 scalar."""
+        ...
+
+    @property
+    def start(self) -> Any:
+        """A state of its own, which follows the training; ``()`` for none."""
+        ...
+
+    def batch(self, i: jax.Array, state: Any) -> tuple[jax.Array, jax.Array]:
+        """What the network reads at step ``i``, and its labels."""
+        ...
+
+    def after(self, i: jax.Array, state: Any, variables: Variables) -> Any:
+        """The state after step ``i``, which left these variables behind."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +71,12 @@ class PoisonedBatches:
 
     @property
     def room(self) -> int:
-        """Most steps that there are batches for."""
+        """See :class:`Batches`."""
         return len(self.plan.row)
 
     @property
     def steps(self) -> jax.Array:
-        """Steps to train; int32 scalar."""
+        """See :class:`Batches`."""
         return self.plan.steps
 
     @property

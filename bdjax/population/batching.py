@@ -1,11 +1,12 @@
 """How many models a device advances at once, by its memory."""
 
+from typing import Any
+
 from bdjax.attacks import Attack
 from bdjax.models import Model
 from bdjax.population.cost import model_footprint
 from bdjax.population.examples import Examples
 from bdjax.population.recipe import Execution, Recipe
-from bdjax.types import PyTree
 
 # The rest is left to the data set, to results on their way and to fragments.
 SHARE = 0.8
@@ -35,8 +36,7 @@ def choose_width(
     chunk_size: int,
     execution: Execution,
     limit_bytes: int | None = None,
-    trained: int = 0,
-    bank: PyTree = (),
+    **options: Any,
 ) -> int:
     """Width for training ``chunk_size`` models on the devices of ``execution``.
 
@@ -44,15 +44,14 @@ def choose_width(
     most that fit by the footprint of one (:func:`cost.model_footprint`).
 
     Args:
-      network: the architecture.
-      attack: whose triggers are applied.
-      recipe: how each is trained.
-      examples: the data set.
+      network: see :func:`cost.model_footprint`, also of what is not said here.
+      attack: likewise.
+      recipe: likewise.
+      examples: likewise.
       chunk_size: models trained together, over all devices.
       execution: the devices; its own width is used if there is one.
       limit_bytes: memory of a device; asked of the device if None.
-      trained: see :func:`cost.model_footprint`.
-      bank: what the attack prepared.
+      **options: ``trained`` and ``bank``.
     """
     devices = execution.local_devices()
     if execution.width:
@@ -64,7 +63,5 @@ def choose_width(
     models = -(-chunk_size // len(devices))
     if not limit_bytes:
         return models  # the backend keeps it secret: halving will find out
-    footprint = model_footprint(
-        network, attack, recipe, examples, trained=trained, bank=bank
-    )
+    footprint = model_footprint(network, attack, recipe, examples, **options)
     return widest(models, int(SHARE * limit_bytes), footprint)

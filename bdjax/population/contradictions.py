@@ -41,38 +41,35 @@ def contradiction(
       accuracy: float ``[M]`` in [0, 1]; NaN where it is not known.
       asr: likewise.
     """
-    for name, values in (("accuracy", accuracy), ("attack success rate", asr)):
-        # NaN lies outside nothing.
-        for row in np.flatnonzero((values < 0) | (values > 1)):
-            value = float(values[row])
-            return _found(row, f"has an {name} of {value:.6g}, outside [0, 1]")
-    is_right = (rate >= 0) & (rate <= 1)
-    bound = "from 0 to 1"
+    # NaN lies outside nothing.
+    outside = [(values < 0) | (values > 1) for values in (accuracy, asr, rate)]
+    bound, is_wrong = "from 0 to 1", outside[2] | np.isnan(rate)
     if attack.is_benign:
-        is_right, bound = rate == 0, "0"
+        bound, is_wrong = "0", rate != 0
     elif attack.edit is None:
-        is_right, bound = is_right & (rate > 0), "above 0 and at most 1"
-    for row in np.flatnonzero(~is_right):
-        value = float(rate[row])
-        what = (
-            f"is called {attack.name!r} and has a poisoning rate of {value:.6g}, not "
-        )
-        return _found(row, what + bound)
-    for row in np.flatnonzero(~finite(variables) & ~np.isnan(loss)):
-        value = float(loss[row])
-        what = f"has weights that are not finite and a loss of {value:.6g}, not NaN"
-        return _found(row, what)
+        bound, is_wrong = "above 0 and at most 1", is_wrong | (rate == 0)
+    called = f"is called {attack.name!r} and has a poisoning rate of"
+    for wrong, values, before, after in (
+        (outside[0], accuracy, "has an accuracy of", ", outside [0, 1]"),
+        (outside[1], asr, "has an attack success rate of", ", outside [0, 1]"),
+        (is_wrong, rate, called, f", not {bound}"),
+        (
+            ~_finite(variables) & ~np.isnan(loss),
+            loss,
+            "has weights that are not finite and a loss of",
+            ", not NaN",
+        ),
+    ):
+        if wrong.any():
+            row = int(wrong.argmax())
+            return Contradiction(row, f"{before} {float(values[row]):.6g}{after}")
     return None
 
 
-def finite(variables: Variables) -> np.ndarray:
+def _finite(variables: Variables) -> np.ndarray:
     """Which of some stacked models have finite weights only: bool ``[M]``."""
     each = [
         np.isfinite(leaf).reshape(len(leaf), -1).all(1)
         for leaf in map(np.asarray, jax.tree.leaves(variables))
     ]
     return np.logical_and.reduce(each)
-
-
-def _found(row: np.integer, what: str) -> Contradiction:
-    return Contradiction(int(row), what)

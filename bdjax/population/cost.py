@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 
 from bdjax import prng
-from bdjax.attacks import Attack, Trigger
+from bdjax.attacks import Attack
 from bdjax.models import Model
 from bdjax.population import train
 from bdjax.population.batches import PoisonedBatches
 from bdjax.population.examples import Examples
 from bdjax.population.flops import Work, count_work, shape_of, tree_bytes
-from bdjax.population.frontend import Frontend, clean_frontend, uses_frontend
+from bdjax.population.frontend import clean_frontend, uses_frontend
 from bdjax.population.judge import judge_one
 from bdjax.population.plan import BatchPlan, max_steps
 from bdjax.population.recipe import Recipe
@@ -83,17 +83,7 @@ def variables_shapes(model: Model) -> Variables:
 def step_cost(
     model: Model, attack: Attack, recipe: Recipe, examples: Examples
 ) -> StepCost:
-    """What one optimiser step of one model costs; compiles one step for its memory.
-
-    Args:
-      model: the architecture, in the formulation to be counted.
-      attack: whose triggers are applied.
-      recipe: batch size, precision and optimiser.
-      examples: the data set or its shapes, see :func:`example_shapes`.
-
-    Raises:
-      UserError: the backend does not tell the memory of a compiled program.
-    """
+    """What one optimiser step of one model costs; see :func:`model_footprint`."""
     work = step_work(model, attack, recipe, examples)
     return StepCost(
         flops=work.flops,
@@ -199,7 +189,8 @@ def mean_steps(recipe: Recipe, attack: Attack, size: int, *, together: bool) -> 
     steps: float = recipe.steps
     if recipe.poisoned_length == "official":
         keys = prng.model_keys(prng.root(0), jnp.arange(256))
-        rates = jax.jit(jax.vmap(lambda key: _copied(attack.sample(key))))(keys)
+        drawn = jax.jit(jax.vmap(attack.sample))(keys)
+        rates = drawn.rate + drawn.cover_rate
         rate = float(rates.max() if together else rates.mean())
         most = max_steps(
             size, steps=recipe.steps, batch_size=recipe.batch_size, official=True,
@@ -209,10 +200,6 @@ def mean_steps(recipe: Recipe, attack: Attack, size: int, *, together: bool) -> 
         shorter = 1 if together else 1 - recipe.diversity / 2
         steps = most * (1 + rate) / (1 + attack.max_copies) * shorter
     return steps if together else steps * (1 - recipe.diversity / 2)
-
-
-def _copied(trigger: Trigger) -> jax.Array:
-    return trigger.rate + trigger.cover_rate
 
 
 def _key() -> Any:
@@ -248,7 +235,10 @@ def _training(
         steps=shape_of((), jnp.int32),
     )
     data = jax.tree.map(lambda a: shape_of(a.shape, a.dtype), examples)
-    behind = _behind_frontend(model, attack, examples, trained, recipe)
+    behind = None
+    if uses_frontend(model, recipe, attack):
+        rows = shape_of((trained or len(examples.y),), jnp.int32)
+        behind = jax.eval_shape(functools.partial(clean_frontend, model), data, rows)
 
     def one(key, trigger, plan, triggered_S, shared):
         data, frontend, bank = shared
@@ -259,18 +249,7 @@ def _training(
         )
         return train.train_one(idle, recipe, key, batches, one_by_one=one_by_one)
 
-    triggered = behind.clean_S if behind is not None else None
+    triggered = None if behind is None else behind.clean_S
     bank = jax.tree.map(lambda a: shape_of(a.shape, a.dtype), bank)
     own = _key(), trigger_shape(attack), plan, triggered
     return one, own, (data, behind, bank)
-
-
-def _behind_frontend(
-    model: Model, attack: Attack, examples: Examples, trained: int, recipe: Recipe
-) -> Frontend | None:
-    """Shapes of what the front end makes of the examples that are trained on."""
-    if not uses_frontend(model, recipe, attack):
-        return None
-    rows = shape_of((trained or len(examples.y),), jnp.int32)
-    shapes = jax.tree.map(lambda a: shape_of(a.shape, a.dtype), examples)
-    return jax.eval_shape(functools.partial(clean_frontend, model), shapes, rows)

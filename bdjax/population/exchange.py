@@ -28,8 +28,8 @@ def export_models(
 ) -> list[Path]:
     """Writes models of a population as single files, ``model-00017.safetensors``.
 
-    The file holds the variables by their path (``params.conv1.kernel``) and the arrays
-    of the trigger (``trigger.mask``); ``model-00017.json`` beside it everything else.
+    The file holds the variables by their path (``params.conv1.kernel``) and the trigger
+    (``trigger.form.mask``); ``model-00017.json`` beside it everything else.
 
     Args:
       directory: the population's own directory; only the chunks of ``ids`` must be

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend import core
 from jax.interpreters import partial_eval
 
@@ -34,9 +35,9 @@ class Work:
     flops: int
     bytes: int
 
-    def __mul__(self, times: int) -> "Work":
+    def __mul__(self, times: float) -> "Work":
         """So many times the work."""
-        return Work(times * self.flops, times * self.bytes)
+        return Work(round(times * self.flops), round(times * self.bytes))
 
     def __add__(self, other: "Work") -> "Work":
         """Both, one after the other."""
@@ -138,9 +139,7 @@ def _meetings(
     spread: int,
 ) -> int:
     """Pairs of output and tap along one axis that meet a true element of the input."""
-    count = 0
-    for output in range(outputs):
-        for tap in range(taps):
-            at = output * stride + tap * spread - padding[0]
-            count += at % dilation == 0 and 0 <= at < (size - 1) * dilation + 1
-    return count
+    output, tap = np.arange(outputs)[:, None], np.arange(taps)
+    at = output * stride + tap * spread - padding[0]
+    inside = (at >= 0) & (at < (size - 1) * dilation + 1)
+    return int((inside & (at % dilation == 0)).sum())

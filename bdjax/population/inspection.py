@@ -131,7 +131,7 @@ def inspect_population(
                 damaged.append(damage(store, n, error))
         if callback:
             callback(i + 1, len(chunks))
-    ids_M, quality, target_M, rate_M = tree.concatenate([_nothing(), *read])
+    ids_M, quality, target_M = tree.concatenate([_nothing(), *read])
     return Summary(
         directory=store.directory,
         name=origin.name,
@@ -142,7 +142,7 @@ def inspect_population(
         ids_M=ids_M,
         quality=quality,
         target_M=target_M,
-        trojaned_M=rate_M > 0,
+        trojaned_M=np.full(len(ids_M), not origin.attack.is_benign),
         missing=missing,
         damaged=damaged,
         disk_bytes=store.size_bytes(),
@@ -205,9 +205,9 @@ def discard_damaged(
 
 
 def _known(chunk: PyTree, wanted: range) -> tuple:
-    """What a summary keeps of a chunk: ids, quality, targets, rates."""
-    triggers, ids = chunk["triggers"], chunk["ids"]
-    parts = ids, Quality(**chunk["quality"]), triggers["target"], triggers["rate"]
+    """What a summary keeps of a chunk: ids, quality, targets."""
+    ids = chunk["ids"]
+    parts = ids, Quality(**chunk["quality"]), chunk["triggers"]["target"]
     # The last chunk is always trained whole.
     return tree.index(parts, np.flatnonzero(np.isin(ids, np.asarray(wanted))))
 
@@ -215,4 +215,4 @@ def _known(chunk: PyTree, wanted: range) -> tuple:
 def _nothing() -> tuple:
     real: Any = np.zeros(0, np.float32)
     integer = np.zeros(0, np.int32)
-    return integer, Quality(real, real, real), integer, real
+    return integer, Quality(real, real, real), integer

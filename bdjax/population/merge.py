@@ -55,8 +55,8 @@ def merge_populations(
     damaged: list[str] = []
     attack = origin_of(stores[0]).attack
     with storage.open_population(out, stores[0].recipe, ids) as store:
-        for other in stores if attack.prepare else ():
-            copy_bank(store, other)
+        for other in stores:
+            copy_bank(store, other, attack)
         done = set(store.committed())
         for i, n in enumerate(chunks):
             if n not in done:
@@ -100,7 +100,7 @@ def _check_same(first: storage.ChunkStore, other: storage.ChunkStore) -> None:
         raise UserError(
             f"{difference.removesuffix(' asked')} in {other.directory}; only "
             "populations of one recipe can be merged (for chunk_size: train with "
-            "--config.execution.chunk_size)"
+            "--execution.chunk_size)"
         )
 
 

@@ -29,7 +29,6 @@ _FIELDS = {
     "input_shape": list,
     "num_classes": int,
     "attack": str,
-    "trigger": dict,
     "recipe": dict,
 }
 
@@ -69,15 +68,13 @@ def save_model(out: Path, about: dict[str, Any], model: PyTree) -> Path:
                 raise UserError(
                     f"{json} is another model: {difference}; choose another directory"
                 )
-    trigger = flat(model["triggers"])
-    arrays = flat(model["variables"])
-    arrays |= {f"trigger.{k}": v for k, v in trigger.items() if np.ndim(v)}
-    about = about | {
-        "trigger": {k: _scalar(v) for k, v in trigger.items() if not np.ndim(v)},
-        **{k: _scalar(v) for k, v in model["quality"].items()},
-        "crc32": storage.save_tensors(path, arrays),
+    arrays = flat({**model["variables"], "trigger": model["triggers"]})
+    # JSON knows no NaN.
+    quality = {
+        k: None if np.isnan(v) else v.item() for k, v in model["quality"].items()
     }
-    storage.write_json(json, about)
+    crc32 = storage.save_tensors(path, arrays)
+    storage.write_json(json, {**about, **quality, "crc32": crc32})
     return path
 
 
@@ -115,12 +112,11 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Variables, dict[str, Any]]
     variables, triggers = _expected(task.network(about["architecture"]), attack)
     # Without a checksum, say after a change that was meant, the shapes must do.
     found = storage.load_tensors(path, crc32=about.get("crc32"))
-    found |= {f"trigger.{k}": _number(json, k, v) for k, v in about["trigger"].items()}
     _check(path, about["architecture"], found, {**variables, **triggers})
     record = {
         "id": about["id"],
         "trigger": nested((name.partition(".")[2], found[name]) for name in triggers),
-        **{k: np.float32(_number(json, k, about.get(k))) for k in Quality._fields},
+        **{k: _number(json, k, about.get(k)) for k in Quality._fields},
     }
     for name in (
         "population", "task", "architecture", "attack", "recipe", "versions", "crc32",
@@ -177,16 +173,7 @@ def _read_about(path: Path) -> dict[str, Any]:
     )
 
 
-def _scalar(value: Any) -> int | float | None:
-    """A number for JSON, which knows no NaN: None."""
-    number = value.item()
-    return None if isinstance(number, float) and math.isnan(number) else number
-
-
-def _number(path: Path, name: str, value: Any) -> Any:
-    """The number that :func:`_scalar` wrote."""
+def _number(path: Path, name: str, value: Any) -> np.float32:
     if isinstance(value, bool) or not isinstance(value, int | float | None):
         raise UserError(f"{path}: {name} is {value!r}, no number; restore the file")
-    if isinstance(value, int) and abs(value) < 2**31:
-        return np.int32(value)
     return np.float32(math.nan if value is None else value)

@@ -18,7 +18,7 @@ from bdjax.population.trees import trigger_from
 from bdjax.types import PyTree, UserError, Variables
 
 _PARTS = {"ids", "variables", "triggers", "quality"}
-_FIX = "launch.population --repair trains it again"
+_FIX = "bdjax population --repair trains it again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,26 +122,28 @@ def read_chunk(store: storage.ChunkStore, n: int, attack: Attack) -> PyTree:
     """
     chunk = store.load(n)
     size, wanted = store.recipe["chunk_size"], models_of(store, n)
-    if not isinstance(chunk, dict) or set(chunk) != _PARTS:
-        raise UserError(f"{store.path(n)} holds no models; {_FIX}")
-    ids = chunk["ids"].tolist()
-    if ids != list(range(n * size, n * size + len(ids))) or len(ids) > size:
-        raise UserError(
-            f"{store.path(n)} holds models {ids[0]} to {ids[-1]}, not {n * size} to "
-            f"{(n + 1) * size - 1}; {_FIX}"
-        )
-    if wanted and wanted[-1] not in ids:
-        raise UserError(
-            f"{store.path(n)} lacks model {wanted[-1]}; --repair trains it again"
-        )
-    if any(len(leaf) != len(ids) for leaf in jax.tree.leaves(chunk)):
-        raise UserError(
-            f"{store.path(n)} has not one entry a model; --repair trains it again"
-        )
-    rate_M, quality = chunk["triggers"]["rate"], chunk["quality"]
-    if fault := contradiction(attack, chunk["variables"], rate_M, **quality):
-        raise UserError(f"{store.path(n)}: model {ids[fault.row]} {fault.what}; {_FIX}")
+    if fault := _fault(chunk, attack, n * size, size, wanted):
+        raise UserError(f"{store.path(n)} {fault}; {_FIX}")
     return chunk
+
+
+def _fault(
+    chunk: PyTree, attack: Attack, first: int, size: int, wanted: range
+) -> str | None:
+    """What is wrong with a chunk of ``size`` models from ``first`` on."""
+    if not isinstance(chunk, dict) or set(chunk) != _PARTS:
+        return "holds no models"
+    ids = chunk["ids"].tolist()
+    if ids != list(range(first, first + len(ids))) or len(ids) > size:
+        return f"holds models {ids[0]} to {ids[-1]}, not {first} to {first + size - 1}"
+    if wanted and wanted[-1] not in ids:
+        return f"lacks model {wanted[-1]}"
+    if any(len(leaf) != len(ids) for leaf in jax.tree.leaves(chunk)):
+        return "has not one entry a model"
+    rate_M = chunk["triggers"]["rate"]
+    if wrong := contradiction(attack, chunk["variables"], rate_M, **chunk["quality"]):
+        return f"is wrong: model {ids[wrong.row]} {wrong.what}"
+    return None
 
 
 def load_population(

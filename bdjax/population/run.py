@@ -80,19 +80,15 @@ def train_population(
         mine = storage.share(store.chunks_of(ids), spec.name)
         done = set(store.committed())
 
-        def models(n: int) -> slice:
-            """Which of the chunk's models were asked for: its ends may not be."""
-            return slice(max(ids.start - n * size, 0), min(ids.stop - n * size, size))
-
         def finish(n: int, chunk: dict[str, Any] | None) -> None:
+            # A chunk's ends may not have been asked for.
+            first, stop = max(ids.start - n * size, 0), min(ids.stop - n * size, size)
+            quality = None
             if chunk is not None:
                 store.save(n, chunk)
-            asked = models(n)
+                quality = Quality(**tree.index(chunk["quality"], slice(first, stop)))
             if callback:
-                quality = None
-                if chunk is not None:
-                    quality = Quality(**tree.index(chunk["quality"], asked))
-                callback(asked.stop - asked.start, quality)
+                callback(stop - first, quality)
 
         for n in filter(done.__contains__, mine):
             finish(n, None)

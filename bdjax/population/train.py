@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from bdjax.attacks import Attack, Trigger
 from bdjax.engine import Layout
 from bdjax.logits import class_logits
 from bdjax.models import Model
-from bdjax.population.batches import PoisonedBatches
+from bdjax.population.batches import Batches, PoisonedBatches
 from bdjax.population.examples import Examples, reader, take
 from bdjax.population.frontend import (
     Frontend,
@@ -31,33 +31,6 @@ from bdjax.types import PRNGKey, PyTree, Variables
 
 EDIT_ROWS = 1024
 """Most of the trainer's rows that an edit of a trained model is given."""
-
-
-class Batches(Protocol):
-    """What a model trains on, step by step, inside ``jit``."""
-
-    @property
-    def room(self) -> int:
-        """Most steps that there are batches for."""
-        ...
-
-    @property
-    def steps(self) -> jax.Array:
-        """Steps to train; int32 scalar."""
-        ...
-
-    @property
-    def start(self) -> Any:
-        """A state of its own, which follows the training; ``()`` for none."""
-        ...
-
-    def batch(self, i: jax.Array, state: Any) -> tuple[jax.Array, jax.Array]:
-        """What the network reads at step ``i``, and its labels."""
-        ...
-
-    def after(self, i: jax.Array, state: Any, variables: Variables) -> Any:
-        """The state after step ``i``, which left these variables behind."""
-        ...
 
 
 def train_one(
@@ -260,31 +233,10 @@ def train_models(
     bank: PyTree = (),
     control: Attack | None = None,
 ) -> tuple[Variables, Trigger, Quality]:
-    """Trains ``M`` models, each on its own trigger, start and order of batches.
-
-    Args:
-      network: the architecture.
-      attack: draws and applies each model's trigger; ``benign`` for clean models.
-      recipe: how each is trained, its length in steps.
-      keys_M: one key a model; all its randomness.
-      subset_N: int32, rows of ``examples`` to train on.
-      test_N: int32, rows of ``examples`` to judge on.
-      examples: the whole data set; for several calls, see :func:`train_shared`.
-      execution: width and devices; a width of 0 is one on a CPU and ``M`` elsewhere.
-        ``M`` is padded to a multiple of the devices.
-      bank: what the attack prepared.
-      control: of benign models, the attack whose ``null_edit`` they get.
-
-    Returns:
-      Stacked variables, triggers and qualities, leading axis ``M``.
-    """
-    shared = share(
-        network, attack, recipe, subset_N, test_N, examples,
-        execution=execution, bank=bank,
-    )  # fmt: skip
-    return train_shared(
-        network, attack, recipe, keys_M, shared, execution=execution, control=control
-    )
+    """:func:`train_shared` on rows of the examples; each call places them anew."""
+    parts = network, attack, recipe
+    shared = share(*parts, subset_N, test_N, examples, execution=execution, bank=bank)
+    return train_shared(*parts, keys_M, shared, execution=execution, control=control)
 
 
 def train_shared(
@@ -297,7 +249,20 @@ def train_shared(
     execution: Execution,
     control: Attack | None = None,
 ) -> tuple[Variables, Trigger, Quality]:
-    """:func:`train_models` on what :func:`share` made, once for many calls."""
+    """Trains ``M`` models, each on its own trigger, start and order of batches.
+
+    Args:
+      network: the architecture.
+      attack: draws and applies each model's trigger; ``benign`` for clean models.
+      recipe: how each is trained, its length in steps.
+      keys_M: one key a model; all its randomness.
+      shared: from :func:`share`.
+      execution: width and devices; ``M`` is padded to a multiple of the devices.
+      control: of benign models, the attack whose ``null_edit`` they get.
+
+    Returns:
+      Stacked variables, triggers and qualities, leading axis ``M``.
+    """
     layout = layout_of(execution, len(keys_M))
     keys = layout.pad(keys_M)
     triggers = _draw_triggers(attack.sample, keys)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from bdjax import plots
 from bdjax.report import evidence, numbers
@@ -16,7 +15,7 @@ from bdjax.types import UserError
 _EACH = 4  # models of a population whose triggers are drawn
 _EXTRA = ("columns", "offset", "scale", "words", "similarity", "value_range")
 
-Drawn = tuple[str, str, Figure]
+Drawn = tuple[str, str, Any]
 """File name without ending, caption, figure."""
 
 

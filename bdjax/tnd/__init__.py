@@ -2,10 +2,10 @@
 
 from bdjax.tnd.config import DLTNDConfig, Execution
 from bdjax.tnd.dfconfig import DFTNDConfig
-from bdjax.tnd.dftnd import DFVerdict, df_tnd
+from bdjax.tnd.dftnd import df_tnd
 from bdjax.tnd.dltnd import dl_tnd
 from bdjax.tnd.references import calibrate
-from bdjax.tnd.verdict import Verdict
+from bdjax.tnd.verdict import DFVerdict, Verdict
 from bdjax.verdicts import load_calibration
 
 __all__ = [

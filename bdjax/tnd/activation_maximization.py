@@ -18,6 +18,7 @@ from bdjax.tnd import simplex
 from bdjax.tnd.network import Network
 from bdjax.tnd.perturb import Moments, adam, perturb
 from bdjax.tnd.sign_ascent import Seeds
+from bdjax.tnd.solver import Problem
 from bdjax.types import PyTree
 
 FAINT = 0.05  # of every entry of the mask at first: at 0 the pattern had no gradient
@@ -44,7 +45,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ActivationMaximization:
+class ActivationMaximization(Problem):
     """The gradient's version; see :class:`bdjax.tnd.solver.Problem`. Cases are Seeds.
 
     Attributes:
@@ -108,10 +109,6 @@ class ActivationMaximization:
             pattern_moments=pattern_moments,
             unit=state.unit,
         )
-
-    def done(self, state: State) -> jax.Array:
-        """Never before the last iteration."""
-        return jnp.zeros(len(state.weights), bool)
 
     def _weigh(self, weights: jax.Array, uphill: jax.Array) -> jax.Array:
         greatest = jnp.abs(uphill).max(-1, keepdims=True)

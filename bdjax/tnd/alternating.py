@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from bdjax.tnd.minimal_mask import Images
 from bdjax.tnd.network import Network
 from bdjax.tnd.perturb import Moments, adam, each, margin, perturb, shrink
+from bdjax.tnd.solver import Problem
 
 TAU = 15.0
 FIRST, GREATEST = 0.01, 6.0  # of the constants that are searched
@@ -57,7 +58,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Alternating:
+class Alternating(Problem):
     """One of the problems above; cases are int32 ``[K]``, the candidate labels.
 
     Attributes:
@@ -165,10 +166,6 @@ class Alternating:
             constants=store(state.constants, state.constant),
             hits=store(state.hits, hit),
         )
-
-    def done(self, state: State) -> jax.Array:
-        """Never before the last iteration."""
-        return jnp.zeros_like(state.hit)
 
     def _begin(self, state: State, anew: jax.Array) -> State:
         """Another constant from scratch, if ``anew``."""

@@ -4,15 +4,13 @@ Wang et al., "Practical Detection of Trojan Neural Networks: Data-Limited and Da
 Cases", ECCV 2020, section 4. White box: needs gradients and activations, no data.
 """
 
-import dataclasses
 import functools
-from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bdjax import checks, prng, verdicts
+from bdjax import checks, prng
 from bdjax.tnd import network as networks
 from bdjax.tnd.activation_maximization import ActivationMaximization
 from bdjax.tnd.config import Execution
@@ -21,52 +19,13 @@ from bdjax.tnd.network import Apply, Network
 from bdjax.tnd.references import calibration_for, settings_of
 from bdjax.tnd.sign_ascent import NOISE, Seeds, SignAscent
 from bdjax.tnd.solver import Problem, Shown, solve, telling
+from bdjax.tnd.verdict import DFVerdict
 from bdjax.types import PRNGKey, PyTree, UserError
 from bdjax.verdicts import Calibration, conclude, preconditions
 
 _PROBES = 128  # of a batch
 _MOST_PROBES = 640  # forward passes of one image, a third of the solver's
 FEWEST = 5  # classes: of fewer, the gap over the spread is large by arithmetic
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class DFVerdict(verdicts.Verdict):
-    """DF-TND's answer for one network; arrays are NumPy.
-
-    What all verdicts have, such as ``conclusion``, ``score`` (the greatest label score)
-    and ``target_labels``, is in :class:`bdjax.verdicts.Verdict`.
-
-    Attributes:
-      label_scores: float32 ``[K]``, see ``config.score`` and ``config.normalize``.
-      logit_increase: float32 ``[K, N]``, logits of the recovered images minus those
-        of the seeds.
-      weights: float32 ``[D]``, of the neurons, on the simplex.
-      masks: float32 ``[N, H, W, C]`` in [0, 1].
-      patterns: float32 ``[N, H, W, C]`` in the value range (official: they may leave
-        it); ``(1 - mask) * seed + mask * pattern`` is the recovered image.
-      recovered: float32 ``[N, H, W, C]`` in the value range.
-      seeds: likewise, the noise or images that it started from.
-      config: what was computed.
-    """
-
-    detector: ClassVar[str] = "DF-TND"
-
-    label_scores: np.ndarray
-    logit_increase: np.ndarray
-    weights: np.ndarray
-    masks: np.ndarray
-    patterns: np.ndarray
-    recovered: np.ndarray
-    seeds: np.ndarray
-    config: DFTNDConfig
-
-    def to_dict(self) -> dict[str, Any]:
-        """As of any verdict, and the score and the rise of every label."""
-        return super().to_dict() | {
-            "label_scores": [float(s) for s in self.label_scores],
-            "logit_increase": [float(r) for r in self.logit_increase.mean(1)],
-            "config": verdicts.settings(self.config),
-        }
 
 
 def df_tnd(

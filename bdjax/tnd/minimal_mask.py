@@ -21,6 +21,7 @@ import optax
 
 from bdjax.tnd.network import Network
 from bdjax.tnd.perturb import Moments, adam, each, perturb
+from bdjax.tnd.solver import Problem
 from bdjax.types import PyTree
 
 _STILL = 40  # iterations without a gain, after which a label is done
@@ -84,7 +85,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class MinimalMask:
+class MinimalMask(Problem):
     """The smallest perturbation for each case; see :class:`bdjax.tnd.solver.Problem`.
 
     Attributes:

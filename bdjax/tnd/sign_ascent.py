@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from bdjax.tnd import simplex
 from bdjax.tnd.network import Network
 from bdjax.tnd.perturb import shrink
+from bdjax.tnd.solver import Problem
 from bdjax.types import PyTree
 
 _STEP = 0.1  # of mask, pattern (box of 1) and weights alike
@@ -56,7 +57,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class SignAscent:
+class SignAscent(Problem):
     """The official update; see :class:`bdjax.tnd.solver.Problem`. Cases are Seeds.
 
     The official backward pass also takes the last block's ReLU for the identity, which
@@ -100,10 +101,6 @@ class SignAscent:
             centre=state.centre,
             weights=simplex.bisection(state.weights + _STEP * jnp.sign(weights)),
         )
-
-    def done(self, state: State) -> jax.Array:
-        """Never before the last iteration."""
-        return jnp.zeros(len(state.weights), bool)
 
     def _average(self, state: State, now: jax.Array) -> State:
         """All images' masks and patterns replaced by their means, if ``now``."""

@@ -1,9 +1,10 @@
 """The one place that runs a solver: cases over devices, iterations in programs."""
 
+import abc
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,29 +26,29 @@ _LOOK_EVERY = 20  # iterations between two looks at whether all cases are done
 _FIX = "set a smaller label_batch in tnd.Execution, or give fewer images"
 
 
-class Problem(Protocol):
+class Problem(abc.ABC):
     """One problem for every case (a candidate label, say), solved side by side.
 
     Hashable, with functions and settings only: equal problems share a compilation.
     Every leaf of cases and of a state has the K cases as leading axis.
+
+    Attributes:
+      length: iterations, at most.
     """
 
-    @property
-    def length(self) -> int:
-        """Iterations, at most."""
-        ...
+    length: Any
 
+    @abc.abstractmethod
     def init(self, cases: PyTree, shared: PyTree) -> Any:
         """State before the first iteration."""
-        ...
 
+    @abc.abstractmethod
     def step(self, i: jax.Array, state: Any, cases: PyTree, shared: PyTree) -> Any:
         """One iteration; ``i`` is its number, int32 scalar."""
-        ...
 
     def done(self, state: Any) -> jax.Array:
-        """Bool ``[K]``: cases whose state no longer changes."""
-        ...
+        """Bool ``[K]``: cases whose state no longer changes; by default none."""
+        return jnp.zeros(tree.count(state), bool)
 
 
 @contextlib.contextmanager

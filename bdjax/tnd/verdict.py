@@ -1,4 +1,4 @@
-"""What DL-TND found out about one network."""
+"""What DL-TND and DF-TND found out about one network."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -7,6 +7,7 @@ import numpy as np
 
 from bdjax import verdicts
 from bdjax.tnd.config import DLTNDConfig
+from bdjax.tnd.dfconfig import DFTNDConfig
 from bdjax.types import UserError
 
 
@@ -79,3 +80,43 @@ class Verdict(verdicts.Verdict):
                 f"label {label} was no candidate; there are {self.labels.tolist()}"
             )
         return int(place[0])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class DFVerdict(verdicts.Verdict):
+    """DF-TND's answer for one network; arrays are NumPy.
+
+    What all verdicts have, such as ``conclusion``, ``score`` (the greatest label score)
+    and ``target_labels``, is in :class:`bdjax.verdicts.Verdict`.
+
+    Attributes:
+      label_scores: float32 ``[K]``, see ``config.score`` and ``config.normalize``.
+      logit_increase: float32 ``[K, N]``, logits of the recovered images minus those
+        of the seeds.
+      weights: float32 ``[D]``, of the neurons, on the simplex.
+      masks: float32 ``[N, H, W, C]`` in [0, 1].
+      patterns: float32 ``[N, H, W, C]`` in the value range (official: they may leave
+        it); ``(1 - mask) * seed + mask * pattern`` is the recovered image.
+      recovered: float32 ``[N, H, W, C]`` in the value range.
+      seeds: likewise, the noise or images that it started from.
+      config: what was computed.
+    """
+
+    detector: ClassVar[str] = "DF-TND"
+
+    label_scores: np.ndarray
+    logit_increase: np.ndarray
+    weights: np.ndarray
+    masks: np.ndarray
+    patterns: np.ndarray
+    recovered: np.ndarray
+    seeds: np.ndarray
+    config: DFTNDConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of any verdict, and the score and the rise of every label."""
+        return super().to_dict() | {
+            "label_scores": [float(s) for s in self.label_scores],
+            "logit_increase": [float(r) for r in self.logit_increase.mean(1)],
+            "config": verdicts.settings(self.config),
+        }
