@@ -146,7 +146,7 @@ def conv(
 def fastest(size: int, pool: bool, precision: Precision) -> Formulation:
     """The formulation that was measured to be fastest.
 
-    ``launch.bench --set=formulations`` compares them. On an accelerator it is yet a
+    ``bdjax bench --set=formulations`` compares them. On an accelerator it is yet a
     guess: matrix products alone.
 
     Args:
