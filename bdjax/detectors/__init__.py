@@ -11,6 +11,7 @@ from bdjax.detectors.accuracy import Accuracy
 from bdjax.detectors.base import (
     JOINT,
     Access,
+    Asked,
     Defaults,
     Detector,
     Finding,
@@ -96,7 +97,8 @@ def get_detector(text: str, defaults: Defaults | None = None) -> Detector:
         "options": tuple(given.items()),
         "is_slow": entry.is_slow,
     }
-    return entry.make.make(identity, entry.changes, given, defaults or Defaults())
+    asked = Asked(identity, entry.changes, given, defaults or Defaults())
+    return entry.make.make(asked)
 
 
 __all__ = [

@@ -12,7 +12,7 @@ import re
 import typing
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -137,6 +137,26 @@ class Defaults:
     per_class: int = 5
 
 
+class Asked(NamedTuple):
+    """What a detector is made from.
+
+    Attributes:
+      identity: fields that every detector has.
+      changes: fields that its entry in the registry sets.
+      given: options as text.
+      defaults: what options of settings start from.
+    """
+
+    identity: Mapping[str, Any]
+    changes: Mapping[str, Any]
+    given: Mapping[str, str]
+    defaults: Defaults
+
+    def options(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Those given as values of types; see :func:`typed`."""
+        return typed(self.identity["name"], self.given, known)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Detector(abc.ABC):
     """A detector in one setting.
@@ -154,27 +174,14 @@ class Detector(abc.ABC):
     is_slow: bool = False
 
     @classmethod
-    def make(
-        cls,
-        identity: Mapping[str, Any],
-        changes: Mapping[str, Any],
-        given: Mapping[str, str],
-        defaults: Defaults,
-    ) -> "Detector":
+    def make(cls, asked: Asked) -> "Detector":
         """One with options; by default they are its own fields.
-
-        Args:
-          identity: fields that every detector has.
-          changes: fields that its entry in the registry sets.
-          given: options as text.
-          defaults: what options of settings start from.
 
         Raises:
           UserError: there is no such option, or a value is at fault.
         """
-        del defaults
-        own = own_fields(cls)
-        return cls(**identity, **{**changes, **typed(identity["name"], given, own)})
+        own = asked.options(own_fields(cls))
+        return cls(**asked.identity, **{**asked.changes, **own})
 
     @property
     def title(self) -> str:

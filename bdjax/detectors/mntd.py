@@ -7,7 +7,7 @@ models and query tuning bring.
 import dataclasses
 import time
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from bdjax import mntd, prng, storage, telemetry
 from bdjax.detectors import keeping
 from bdjax.detectors.base import (
     Access,
-    Defaults,
+    Asked,
     Detector,
     Finding,
     Needs,
@@ -26,7 +26,6 @@ from bdjax.detectors.base import (
     own_fields,
     unjudged,
 )
-from bdjax.detectors.options import typed
 from bdjax.detectors.resources import (
     Group,
     Labelled,
@@ -67,22 +66,14 @@ class MNTD(Detector):
             )
 
     @classmethod
-    def make(
-        cls,
-        identity: Mapping[str, Any],
-        changes: Mapping[str, Any],
-        given: Mapping[str, str],
-        defaults: Defaults,
-    ) -> "MNTD":
+    def make(cls, asked: Asked) -> "MNTD":
         """See :meth:`Detector.make`; options are also those of a fit."""
         own = own_fields(cls)
         del own["fit"]
-        values = typed(
-            identity["name"], given, own | typing.get_type_hints(mntd.FitConfig)
-        )
+        values = asked.options(own | typing.get_type_hints(mntd.FitConfig))
         mine = {name: values.pop(name) for name in own if name in values}
-        fit = dataclasses.replace(defaults.fit, **{**changes, **values})
-        return cls(**identity, fit=fit, **mine)
+        fit = dataclasses.replace(asked.defaults.fit, **{**asked.changes, **values})
+        return cls(**asked.identity, fit=fit, **mine)
 
     def check(self, resources: Resources) -> None:
         """See :meth:`Detector.check`."""

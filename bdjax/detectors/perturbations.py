@@ -7,7 +7,6 @@ differ in the rule alone share them.
 import dataclasses
 import functools
 import typing
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from bdjax import checks, prng, tnd
 from bdjax.detectors.base import (
     Access,
-    Defaults,
+    Asked,
     Finding,
     Needs,
     named,
@@ -23,7 +22,6 @@ from bdjax.detectors.base import (
     slug_of,
 )
 from bdjax.detectors.keeping import Arrays, Solving
-from bdjax.detectors.options import typed
 from bdjax.detectors.resources import Resources
 from bdjax.models import Model, Precision
 from bdjax.tnd import scores
@@ -65,23 +63,16 @@ class Perturbing(Solving):
     precision: Precision = "float32"
 
     @classmethod
-    def make(
-        cls,
-        identity: Mapping[str, Any],
-        changes: Mapping[str, Any],
-        given: Mapping[str, str],
-        defaults: Defaults,
-    ) -> "Perturbing":
+    def make(cls, asked: Asked) -> "Perturbing":
         """See :meth:`Detector.make`; options are also those of the configuration."""
         own, known = own_fields(cls), typing.get_type_hints(cls.configured)
         for field in ("config", "solving", "kept_as"):
             del own[field]
-        values = typed(identity["name"], given, own | known)
+        values = asked.options(own | known)
+        _, changes, given, defaults = asked
         solver = defaults.solver
-        mine: dict[str, Any] = {
-            "precision": solver.precision,
-            "per_class": defaults.per_class,
-        }
+        mine: dict[str, Any] = {"precision": solver.precision}
+        mine["per_class"] = defaults.per_class
         mine |= {field: values.pop(field) for field in own if field in values}
         limits = dict.fromkeys(_LENGTHS, solver.iterations)
         limits["searches"] = solver.searches
@@ -94,11 +85,11 @@ class Perturbing(Solving):
         solving = {k: v for k, v in {**changes, **values}.items() if k not in rules}
         options = tuple((k, v) for k, v in given.items() if k not in rules)
         return cls(
-            **identity,
+            **asked.identity,
             **{field: mine[field] for field in own},
             config=config,
             solving=cls.configured(**{**quick, **solving}),
-            kept_as=slug_of("dl_tnd" if shared else identity["name"], options),
+            kept_as=slug_of("dl_tnd" if shared else asked.identity["name"], options),
         )
 
     @property
