@@ -12,7 +12,6 @@ from bdjax.detectors import Defaults, Labelled, get_detector
 from bdjax.detectors import mntd as entry
 from bdjax.detectors.linear_weights import statistics
 from bdjax.detectors.mm_bd import label_scores
-from bdjax.detectors.resources import merged, nested_rows
 from bdjax.evaluation import auc
 from bdjax.mntd import FitConfig
 from bdjax.tnd import solver
@@ -148,21 +147,21 @@ class TestMNTD:
         )
         before = np.zeros(0, int)
         for size in (2, 4, 8, 16):
-            rows = nested_rows(shadows, size)
+            rows = shadows.nested_rows(size)
             assert len(set(rows.tolist())) == size
             assert shadows.truth[rows].sum() == size / 2
             assert set(before) <= set(rows)
             before = rows
         # In turn of the populations: 0 to 4 and 10 to 13 are benign.
-        assert nested_rows(shadows, 8)[:4].tolist() == [0, 10, 1, 11]
-        assert nested_rows(labelled(40, 5), 6).tolist() == [0, 1, 2, 5, 6, 7]
+        assert shadows.nested_rows(8)[:4].tolist() == [0, 10, 1, 11]
+        assert labelled(40, 5).nested_rows(6).tolist() == [0, 1, 2, 5, 6, 7]
 
     def test_networks_of_one_architecture_are_one_group_in_order(self):
         parts = [labelled(40, 3), labelled(50, 2, OTHER), labelled(60, 2)]
         shadows = Labelled(
             sum((p.groups for p in parts), ()), sum((p.labels for p in parts), ())
         )
-        groups, labels = merged(shadows)
+        groups, labels = shadows.merged()
         assert [g.apply for g in groups] == [NETWORK.apply, OTHER.apply]
         assert [tree.count(g.variables) for g in groups] == [10, 4]
         assert labels.tolist() == [0] * 3 + [1] * 3 + [0] * 2 + [1] * 2 + [0, 0, 1, 1]
@@ -171,12 +170,12 @@ class TestMNTD:
     def test_it_is_the_plain_fit(self, text):
         given, detector = resources(), get_detector(text, DEFAULTS)
         found = examine(detector, given, networks(1, TRUTH))
-        groups, labels = merged(given.shadows)
-        rows = nested_rows(given.shadows, 4) if ":" in text else np.arange(len(labels))
+        groups, labels = given.shadows.merged()
+        rows = given.shadows.nested_rows(4) if ":" in text else np.arange(len(labels))
         fit = mntd.fit(
             [g._replace(variables=tree.index(g.variables, rows)) for g in groups],
             labels[rows],
-            *merged(given.validation),
+            *given.validation.merged(),
             spec=mntd.QuerySpec(TASK.query_shape, TASK.value_range, 0.5, 0.3),
             config=detector.fit,
             key=prng.stream(prng.root(given.seed), "meta"),

@@ -180,8 +180,16 @@ class Detector(abc.ABC):
         Raises:
           UserError: there is no such option, or a value is at fault.
         """
-        own = asked.options(own_fields(cls))
+        own = asked.options(cls.own_fields())
         return cls(**asked.identity, **{**asked.changes, **own})
+
+    @classmethod
+    def own_fields(cls) -> dict[str, Any]:
+        """Types of the fields that not every detector has."""
+        common = {field.name for field in dataclasses.fields(Detector)}
+        hints = typing.get_type_hints(cls)
+        names = [field.name for field in dataclasses.fields(cls)]
+        return {name: hints[name] for name in names if name not in common}
 
     @property
     def title(self) -> str:
@@ -242,14 +250,6 @@ class Detector(abc.ABC):
         """
         del resources
         return {}
-
-
-def own_fields(cls: type[Any]) -> dict[str, Any]:
-    """Types of a detector's fields that not every detector has."""
-    common = {field.name for field in dataclasses.fields(Detector)}
-    hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)]
-    return {name: hints[name] for name in names if name not in common}
 
 
 def slug_of(name: str, options: tuple[tuple[str, str], ...]) -> str:

@@ -59,22 +59,17 @@ class LinearWeights(Detector):
     def _classifier(self, networks: Group, resources: Resources) -> Any:
         """Of the networks' architecture; None without shadows of it."""
         memory = resources.memory.setdefault(self, {})
-        name, size = (
-            networks.network.name,
-            statistics(networks.take(slice(1)).variables),
-        )
-        if (name, size.shape[1]) not in memory:
-            labelled = resources.shadows
+        name = networks.network.name
+        size = statistics(networks.take(slice(1)).variables).shape[1]
+        if (name, size) not in memory:
+            shadows = resources.shadows
             alike = [
                 (statistics(group.variables), labels_M)
-                for group, labels_M in zip(
-                    labelled.groups, labelled.labels, strict=True
-                )
+                for group, labels_M in zip(shadows.groups, shadows.labels, strict=True)
                 if group.network.name == name
             ]
-            alike = [one for one in alike if one[0].shape[1] == size.shape[1]]
-            memory[name, size.shape[1]] = self._fit(alike)
-        return memory[name, size.shape[1]]
+            memory[name, size] = self._fit([a for a in alike if a[0].shape[1] == size])
+        return memory[name, size]
 
     def _fit(self, alike: list[tuple[np.ndarray, np.ndarray]]) -> Any:
         from sklearn.linear_model import LogisticRegression  # slow to import
@@ -105,10 +100,6 @@ def statistics(variables: Variables) -> np.ndarray:
             parts.append(values.reshape(len(values), -1))
             continue
         units = values.reshape(len(values), -1, values.shape[-1])
-        parts += [
-            np.linalg.norm(units, axis=1),
-            units.min(1),
-            units.mean(1),
-            units.max(1),
-        ]
+        norms = np.linalg.norm(units, axis=1)
+        parts += [norms, units.min(1), units.mean(1), units.max(1)]
     return np.concatenate([np.sort(part, axis=1) for part in parts], axis=1)

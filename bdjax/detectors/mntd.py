@@ -23,17 +23,9 @@ from bdjax.detectors.base import (
     Finding,
     Needs,
     named,
-    own_fields,
     unjudged,
 )
-from bdjax.detectors.resources import (
-    Group,
-    Labelled,
-    Resources,
-    merged,
-    nested_rows,
-    order_of,
-)
+from bdjax.detectors.resources import Group, Labelled, Resources
 from bdjax.mntd.words import similarities
 from bdjax.types import UserError
 from bdjax.verdicts import preconditions
@@ -68,7 +60,7 @@ class MNTD(Detector):
     @classmethod
     def make(cls, asked: Asked) -> "MNTD":
         """See :meth:`Detector.make`; options are also those of a fit."""
-        own = own_fields(cls)
+        own = cls.own_fields()
         del own["fit"]
         values = asked.options(own | typing.get_type_hints(mntd.FitConfig))
         mine = {name: values.pop(name) for name in own if name in values}
@@ -157,7 +149,7 @@ class MNTD(Detector):
         memory = resources.memory.setdefault(self, {})
         if "detector" not in memory:
             fit, task = self._fitted(resources), resources.task
-            networks, labels_V = merged(resources.validation)
+            networks, labels_V = resources.validation.merged()
             memory["detector"] = mntd.from_fit(
                 fit,
                 networks,
@@ -197,7 +189,7 @@ class MNTD(Detector):
         return fit
 
     def _fit(self, resources: Resources, rows_K: np.ndarray, passes: int) -> mntd.Fit:
-        shadows, labels_M = merged(resources.shadows)
+        shadows, labels_M = resources.shadows.merged()
         words, one_class = resources.vocabulary, self.fit.mode == "one_class"
         taken = int((labels_M[rows_K] == 0).sum()) if one_class else len(rows_K)
         steps = passes * max(1, taken // self.fit.batch_size)
@@ -219,7 +211,7 @@ class MNTD(Detector):
             return mntd.fit(
                 shadows,
                 labels_M,
-                *merged(resources.validation),
+                *resources.validation.merged(),
                 spec=self._spec(resources),
                 config=self.fit,
                 # Equal starts: what detectors are told is then all that differs.
@@ -232,7 +224,6 @@ class MNTD(Detector):
 
     def _rows(self, shadows: Labelled) -> tuple[np.ndarray, int]:
         """Which shadows are fitted to, and how often an epoch passes over them."""
-        order = order_of(shadows)
         if not self.shadows:
             return np.arange(len(shadows)), 1
         most = 2 * int(np.bincount(shadows.truth, minlength=2).min())
@@ -243,8 +234,8 @@ class MNTD(Detector):
             )
         passes = round(most / self.shadows) if self.equal_steps else 1
         # Of populations in order, as they are merged.
-        place = np.argsort(order)
-        return place[nested_rows(shadows, self.shadows)], passes
+        place = np.argsort(shadows.order)
+        return place[shadows.nested_rows(self.shadows)], passes
 
     def _folder(self, resources: Resources) -> Path | None:
         return resources.directory and resources.directory / self.slug

@@ -12,15 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bdjax import checks, prng, tnd
-from bdjax.detectors.base import (
-    Access,
-    Asked,
-    Finding,
-    Needs,
-    named,
-    own_fields,
-    slug_of,
-)
+from bdjax.detectors.base import Access, Asked, Finding, Needs, named, slug_of
 from bdjax.detectors.keeping import Arrays, Solving
 from bdjax.detectors.resources import Resources
 from bdjax.models import Model, Precision
@@ -65,7 +57,7 @@ class Perturbing(Solving):
     @classmethod
     def make(cls, asked: Asked) -> "Perturbing":
         """See :meth:`Detector.make`; options are also those of the configuration."""
-        own, known = own_fields(cls), typing.get_type_hints(cls.configured)
+        own, known = cls.own_fields(), typing.get_type_hints(cls.configured)
         for field in ("config", "solving", "kept_as"):
             del own[field]
         values = asked.options(own | known)

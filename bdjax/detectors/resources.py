@@ -72,6 +72,43 @@ class Labelled:
         """Labels of all groups' networks in order, int ``[M]``."""
         return np.concatenate([np.zeros(0, int), *self.labels])
 
+    def nested_rows(self, size: int) -> np.ndarray:
+        """Half as many benign networks and as many trojaned ones; int ``[size]``.
+
+        The first of every population, in turn: those of a smaller size come again in a
+        larger one.
+        """
+        starts = np.cumsum([0, *map(len, self.groups)])
+        chosen = []
+        for label in (0, 1):
+            turns = [
+                (turn, start + place)
+                for start, labels in zip(starts, self.labels, strict=False)
+                for turn, place in enumerate(np.flatnonzero(labels == label))
+            ]
+            rows = [row for _, row in sorted(turns)]
+            chosen.append(np.array(rows[: size // 2], int))
+        return np.concatenate(chosen)
+
+    @property
+    def order(self) -> np.ndarray:
+        """Where the networks of :meth:`merged` are among all groups', int ``[M]``."""
+        each = [np.full(len(group), i) for i, group in enumerate(self.groups)]
+        known = list(dict.fromkeys(group.network for group in self.groups))
+        kinds = np.array([known.index(group.network) for group in self.groups])
+        return np.argsort(kinds[np.concatenate(each)], stable=True)
+
+    def merged(self) -> tuple[list[mntd.Networks], np.ndarray]:
+        """Networks of one architecture as one group, in order; their labels."""
+        alike: dict[Model, list[Variables]] = {}
+        for group in self.groups:
+            alike.setdefault(group.network, []).append(group.variables)
+        groups = [
+            mntd.Networks(network.apply, tree.concatenate(some))
+            for network, some in alike.items()
+        ]
+        return groups, self.truth[self.order]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Resources:
@@ -138,53 +175,3 @@ class Resources:
             rows.append(here[:per_class])
         index = np.concatenate(rows)
         return x[index], y[index]
-
-
-def nested_rows(shadows: Labelled, size: int) -> np.ndarray:
-    """Half as many benign shadows and as many trojaned ones; int ``[size]``, of all.
-
-    The first of every population, in turn: those of a smaller size come again in a
-    larger one.
-    """
-    starts = np.cumsum([0, *map(len, shadows.groups)])
-    chosen = []
-    for label in (0, 1):
-        places = [np.flatnonzero(labels == label) for labels in shadows.labels]
-        turns = [
-            (turn, start + place)
-            for start, some in zip(starts, places, strict=False)
-            for turn, place in enumerate(some)
-        ]
-        rows = [row for _, row in sorted(turns)]
-        chosen.append(np.array(rows[: size // 2], int))
-    return np.concatenate(chosen)
-
-
-def merged(labelled: Labelled) -> tuple[list[mntd.Networks], np.ndarray]:
-    """Networks of one architecture as one group, in order; their labels, likewise."""
-    groups = [
-        mntd.Networks(
-            network.apply,
-            tree.concatenate(
-                [g.variables for g in labelled.groups if g.network == network]
-            ),
-        )
-        for network in _architectures(labelled)
-    ]
-    return groups, labelled.truth[order_of(labelled)]
-
-
-def _architectures(labelled: Labelled) -> list[Any]:
-    return list(dict.fromkeys(group.network for group in labelled.groups))
-
-
-def order_of(labelled: Labelled) -> np.ndarray:
-    """Where the models of :func:`merged` are among all groups', int ``[M]``."""
-    starts = np.cumsum([0, *map(len, labelled.groups)])
-    rows = [
-        np.arange(start, start + len(group))
-        for network in _architectures(labelled)
-        for start, group in zip(starts, labelled.groups, strict=False)
-        if group.network == network
-    ]
-    return np.concatenate(rows)

@@ -21,13 +21,9 @@ from bdjax.types import PyTree, UserError, Variables
 _SCHEMA = 2
 _KIND = "bdjax model"
 _FIELDS = {
-    "id": int,
-    "population": str,
-    "task": str,
-    "architecture": str,
+    **dict.fromkeys(("population", "task", "architecture", "attack"), str),
+    **dict.fromkeys(("id", "num_classes"), int),
     "input_shape": list,
-    "num_classes": int,
-    "attack": str,
     "recipe": dict,
 }
 
@@ -122,20 +118,14 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Variables, dict[str, Any]]
     ):  # fmt: skip
         record[name] = about.get(name)
     weights = nested((name, found[name]) for name in variables)
-    _check_record(json, attack, weights, record)
-    return weights, record
-
-
-def _check_record(
-    path: Path, attack: Attack, variables: Variables, record: dict[str, Any]
-) -> None:
     known = {name: record[name] for name in Quality._fields}
     known["rate"] = record["trigger"]["rate"]
-    one = jax.tree.map(lambda a: np.asarray(a)[None], (variables, known))
+    one = jax.tree.map(lambda a: np.asarray(a)[None], (weights, known))
     if fault := contradiction(attack, one[0], **one[1]):
         raise UserError(
-            f"{path}: the model {fault[1]}; mend the record, or leave the model out"
+            f"{json}: the model {fault[1]}; mend the record, or leave the model out"
         )
+    return weights, record
 
 
 @functools.cache
@@ -164,11 +154,7 @@ def _check(
 
 def _read_about(path: Path) -> dict[str, Any]:
     return storage.read_header(
-        path,
-        schema=_SCHEMA,
-        kind=_KIND,
-        fields=_FIELDS,
-        fix="export it again",
+        path, schema=_SCHEMA, kind=_KIND, fields=_FIELDS, fix="export it again"
     )
 
 

@@ -44,16 +44,12 @@ def df_tnd(
 ) -> DFVerdict:
     """Decides without any data whether a network is backdoored.
 
-    Networks of one architecture share a compilation if they come with the same
-    ``apply`` and ``features`` objects.
-
     Args:
-      apply: ``apply(variables, x [N, H, W, C] in value_range) -> logits [N, K]``, in
-        inference mode, traceable by JAX; nothing else is assumed.
-      variables: any pytree.
+      apply: the network, see :func:`dl_tnd`, also of what is not said here.
+      variables: likewise.
       input_shape: ``(H, W, C)``.
       num_classes: K.
-      value_range: least and greatest pixel that the network takes.
+      value_range: likewise.
       features: ``features(variables, x) -> activations [N, ...]``, a penultimate
         layer, D neurons after flattening. None takes the logits for neurons, D = K:
         it runs, but nothing is hidden there to be excited, and on our networks it
@@ -63,10 +59,8 @@ def df_tnd(
       config: the formulation.
       execution: devices and stride; there is one run, hence one device at work.
       key: of the noise; None is ``jax.random.key(0)``.
-      calibration: benign references of your own, from :func:`bdjax.tnd.calibrate`;
-        None for the built-in ones, if there are some for ``config``.
-      progress: called as ``progress(done, total)``, iterations; by default a bar on a
-        terminal. False shows nothing.
+      calibration: likewise.
+      progress: likewise.
 
     Raises:
       UserError: shape, range, images or network are not as above, or the calibration
@@ -206,15 +200,9 @@ def _problem(net: Network, config: DFTNDConfig) -> Problem:
     if config.parity == "official":
         return SignAscent(net, config.iterations, second, config.sparsity)
     return ActivationMaximization(
-        net,
-        iterations=config.iterations,
-        second=second,
-        sparsity=config.sparsity,
-        learning_rate=config.learning_rate,
-        weight_rate=config.weight_rate,
-        geometry=config.geometry,
-        shared_mask=config.shared_mask,
-    )
+        net, config.iterations, second, config.sparsity, config.learning_rate,
+        config.weight_rate, config.geometry, config.shared_mask,
+    )  # fmt: skip
 
 
 def _check_shape(

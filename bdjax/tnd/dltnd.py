@@ -41,7 +41,7 @@ def dl_tnd(
     """Decides from a few clean images whether a network is backdoored.
 
     Networks of one architecture share a compilation if they come with the same
-    ``apply`` object (and the same numbers of images and classes).
+    ``apply`` and ``features`` objects (and the same numbers of images and classes).
 
     Args:
       apply: ``apply(variables, x [N, H, W, C] in value_range) -> logits [N, K]``, in

@@ -1,5 +1,6 @@
 """Label scores: from similarities and sizes to one number a label; all NumPy."""
 
+import functools
 import warnings
 
 import numpy as np
@@ -12,11 +13,15 @@ _NATURAL = 0.15  # of log sizes: labels of any network differ by this
 _REAL_AREA = 0.5  # official: a mask below it counts as none
 _NEAR = 1.1  # official: areas up to this times the smallest are re-scored
 
+# Of a label of NaN only.
+_for_nan = functools.partial(
+    warnings.catch_warnings, action="ignore", category=RuntimeWarning
+)
+
 
 def quantile(similarity_KxN: np.ndarray, q: float) -> np.ndarray:
     """Quantile over images, NaN left out: ``[K]``; a label without images is -1."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a label of NaN only
+    with _for_nan():
         values = np.nanquantile(similarity_KxN, q, axis=1)
     return np.nan_to_num(values, nan=-1.0)
 
@@ -61,8 +66,7 @@ def agreement(image_area_KxN: np.ndarray) -> np.ndarray:
     """
     logs = np.log(np.maximum(image_area_KxN, _FLOOR))
     logs = np.where(np.isfinite(logs), logs, np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a label of NaN only
+    with _for_nan():
         spread_K = np.nan_to_num(np.nanstd(logs, axis=1))
     alike_K = np.minimum(1.0, _ALIKE / np.maximum(spread_K, _ALIKE)) ** 2
     return np.where(np.isfinite(logs).sum(1) >= 3, alike_K, 0.0)
@@ -79,8 +83,7 @@ def label_scores(
     if score == "similarity":
         return quantile(similarity_KxN, q)
     if score == "images":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
+        with _for_nan():
             return outlier(np.nanmedian(image_area_KxN, axis=1))
     if score == "size":
         far_K = np.maximum(*(outlier(sizes[name]) for name in ("sparse", "dense")))

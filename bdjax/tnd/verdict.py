@@ -83,10 +83,7 @@ class Verdict(verdicts.Verdict):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DFVerdict(verdicts.Verdict):
-    """DF-TND's answer for one network; arrays are NumPy.
-
-    What all verdicts have, such as ``conclusion``, ``score`` (the greatest label score)
-    and ``target_labels``, is in :class:`bdjax.verdicts.Verdict`.
+    """DF-TND's answer for one network; arrays are NumPy, see :class:`Verdict`.
 
     Attributes:
       label_scores: float32 ``[K]``, see ``config.score`` and ``config.normalize``.
