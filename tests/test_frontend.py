@@ -12,7 +12,7 @@ from bdjax.attacks import get_attack
 from bdjax.models import from_linen
 from bdjax.models.layers import dense
 from bdjax.population import Execution, Recipe, cost, train, train_models
-from bdjax.population.frontend import (
+from bdjax.population.examples import (
     Frontend,
     add_triggered,
     clean_frontend,

@@ -132,12 +132,11 @@ class MetaDetector:
         if self.columns:
             first, last = self.columns[0], self.columns[-1]
             return f"{asked}, columns from {first!r} to {last!r} (see columns)"
-        if not self.vectors:
-            return asked
-        return (
-            f"{asked}, sentences of word vectors, which must be those that the shadow "
-            "models read (see check_vectors)"
+        words = (
+            ", sentences of word vectors, which must be those that the shadow models "
+            "read (see check_vectors)"
         )
+        return asked + words if self.vectors else asked
 
     def check_vectors(self, vectors_VxE: ArrayLike) -> None:
         """Compares a table of word vectors with the one that the shadow models read.
@@ -245,9 +244,8 @@ class MetaDetector:
                 if reasons := [*unsteady, *read.reasons]:
                     raise UserError(reasons[0])
             except UserError as error:
-                raise UserError(
-                    f"benign network {i} is no reference: {error}"
-                ) from error
+                text = f"benign network {i} is no reference: {error}"
+                raise UserError(text) from error
             logits.append(read.logits)
         scores = [float(classify(self.config, self.meta, each)) for each in logits]
         calibration = calibrate_scores(scores, false_alarms=false_alarms, source=source)

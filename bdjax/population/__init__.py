@@ -1,7 +1,11 @@
 """Populations of models, trained in parallel and kept on disk."""
 
 from bdjax.population.examples import Examples
-from bdjax.population.exchange import export_models, import_models
+from bdjax.population.exchange import (
+    export_models,
+    import_models,
+    merge_populations,
+)
 from bdjax.population.inspection import (
     Damage,
     Summary,
@@ -9,7 +13,6 @@ from bdjax.population.inspection import (
     inspect_population,
 )
 from bdjax.population.judge import Quality
-from bdjax.population.merge import merge_populations
 from bdjax.population.model_files import load_model
 from bdjax.population.plan import BatchPlan, plan_one
 from bdjax.population.population import Population, load_population

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from bdjax import prng
 from bdjax.attacks import Attack, Role, Trigger
 from bdjax.models import Model
-from bdjax.population.examples import Examples, embed, reader, take
-from bdjax.population.frontend import Frontend
+from bdjax.population.examples import Examples, Frontend, embed, reader, take
 from bdjax.population.plan import BatchPlan
 from bdjax.population.recipe import Recipe
 from bdjax.types import PRNGKey, Variables

@@ -19,9 +19,8 @@ from bdjax.attacks import Attack
 from bdjax.models import Model
 from bdjax.population import train
 from bdjax.population.batches import Batches
-from bdjax.population.examples import Examples
+from bdjax.population.examples import Examples, clean_frontend, uses_frontend
 from bdjax.population.flops import Work, count_work, shape_of, tree_bytes
-from bdjax.population.frontend import clean_frontend, uses_frontend
 from bdjax.population.judge import judge_one
 from bdjax.population.plan import BatchPlan, max_steps
 from bdjax.population.recipe import Recipe

@@ -1,6 +1,12 @@
-"""Data on the device, and what networks and attackers see of them."""
+"""Data on the device, and what networks, their front ends and attackers see of them.
+
+What a front end (see :class:`bdjax.models.Model`) makes of a clean example is the same
+for all models, and of a triggered one the same at every step of a model. Of speech it
+costs as much as a step of the network behind it: it is applied beforehand.
+"""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from bdjax.attacks import Attack, Role
 from bdjax.models import Model
+from bdjax.population.recipe import Recipe
 from bdjax.types import Variables
+
+BLOCK = 20  # examples at once, for a cache's and many models' sake
+
+Map = Callable[[jax.Array], jax.Array]
 
 
 class Examples(NamedTuple):
@@ -54,3 +66,72 @@ def reader(network: Model, examples: Examples) -> Model:
         return network.apply(variables, embed(examples, x_B), **options)
 
     return dataclasses.replace(network, apply=apply)
+
+
+class Frontend(NamedTuple):
+    """What the front end makes of the rows of data that are trained on.
+
+    Attributes:
+      place_N: int32 ``[N]``, where a row of the data lies in the other two.
+      clean_S: float32 ``[S, ...]``, of each row that is trained on.
+      triggered_S: the same with one model's trigger on; None until it is known.
+    """
+
+    place_N: jax.Array
+    clean_S: jax.Array
+    triggered_S: jax.Array | None = None
+
+    def batch(self, row_B: jax.Array, role_B: jax.Array) -> jax.Array:
+        """Rows of the data behind the front end, triggered unless they are clean."""
+        place_B = self.place_N[row_B]
+        clean = self.clean_S[place_B]
+        which_B = (role_B != Role.CLEAN).reshape(-1, *[1] * (clean.ndim - 1))
+        return jnp.where(which_B, jnp.asarray(self.triggered_S)[place_B], clean)
+
+
+def uses_frontend(network: Model, recipe: Recipe, attack: Attack) -> bool:
+    """Whether examples go through the network's front end before training.
+
+    Not where they change from step to step.
+    """
+    changes = attack.train or attack.cover or attack.adapt
+    return network.front is not None and recipe.augment == "none" and not changes
+
+
+def clean_frontend(network: Model, examples: Examples, subset_S: ArrayLike) -> Frontend:
+    """What the front end makes of the rows ``subset_S``, without a trigger."""
+    rows_S = jnp.asarray(subset_S)
+    place_N = jnp.zeros(len(examples.y), jnp.int32)
+    place_N = place_N.at[rows_S].set(jnp.arange(len(rows_S), dtype=jnp.int32))
+    return Frontend(place_N, _hear(network, examples, rows_S, lambda x_B: x_B))
+
+
+def add_triggered(
+    frontend: Frontend,
+    network: Model,
+    examples: Examples,
+    subset_S: ArrayLike,
+    put_on: Map,
+) -> Frontend:
+    """Adds the same rows with the trigger that ``put_on(x_B)`` puts on."""
+    return frontend._replace(triggered_S=_hear(network, examples, subset_S, put_on))
+
+
+def _hear(
+    network: Model, examples: Examples, subset_S: ArrayLike, change: Map
+) -> jax.Array:
+    def hear(row_B: jax.Array) -> jax.Array:
+        assert network.front is not None
+        return network.front(change(take(examples, row_B)[0]))
+
+    return in_blocks(hear, subset_S)
+
+
+def in_blocks(function: Map, x_B: ArrayLike) -> jax.Array:
+    """``function(x_B)`` of some rows at a time, where each row is by itself."""
+    x_B = jnp.asarray(x_B)
+    size = min(BLOCK, len(x_B))
+    pad = [(0, -len(x_B) % size), *[(0, 0)] * (x_B.ndim - 1)]
+    blocks = jnp.pad(x_B, pad).reshape(-1, size, *x_B.shape[1:])
+    done = jax.lax.map(function, blocks)
+    return done.reshape(-1, *done.shape[2:])[: len(x_B)]

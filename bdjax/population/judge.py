@@ -9,8 +9,7 @@ import numpy as np
 from bdjax.attacks import Attack, Trigger
 from bdjax.logits import class_logits
 from bdjax.models import Model
-from bdjax.population.examples import Examples, embed, take
-from bdjax.population.frontend import in_blocks
+from bdjax.population.examples import Examples, embed, in_blocks, take
 from bdjax.types import Variables
 
 

@@ -16,11 +16,13 @@ from bdjax.engine import Layout
 from bdjax.logits import class_logits
 from bdjax.models import Model
 from bdjax.population.batches import Batches
-from bdjax.population.examples import Examples, reader, take
-from bdjax.population.frontend import (
+from bdjax.population.examples import (
+    Examples,
     Frontend,
     add_triggered,
     clean_frontend,
+    reader,
+    take,
     uses_frontend,
 )
 from bdjax.population.judge import Quality, judge_one

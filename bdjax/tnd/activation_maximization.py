@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.tnd import simplex
-from bdjax.tnd.perturb import Moments, adam, chosen, perturb
+from bdjax.tnd.perturb import Pair, adam, chosen, perturb, still
 from bdjax.tnd.sign_ascent import Seeds, Staged, over_images
 from bdjax.types import PyTree
 
@@ -29,16 +29,14 @@ class State(NamedTuple):
       mask: float32 ``[R, G, H, W, C]`` in [0, 1].
       pattern: likewise.
       weights: float32 ``[R, D]``.
-      mask_moments: of the mask's Adam.
-      pattern_moments: of the pattern's.
+      moments: of both's Adam.
       unit: float32 ``[R]``, mean activation of the seeds.
     """
 
     mask: jax.Array
     pattern: jax.Array
     weights: jax.Array
-    mask_moments: Moments
-    pattern_moments: Moments
+    moments: Pair
     unit: jax.Array
 
 
@@ -68,8 +66,7 @@ class ActivationMaximization(Staged):
             mask=mask,
             pattern=pattern,
             weights=jnp.asarray(cases.weights),
-            mask_moments=Moments(jnp.zeros_like(x), jnp.zeros_like(x)),
-            pattern_moments=Moments(jnp.zeros_like(x), jnp.zeros_like(x)),
+            moments=still(mask, pattern),
             unit=jnp.maximum(unit, 1e-12),
         )
 
@@ -78,8 +75,7 @@ class ActivationMaximization(Staged):
         again = state._replace(
             mask=over_images(state.mask),
             pattern=over_images(state.pattern),
-            mask_moments=jax.tree.map(jnp.zeros_like, state.mask_moments),
-            pattern_moments=jax.tree.map(jnp.zeros_like, state.pattern_moments),
+            moments=still(state.mask, state.pattern),
         )
         state = chosen((i == self.iterations) & (self.second > 0), again, state)
         grads = jax.grad(self._loss, (0, 1, 2))(
@@ -89,15 +85,14 @@ class ActivationMaximization(Staged):
         t = jnp.where(i < self.iterations, i, i - self.iterations)
         power = (t + 1).astype(jnp.float32)
         rate = self.learning_rate
-        move, mask_moments = adam(grads[0], state.mask_moments, power, rate)
+        move, mask_moments = adam(grads[0], state.moments[0], power, rate)
         mask = jnp.clip(state.mask + move, 0, 1)
-        move, pattern_moments = adam(grads[1], state.pattern_moments, power, rate)
+        move, pattern_moments = adam(grads[1], state.moments[1], power, rate)
         return State(
             mask=mask,
             pattern=jnp.clip(state.pattern + move, 0, 1),
             weights=self._weigh(state.weights, -grads[2]),
-            mask_moments=mask_moments,
-            pattern_moments=pattern_moments,
+            moments=(mask_moments, pattern_moments),
             unit=state.unit,
         )
 

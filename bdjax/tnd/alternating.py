@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from bdjax.tnd.minimal_mask import Images
 from bdjax.tnd.network import Network
-from bdjax.tnd.perturb import Moments, adam, chosen, each, margin, perturb, shrink
+from bdjax.tnd.perturb import Pair, adam, chosen, each, margin, perturb, shrink, still
 from bdjax.tnd.solver import Problem
 
 TAU = 15.0
@@ -33,8 +33,7 @@ class State(NamedTuple):
     Attributes:
       mask: float32 ``[K, G, H, W, C]``.
       pattern: likewise, in [0, scale].
-      mask_moments: of the mask's Adam.
-      pattern_moments: of the pattern's.
+      moments: of both's Adam.
       constant: float32 ``[K]``, c.
       lower: float32 ``[K]``, greatest constant that failed.
       hit: bool ``[K]``, whether this constant has succeeded at any iteration.
@@ -46,8 +45,7 @@ class State(NamedTuple):
 
     mask: jax.Array
     pattern: jax.Array
-    mask_moments: Moments
-    pattern_moments: Moments
+    moments: Pair
     constant: jax.Array
     lower: jax.Array
     hit: jax.Array
@@ -109,8 +107,7 @@ class Alternating(Problem):
         return State(
             mask=zeros,
             pattern=zeros + START,
-            mask_moments=Moments(zeros, zeros),
-            pattern_moments=Moments(zeros, zeros),
+            moments=still(zeros, zeros),
             constant=jnp.full(count, self.first, kind),
             lower=jnp.zeros(count, kind),
             hit=jnp.zeros(count, bool),
@@ -136,7 +133,7 @@ class Alternating(Problem):
         penalty = 1 / each(state.constant, grad)
         if not self.official:
             grad += penalty
-        move, mask_moments = adam(grad, state.mask_moments, power, rate)
+        move, mask_moments = adam(grad, state.moments[0], power, rate)
         threshold = rate * penalty if self.official else 0.0
         mask = shrink(state.mask + move, threshold)
 
@@ -144,7 +141,7 @@ class Alternating(Problem):
             mask, state.pattern, cases, shared
         )
         move, pattern_moments = adam(
-            grad, state.pattern_moments, power + self.official, rate
+            grad, state.moments[1], power + self.official, rate
         )
         pattern = jnp.clip(state.pattern + move, 0, self.network.scale)
 
@@ -156,8 +153,7 @@ class Alternating(Problem):
         return State(
             mask=mask,
             pattern=pattern,
-            mask_moments=mask_moments,
-            pattern_moments=pattern_moments,
+            moments=(mask_moments, pattern_moments),
             constant=state.constant,
             lower=state.lower,
             hit=hit,
@@ -176,8 +172,7 @@ class Alternating(Problem):
         fresh = state._replace(
             mask=jnp.zeros_like(state.mask),
             pattern=jnp.full_like(state.pattern, START),
-            mask_moments=jax.tree.map(jnp.zeros_like, state.mask_moments),
-            pattern_moments=jax.tree.map(jnp.zeros_like, state.pattern_moments),
+            moments=still(state.mask, state.pattern),
             constant=(state.constant + toward) / 2,
             lower=lower,
             hit=jnp.zeros_like(state.hit),

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from bdjax.tnd.network import Network
-from bdjax.tnd.perturb import Moments, adam, each, perturb
+from bdjax.tnd.perturb import Pair, adam, each, perturb, still
 from bdjax.tnd.solver import Problem
 from bdjax.types import PyTree
 
@@ -64,8 +64,7 @@ class State(NamedTuple):
       mask: float32 ``[K, G, H, W, 1]``, one value a pixel for all channels, or
         ``[K, G, H, W, C]``.
       pattern: float32 ``[K, G, H, W, C]``.
-      mask_moments: of the mask's Adam.
-      pattern_moments: of the pattern's.
+      moments: of both's Adam.
       weight: float32 ``[K, G]``, of the penalty.
       size: float32 ``[K, G]``, of the smallest successful mask so far; inf without.
       best_mask: that mask.
@@ -75,8 +74,7 @@ class State(NamedTuple):
 
     mask: jax.Array
     pattern: jax.Array
-    mask_moments: Moments
-    pattern_moments: Moments
+    moments: Pair
     weight: jax.Array
     size: jax.Array
     best_mask: jax.Array
@@ -120,8 +118,7 @@ class MinimalMask(Problem):
         return State(
             mask=mask,
             pattern=pattern,
-            mask_moments=Moments(jnp.zeros_like(mask), jnp.zeros_like(mask)),
-            pattern_moments=Moments(jnp.zeros_like(pattern), jnp.zeros_like(pattern)),
+            moments=still(mask, pattern),
             weight=jnp.full((count, groups), 0.01, kind),
             size=jnp.full((count, groups), jnp.inf, kind),
             best_mask=mask,
@@ -138,19 +135,18 @@ class MinimalMask(Problem):
         gain = ok & (size < _GAIN * state.size)
         power = (i + 1).astype(state.mask.dtype)
         move, mask_moments = adam(
-            grad_mask, state.mask_moments, power, self.learning_rate, b1=0.5, b2=0.9
+            grad_mask, state.moments[0], power, self.learning_rate, b1=0.5, b2=0.9
         )
         mask = jnp.clip(state.mask + move, 0, 1)
         scale = self.network.scale
         move, pattern_moments = adam(
-            grad_pattern, state.pattern_moments, power, self.learning_rate * scale,
+            grad_pattern, state.moments[1], power, self.learning_rate * scale,
             b1=0.5, b2=0.9,
         )  # fmt: skip
         new = State(
             mask=mask,
             pattern=jnp.clip(state.pattern + move, 0, scale),
-            mask_moments=mask_moments,
-            pattern_moments=pattern_moments,
+            moments=(mask_moments, pattern_moments),
             weight=state.weight * jnp.where(ok, self.pace, 1 / self.pace),
             size=jnp.where(better, size, state.size),
             best_mask=_choose(better, state.mask, state.best_mask),

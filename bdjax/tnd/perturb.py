@@ -37,6 +37,16 @@ class Moments(NamedTuple):
     second: jax.Array
 
 
+Pair = tuple[Moments, Moments]
+"""Of a mask and of a pattern."""
+
+
+def still(mask: jax.Array, pattern: jax.Array) -> Pair:
+    """Moments before the first step."""
+    first, second = jnp.zeros_like(mask), jnp.zeros_like(pattern)
+    return Moments(first, first), Moments(second, second)
+
+
 def adam(
     grad: jax.Array,
     moments: Moments,

@@ -73,7 +73,16 @@ def calibration_for(
             )
         return by_threshold(config.threshold, "a threshold of your own"), []
     if given is not None:
-        _match(given, settings)
+        if not isinstance(given, Calibration):
+            raise UserError(
+                f"calibration is a {type(given).__name__}; read a file with "
+                "tnd.load_calibration"
+            )
+        if given.settings != settings:
+            raise UserError(
+                "the calibration is of other settings "
+                f"({_difference(given.settings, settings)}); calibrate with these"
+            )
         return given, []
     built_in = _built_in(plain["detector"])
     own = (
@@ -139,19 +148,6 @@ def calibrate(
         source=source,
         settings=settings[0],
     )
-
-
-def _match(given: Calibration, settings: dict[str, Any]) -> None:
-    if not isinstance(given, Calibration):
-        raise UserError(
-            f"calibration is a {type(given).__name__}; read a file with "
-            "tnd.load_calibration"
-        )
-    if given.settings != settings:
-        raise UserError(
-            "the calibration is of other settings "
-            f"({_difference(given.settings, settings)}); calibrate with these"
-        )
 
 
 def _difference(a: dict[str, Any], b: dict[str, Any]) -> str:
