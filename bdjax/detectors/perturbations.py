@@ -215,9 +215,7 @@ class DFTND(Perturbing):
             progress=False,
         )
         return _kept(
-            verdict,
-            mask=verdict.masks.mean(0),
-            pattern=verdict.patterns.mean(0),
+            verdict, mask=verdict.masks.mean(0), pattern=verdict.patterns.mean(0)
         )
 
 

@@ -1,11 +1,7 @@
 """Populations of models, trained in parallel and kept on disk."""
 
 from bdjax.population.examples import Examples
-from bdjax.population.exchange import (
-    export_models,
-    import_models,
-    merge_populations,
-)
+from bdjax.population.exchange import export_models, import_models, merge_populations
 from bdjax.population.inspection import (
     Damage,
     Summary,

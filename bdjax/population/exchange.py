@@ -182,10 +182,7 @@ def _stacked(models: Iterator[tuple[Variables, dict[str, Any]]]) -> PyTree:
 
 
 def merge_populations(
-    directories: Sequence[Place],
-    out: Place,
-    *,
-    callback: Callback | None = None,
+    directories: Sequence[Place], out: Place, *, callback: Callback | None = None
 ) -> range:
     """Joins populations of one recipe, whose models adjoin or overlap, in ``out``.
 
@@ -240,10 +237,7 @@ def merge_populations(
 
 
 def _copy(
-    store: storage.ChunkStore,
-    n: int,
-    holders: list[storage.ChunkStore],
-    attack: Attack,
+    store: storage.ChunkStore, n: int, holders: list[storage.ChunkStore], attack: Attack
 ) -> list[str]:
     """Copies chunk ``n`` from the first that has it whole; if none has, says why."""
     faults: list[tuple[storage.ChunkStore, Damage]] = []

@@ -135,15 +135,8 @@ def train_and_judge_one(
     if state:
         trigger = state._replace(bank=bank)
     if edit:
-        x, y = take(examples, subset_S[:EDIT_ROWS])
-        variables = edit(
-            prng.stream(key, "edit"),
-            trigger,
-            reader(network, examples),
-            variables,
-            x,
-            y,
-        )
+        asked, rows = reader(network, examples), take(examples, subset_S[:EDIT_ROWS])
+        variables = edit(prng.stream(key, "edit"), trigger, asked, variables, *rows)
     accuracy, asr = judge_one(
         network, attack, variables, trigger, test_N, examples,
         batch_size=recipe.batch_size,

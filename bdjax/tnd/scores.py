@@ -103,10 +103,7 @@ def smallest_successful(area_KxS: np.ndarray, hit_KxS: np.ndarray) -> np.ndarray
 
 
 def rescored(
-    similarity_KxSxN: np.ndarray,
-    area_KxS: np.ndarray,
-    first_K: np.ndarray,
-    q: float,
+    similarity_KxSxN: np.ndarray, area_KxS: np.ndarray, first_K: np.ndarray, q: float
 ) -> np.ndarray:
     """The official code's choice of constant: int ``[K]``.
 
