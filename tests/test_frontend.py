@@ -14,8 +14,8 @@ from bdjax.models.layers import dense
 from bdjax.population import Execution, Recipe, cost, train, train_models
 from bdjax.population.examples import (
     Frontend,
-    add_triggered,
     clean_frontend,
+    heard,
     in_blocks,
     uses_frontend,
 )
@@ -62,7 +62,8 @@ def test_training_behind_the_front_end_changes_nothing():
     def beforehand():
         front = clean_frontend(MODEL, EXAMPLES, ROWS)
         put_on = functools.partial(attack.apply, trigger)
-        return run(frontend=add_triggered(front, MODEL, EXAMPLES, ROWS, put_on))
+        triggered = heard(MODEL, EXAMPLES, ROWS, put_on)
+        return run(frontend=front._replace(triggered_S=triggered))
 
     close(beforehand(), jax.jit(run)())
 

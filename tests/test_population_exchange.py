@@ -40,7 +40,7 @@ from bdjax.population import (
     load_model,
     load_population,
 )
-from bdjax.population.trees import trigger_dict
+from bdjax.population.model_files import trigger_dict
 from bdjax.tasks import TASKS
 from bdjax.types import UserError
 

@@ -22,9 +22,9 @@ from bdjax.population.batches import Batches
 from bdjax.population.examples import Examples, clean_frontend, uses_frontend
 from bdjax.population.flops import Work, count_work, shape_of, tree_bytes
 from bdjax.population.judge import judge_one
+from bdjax.population.model_files import trigger_shape
 from bdjax.population.plan import BatchPlan, max_steps
 from bdjax.population.recipe import Recipe
-from bdjax.population.trees import trigger_shape
 from bdjax.tasks import Task
 from bdjax.types import PyTree, UserError, Variables
 

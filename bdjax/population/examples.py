@@ -103,26 +103,17 @@ def clean_frontend(network: Model, examples: Examples, subset_S: ArrayLike) -> F
     rows_S = jnp.asarray(subset_S)
     place_N = jnp.zeros(len(examples.y), jnp.int32)
     place_N = place_N.at[rows_S].set(jnp.arange(len(rows_S), dtype=jnp.int32))
-    return Frontend(place_N, _hear(network, examples, rows_S, lambda x_B: x_B))
+    return Frontend(place_N, heard(network, examples, rows_S, lambda x_B: x_B))
 
 
-def add_triggered(
-    frontend: Frontend,
-    network: Model,
-    examples: Examples,
-    subset_S: ArrayLike,
-    put_on: Map,
-) -> Frontend:
-    """Adds the same rows with the trigger that ``put_on(x_B)`` puts on."""
-    return frontend._replace(triggered_S=_hear(network, examples, subset_S, put_on))
-
-
-def _hear(
-    network: Model, examples: Examples, subset_S: ArrayLike, change: Map
+def heard(
+    network: Model, examples: Examples, subset_S: ArrayLike, put_on: Map
 ) -> jax.Array:
+    """What it makes of the rows ``subset_S``, changed by ``put_on(x_B)``."""
+
     def hear(row_B: jax.Array) -> jax.Array:
         assert network.front is not None
-        return network.front(change(take(examples, row_B)[0]))
+        return network.front(put_on(take(examples, row_B)[0]))
 
     return in_blocks(hear, subset_S)
 

@@ -12,7 +12,7 @@ import numpy as np
 from bdjax import storage
 from bdjax.attacks import Attack
 from bdjax.population.bank import copy_bank
-from bdjax.population.inspection import Damage, damage
+from bdjax.population.inspection import damage
 from bdjax.population.judge import Quality
 from bdjax.population.model_files import describe, load_model, save_model
 from bdjax.population.population import models_of, read_chunk
@@ -240,17 +240,16 @@ def _copy(
     store: storage.ChunkStore, n: int, holders: list[storage.ChunkStore], attack: Attack
 ) -> list[str]:
     """Copies chunk ``n`` from the first that has it whole; if none has, says why."""
-    faults: list[tuple[storage.ChunkStore, Damage]] = []
+    faults = []
     for holder in holders:
         try:
             read_chunk(holder, n, attack)
         except UserError as error:
-            faults.append((holder, damage(holder, n, error)))
-            continue
-        store.copy(n, holder)
-        return []
-    holder, fault = faults[0]
-    return [f"{holder.directory}, {fault}"]
+            faults.append(f"{holder.directory}, {damage(holder, n, error)}")
+        else:
+            store.copy(n, holder)
+            return []
+    return faults[:1]
 
 
 def _check_same(first: storage.ChunkStore, other: storage.ChunkStore) -> None:

@@ -1,8 +1,12 @@
-"""One model as files that other tools read: safetensors, and JSON beside it."""
+"""One model as files that other tools read: safetensors, and JSON beside it.
+
+Files hold variables and triggers as nested dicts, or leaves by their path.
+"""
 
 import functools
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +14,10 @@ import jax
 import numpy as np
 
 from bdjax import storage
-from bdjax.attacks import Attack, get_attack
+from bdjax.attacks import Attack, Trigger, get_attack
 from bdjax.models import Model
 from bdjax.population.judge import Quality, contradiction
 from bdjax.population.spec import Origin
-from bdjax.population.trees import flat, nested, trigger_shape
 from bdjax.tasks import get_task
 from bdjax.types import PyTree, UserError, Variables
 
@@ -162,3 +165,49 @@ def _number(path: Path, name: str, value: Any) -> np.float32:
     if isinstance(value, bool) or not isinstance(value, int | float | None):
         raise UserError(f"{path}: {name} is {value!r}, no number; restore the file")
     return np.float32(math.nan if value is None else value)
+
+
+def flat(tree: PyTree) -> dict[str, Any]:
+    """Leaves by their path, such as ``params.conv1.kernel``."""
+    leaves = jax.tree.leaves_with_path(tree)
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    return {name(path): leaf for path, leaf in leaves}
+
+
+def nested(leaves: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Nested dicts of leaves that go by their path."""
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves:
+        *parents, name = path.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = leaf
+    return tree
+
+
+def trigger_dict(trigger: Trigger) -> dict[str, Any]:
+    """One trigger, or stacked ones, as nested dicts; without the bank."""
+    return nested(flat(trigger._replace(bank=())).items())
+
+
+def trigger_from(attack: Attack, found: dict[str, Any]) -> Trigger:
+    """What :func:`trigger_dict` made of a trigger of this attack.
+
+    Raises:
+      UserError: the attack draws triggers of another form.
+    """
+    leaves, names = flat(found), list(flat(trigger_shape(attack)))
+    if set(names) != set(leaves):
+        raise UserError(
+            f"triggers have {sorted(leaves)}, and those of attack {attack.name!r} "
+            f"{sorted(names)}; read them with the bdjax that wrote them"
+        )
+    structure = jax.tree.structure(trigger_shape(attack))
+    return jax.tree.unflatten(structure, [leaves[name] for name in names])
+
+
+@functools.cache
+def trigger_shape(attack: Attack) -> Trigger:
+    """Shapes of one trigger."""
+    return jax.eval_shape(attack.sample, jax.eval_shape(lambda: jax.random.key(0)))

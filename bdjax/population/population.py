@@ -12,8 +12,8 @@ from bdjax.attacks import NO_TARGET, Attack, Trigger
 from bdjax.models import Formulation
 from bdjax.population.bank import read_bank
 from bdjax.population.judge import Quality, contradiction
+from bdjax.population.model_files import trigger_from
 from bdjax.population.spec import Origin, origin_of
-from bdjax.population.trees import trigger_from
 from bdjax.types import PyTree, UserError, Variables
 
 _PARTS = {"ids", "variables", "triggers", "quality"}

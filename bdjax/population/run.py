@@ -18,10 +18,10 @@ from bdjax.population.bank import prepare_bank
 from bdjax.population.batching import FIX, choose_width
 from bdjax.population.examples import Examples
 from bdjax.population.judge import Quality
+from bdjax.population.model_files import trigger_dict
 from bdjax.population.recipe import Execution, chunk_size_for
 from bdjax.population.spec import PopulationSpec
 from bdjax.population.train import Shared, share, train_shared
-from bdjax.population.trees import trigger_dict
 from bdjax.types import PyTree, UserError
 
 Callback = Callable[[int, Quality | None], None]

@@ -19,8 +19,8 @@ from bdjax.population.batches import Batches
 from bdjax.population.examples import (
     Examples,
     Frontend,
-    add_triggered,
     clean_frontend,
+    heard,
     reader,
     take,
     uses_frontend,
@@ -127,7 +127,8 @@ def train_and_judge_one(
     trigger = trigger._replace(bank=bank)
     if frontend is not None:
         put_on = functools.partial(attack.apply, trigger)
-        frontend = add_triggered(frontend, network, examples, subset_S, put_on)
+        triggered_S = heard(network, examples, subset_S, put_on)
+        frontend = frontend._replace(triggered_S=triggered_S)
     batches = Batches(attack, recipe, key, trigger, plan, examples, network, frontend)
     variables, loss, state = train_one(
         network, recipe, key, batches, one_by_one=one_by_one
