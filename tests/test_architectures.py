@@ -10,7 +10,7 @@ import pytest
 
 from bdjax.models import FORMULATIONS, MODELS, blocks, get_model
 from bdjax.models.conv import conv
-from bdjax.models.preact import PreActivation
+from bdjax.models.deep import PreActivation
 from bdjax.population.cost import variables_shapes
 from bdjax.population.flops import count_work, shape_of
 

@@ -9,10 +9,8 @@ from bdjax import checks
 from bdjax.models.base import Model, from_linen
 from bdjax.models.cnn import CIFARNet, MNISTNet, SmallNet
 from bdjax.models.conv import FORMULATIONS, Formulation
-from bdjax.models.preact import PreActResNet
+from bdjax.models.deep import VGG16, AlexNet, PreActResNet, ResNet
 from bdjax.models.products import PRECISIONS, Precision
-from bdjax.models.resnet import ResNet
-from bdjax.models.speech import SpeechLSTM
 from bdjax.models.text import KimCNN
 from bdjax.models.varied import (
     DepthwiseNet,
@@ -24,8 +22,7 @@ from bdjax.models.varied import (
     StridedNet,
     WideNet,
 )
-from bdjax.models.vectors import MLP, SeriesLSTM
-from bdjax.models.vgg import VGG16, AlexNet
+from bdjax.models.vectors import MLP, SeriesLSTM, SpeechLSTM
 
 _WIDTHS = (64, 128, 256, 512)
 
@@ -36,10 +33,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "mntd_mnist_cnn": MNISTNet,
     "alexnet": AlexNet,
     "preact_resnet": PreActResNet,
-    "resnet18": functools.partial(ResNet, (2, 2, 2, 2), _WIDTHS),
-    "resnet50": functools.partial(ResNet, (3, 4, 6, 3), _WIDTHS, bottleneck=True),
+    "resnet18": functools.partial(ResNet, blocks=(2, 2, 2, 2), widths=_WIDTHS),
+    "resnet50": functools.partial(
+        ResNet, blocks=(3, 4, 6, 3), widths=_WIDTHS, bottleneck=True
+    ),
     # For a CPU: eight layers, a seventh of mntd_cifar_cnn's time.
-    "thin_resnet": functools.partial(ResNet, (1, 1, 1), (16, 16, 32), stem_stride=2),
+    "thin_resnet": functools.partial(
+        ResNet, blocks=(1, 1, 1), widths=(16, 16, 32), stem_stride=2
+    ),
     "vgg16": VGG16,
     # Small ones for a CPU, as various as can be.
     "depthwise_net": DepthwiseNet,

@@ -1,12 +1,13 @@
 """Layers as PyTorch initialises them, on which MNTD's accuracies rest."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bdjax.models.conv import Formulation
 from bdjax.models.products import Precision, matmul
 from bdjax.types import PRNGKey
 
@@ -40,3 +41,43 @@ def dense(
         return y.reshape(*x.shape[:-1], features)
 
     return nn.Dense(features, name=name, dot_general=dot_general, **(torch | options))
+
+
+class Network(nn.Module):
+    """What the networks of the zoo share: their fields, and how they end.
+
+    Each says by ``_penultimate(x, train)`` what its last layer reads, float ``[B, D]``.
+
+    Attributes:
+      num_classes: number of logits.
+      formulation: how convolutions are computed, see :mod:`bdjax.models.conv`.
+      precision: of products, see :mod:`bdjax.models.products`.
+      dropout: share of the penultimate activations that training drops.
+    """
+
+    num_classes: int = 10
+    formulation: Formulation = "auto"
+    precision: Precision = "float32"
+    dropout: ClassVar[float] = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Inputs float ``[B, ...]`` to logits float ``[B, classes]``.
+
+        Images are ``[B, H, W, C]`` in [0, 1].
+        """
+        x = self._penultimate(x, train)
+        self.sow("intermediates", "features", x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return self._dense(self.num_classes, x, "logits")
+
+    def _penultimate(self, x: jax.Array, train: bool) -> jax.Array:
+        raise NotImplementedError
+
+    def _dense(self, features: int, x: jax.Array, name: str, **options: Any):
+        layer = dense(features, x.shape[-1], self.precision, name=name, **options)
+        return layer(x)
+
+    @property
+    def _how(self) -> tuple[Formulation, Precision]:
+        return self.formulation, self.precision

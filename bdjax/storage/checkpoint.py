@@ -15,7 +15,7 @@ import logging
 import re
 import weakref
 import zlib
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +275,20 @@ def read_tree(path: Path, *, owner: str, what: str, fix: str) -> PyTree:
     except Exception as error:  # Orbax, tensorstore and json raise a dozen kinds.
         raise UserError(
             f"{what} in {path} is damaged ({reason(error)}); {fix}"
+        ) from error
+
+
+@contextlib.contextmanager
+def writing(what: str, path: Path) -> Iterator[None]:
+    """Turns whatever orbax and the disk raise while `what` is written into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{what} could not be written to {path} ({reason(error)}); check free "
+            "space and permissions and run again"
         ) from error
 
 

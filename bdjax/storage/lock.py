@@ -43,26 +43,20 @@ class Lock:
                 f"{directory} is being written to by {holder or 'another job'}; wait "
                 "for it, or use another directory"
             ) from error
-        except NotImplementedError:  # as older ones say where there are no locks
-            _warn(directory)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
+        except (OSError, NotImplementedError) as error:  # the latter of older ones
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                 raise UserError(
                     f"cannot write to {directory} ({error.strerror}); check its path "
                     "and rights"
                 ) from error
-            _warn(directory)
+            warnings.warn(
+                f"{directory}: this file system has no locks, so nothing keeps a "
+                "second job away",
+                stacklevel=2,
+            )
         with contextlib.suppress(OSError):  # on a full disk the lock still holds
             path.write_text(f"process {os.getpid()} on {platform.node()}")
 
     def release(self) -> None:
         """Gives the directory free; again is fine."""
         self._lock.release()
-
-
-def _warn(directory: Path) -> None:
-    warnings.warn(
-        f"{directory}: this file system has no locks, so nothing keeps a second job "
-        "away",
-        stacklevel=3,
-    )

@@ -5,7 +5,6 @@ import operator
 import os
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from bdjax.storage import checkpoint, files, lock, manifest, processes
@@ -84,20 +83,16 @@ class ChunkStore:
           UserError: the chunk is already committed, the tree holds something else than
             arrays, or this or the earlier save failed.
         """
-        path = self._writable_path(n)
-        self.wait()
-        _refuse_committed(n, path)
+        path = self._free_path(n)
         if self._writer is None:
             self._writer = checkpoint.Writer()
         self._pending = n
         try:
-            self._writer.save(path, tree, owner=self._owner)
-        except UserError:
+            with checkpoint.writing(f"chunk {n}", path):
+                self._writer.save(path, tree, owner=self._owner)
+        except Exception:
             self._pending = None
             raise
-        except Exception as error:
-            self._pending = None
-            raise _not_written(n, path, error) from error
 
     def wait(self) -> None:
         """Returns once every chunk given to `save` is committed.
@@ -108,10 +103,8 @@ class ChunkStore:
         if self._pending is None or self._writer is None:
             return
         n, self._pending = self._pending, None
-        try:
+        with checkpoint.writing(f"chunk {n}", self.path(n)):
             self._writer.wait()
-        except Exception as error:
-            raise _not_written(n, self.path(n), error) from error
 
     def load(self, n: int) -> PyTree:
         """The tree of a committed chunk: its keys in order, dtypes, shapes and bits.
@@ -134,7 +127,6 @@ class ChunkStore:
     def discard(self, n: int) -> None:
         """Takes chunk `n` out, so that it can be saved again; a missing one is fine."""
         path = self._writable_path(n)
-        self.wait()
         trash = path.with_name(f"{n}.discarded")
         shutil.rmtree(trash, ignore_errors=True)
         if path.exists():
@@ -152,11 +144,9 @@ class ChunkStore:
           UserError: the chunk is already committed, cannot be written, or the copy is
             damaged.
         """
-        path = self._writable_path(n)
-        self.wait()
-        _refuse_committed(n, path)
+        path = self._free_path(n)
         fresh = path.with_name(f"{n}.copy")
-        try:
+        with checkpoint.writing(f"chunk {n}", path):
             if fresh.exists():  # of a copy that was killed
                 shutil.rmtree(fresh)
             shutil.copytree(source.path(n), fresh, copy_function=_copy_synced)
@@ -164,8 +154,6 @@ class ChunkStore:
             what = f"the copy of chunk {n} of {source.directory}"
             checkpoint.read_tree(fresh, owner=self._owner, what=what, fix=fix)
             fresh.rename(path)
-        except OSError as error:
-            raise _not_written(n, path, error) from error
 
     def size_bytes(self) -> int:
         """The sizes of all files of the population."""
@@ -196,13 +184,7 @@ class ChunkStore:
     def __enter__(self) -> "ChunkStore":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        del kind, error, traceback
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -212,7 +194,17 @@ class ChunkStore:
     def _writable_path(self, n: int) -> Path:
         if not self._writable:
             raise RuntimeError(f"{self.directory} is open for reading only")
-        return self.path(n)
+        path = self.path(n)
+        self.wait()
+        return path
+
+    def _free_path(self, n: int) -> Path:
+        if (path := self._writable_path(n)).exists():
+            raise UserError(
+                f"chunk {n} is already in {path}; delete that directory to train it "
+                "again"
+            )
+        return path
 
 
 def open_population(
@@ -265,22 +257,8 @@ def read_population(directory: str | os.PathLike[str]) -> ChunkStore:
     return ChunkStore(directory, manifest.read(directory), writable=False)
 
 
-def _refuse_committed(n: int, path: Path) -> None:
-    if path.exists():
-        raise UserError(
-            f"chunk {n} is already in {path}; delete that directory to train it again"
-        )
-
-
 def _copy_synced(source: str, target: str) -> None:
     """Copies a file and waits for the disk: what is renamed next must be whole."""
     shutil.copyfile(source, target)
     with open(target, "rb") as file:
         os.fsync(file.fileno())
-
-
-def _not_written(n: int, path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"chunk {n} could not be written to {path} ({checkpoint.reason(error)}); check "
-        "free space and permissions and run again"
-    )

@@ -9,7 +9,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -133,15 +132,15 @@ def watch(ended: Callable[[int, str], None]) -> None:
         it has not done so a minute later.
     """
     client = ocp.multihost.get_jax_distributed_client()
-    threading.Thread(target=_watch, args=(client, ended), daemon=True).start()
 
+    def listen() -> None:
+        while not _parted.wait(_POLL_SECONDS):
+            try:
+                status, why = json.loads(client.key_value_try_get(_LEFT))
+            except jax.errors.JaxRuntimeError:  # not there, or JAX is about to end us
+                continue
+            ended(status, why)
+            time.sleep(60)
+            os._exit(status)
 
-def _watch(client: Any, ended: Callable[[int, str], None]) -> None:
-    while not _parted.wait(_POLL_SECONDS):
-        try:
-            status, why = json.loads(client.key_value_try_get(_LEFT))
-        except jax.errors.JaxRuntimeError:  # not there, or JAX is about to end us
-            continue
-        ended(status, why)
-        time.sleep(60)
-        os._exit(status)
+    threading.Thread(target=listen, daemon=True).start()

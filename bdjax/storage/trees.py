@@ -1,5 +1,6 @@
 """One tree of arrays with its JSON, such as a fitted detector, replaced as a whole."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -46,18 +47,9 @@ def save_tree(
     name = f"tree-{1 + max((int(m[1]) for m in old.values()), default=0)}"
     provenance = files.as_json(provenance or {})
     writer = checkpoint.Writer()
-    try:
+    with contextlib.closing(writer), checkpoint.writing(kind, directory):
         writer.save(directory / name, tree, owner=_owner(kind, provenance))
         writer.wait()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{kind} could not be written to {directory} ({checkpoint.reason(error)}); "
-            "check free space and permissions"
-        ) from error
-    finally:
-        writer.close()
     meta_file = files.header(_SCHEMA, kind) | {
         "tree": name,
         "provenance": provenance,
