@@ -45,8 +45,12 @@ def load_commands(request: Request, *, words: tuple[str, ...]) -> Dataset:
     prepared = find_or_prepare("speech_commands", request.path)
     directory = prepared.directory
     with prepared.reading():
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
         held = _describe(prepared, words)
-        splits = {name: _open(files) for name, files in held.files.items()}
+        splits = {
+            name: ArrayRecordDataSource(files) for name, files in held.files.items()
+        }
         # Labels alone first: most of the clips are of other words.
         chosen = [_chosen(records, held.classes) for records in splits.values()]
         clips = Clips(request, sum(map(len, chosen)))
@@ -112,12 +116,6 @@ def _files(prepared: Prepared, about: dict[str, Any]) -> dict[str, list[str]]:
                 raise OSError(f"{len(files[name])} of {len(shards)} files of {name!r}")
     prepared.check_splits(files)
     return files
-
-
-def _open(files: list[str]) -> Any:
-    from array_record.python.array_record_data_source import ArrayRecordDataSource
-
-    return ArrayRecordDataSource(files)
 
 
 def _read(records: Any, rows: Sequence[int]) -> Iterator[Any]:

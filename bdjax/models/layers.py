@@ -74,7 +74,9 @@ class Network(nn.Module):
     def _penultimate(self, x: jax.Array, train: bool) -> jax.Array:
         raise NotImplementedError
 
-    def _dense(self, features: int, x: jax.Array, name: str, **options: Any):
+    def _dense(
+        self, features: int, x: jax.Array, name: str, **options: Any
+    ) -> jax.Array:
         layer = dense(features, x.shape[-1], self.precision, name=name, **options)
         return layer(x)
 

@@ -131,10 +131,6 @@ def _map(fn: Callable, tree: PyTree, path: tuple[str, ...] = ()) -> PyTree:
     return fn(path, tree)
 
 
-def _crc32(array: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-
-
 def _host_copy(path: tuple[str, ...], leaf: Any) -> np.ndarray:
     """Copies a leaf to the host: it may be donated or changed during the save."""
     name = ".".join(map(str, path)) or "the tree"
@@ -162,7 +158,8 @@ def _host_copy(path: tuple[str, ...], leaf: Any) -> np.ndarray:
 def _entry(path: tuple[str, ...], array: np.ndarray) -> list:
     """What must be found again for a leaf: its dtype, shape and CRC-32."""
     del path
-    return [array.dtype.name, list(array.shape), _crc32(array)]
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return [array.dtype.name, list(array.shape), zlib.crc32(data)]
 
 
 _writers: "weakref.WeakSet[Writer]" = weakref.WeakSet()

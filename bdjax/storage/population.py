@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bdjax.storage import checkpoint, files, lock, manifest, processes
+from bdjax.storage import checkpoint, files, manifest, processes
 from bdjax.types import PyTree, UserError
 
 
@@ -30,7 +30,7 @@ class ChunkStore:
         manifest_json: dict[str, Any],
         *,
         writable: bool,
-        held: lock.Lock | None = None,
+        held: manifest.Lock | None = None,
     ):
         self.directory = directory
         self.manifest = manifest_json
@@ -233,7 +233,7 @@ def open_population(
     held = None
     if processes.is_first():
         manifest.refuse_foreign(directory)
-        held = lock.Lock(directory)
+        held = manifest.Lock(directory)
         try:
             manifest.claim(directory, files.as_json(recipe), ids)
         except BaseException:
