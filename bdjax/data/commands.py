@@ -7,7 +7,7 @@ array_record.
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +17,6 @@ from bdjax.data.waves import RATE, Clips
 from bdjax.types import UserError
 
 _BATCH = 500
-
-
-class _Held(NamedTuple):
-    """What a directory says of itself; ``classes`` are the task's, by its labels."""
-
-    rate: int
-    classes: dict[int, int]
-    files: dict[str, list[str]]
 
 
 def load_commands(request: Request, *, words: tuple[str, ...]) -> Dataset:
@@ -45,21 +37,19 @@ def load_commands(request: Request, *, words: tuple[str, ...]) -> Dataset:
     prepared = find_or_prepare("speech_commands", request.path)
     directory = prepared.directory
     with prepared.reading():
+        rate, classes, files = _describe(prepared, words)
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-        held = _describe(prepared, words)
-        splits = {
-            name: ArrayRecordDataSource(files) for name, files in held.files.items()
-        }
+        splits = {name: ArrayRecordDataSource(paths) for name, paths in files.items()}
         # Labels alone first: most of the clips are of other words.
-        chosen = [_chosen(records, held.classes) for records in splits.values()]
+        chosen = [_chosen(records, classes) for records in splits.values()]
         clips = Clips(request, sum(map(len, chosen)))
         for (split, records), rows in zip(splits.items(), chosen, strict=True):
             wanted = [row for row, _ in rows]
             for row, record in zip(wanted, _read(records, wanted), strict=True):
                 where = f"record {row} of split {split!r} of {directory}"
                 sound = np.array(record["audio"].int64_list.value, np.int16)
-                clips.add(sound, held.rate, where)
+                clips.add(sound, rate, where)
     y = np.array([label for rows in chosen for _, label in rows], np.int32)
     absent = [w for i, w in enumerate(words) if i not in y[: len(chosen[0])]]
     if absent:
@@ -70,8 +60,14 @@ def load_commands(request: Request, *, words: tuple[str, ...]) -> Dataset:
     return clips.dataset(y, num_train=len(chosen[0]))
 
 
-def _describe(prepared: Prepared, words: Sequence[str]) -> _Held:
-    """Checks that the directory holds sounds of the words, each of one channel."""
+def _describe(
+    prepared: Prepared, words: Sequence[str]
+) -> tuple[int, dict[int, int], dict[str, list[str]]]:
+    """Rate, the task's classes by the directory's labels, and the files of splits.
+
+    Raises:
+        UserError: it does not hold sounds of the words, each of one channel.
+    """
     directory = prepared.directory
     about = json.loads((directory / "dataset_info.json").read_text())
     prepared.check_format(about.get("fileFormat"))
@@ -96,11 +92,8 @@ def _describe(prepared: Prepared, words: Sequence[str]) -> _Held:
             f"{directory} lacks the words {', '.join(missing)} among its "
             f"{len(names)} classes: use source 'waves'"
         )
-    return _Held(
-        rate=int(audio.get("sampleRate", RATE)),
-        classes={names.index(word): i for i, word in enumerate(words)},
-        files=_files(prepared, about),
-    )
+    classes = {names.index(word): i for i, word in enumerate(words)}
+    return int(audio.get("sampleRate", RATE)), classes, _files(prepared, about)
 
 
 def _files(prepared: Prepared, about: dict[str, Any]) -> dict[str, list[str]]:

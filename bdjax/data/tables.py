@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bdjax.data.base import Dataset, Request, Units, check_shape
-from bdjax.data.content import GZIP, decode
+from bdjax.data.content import GZIP, decode, one_line
 from bdjax.data.encode import (
     Field,
     imbalance_notes,
@@ -143,8 +143,7 @@ def _read(file: pathlib.Path) -> tuple[list[str], list[Row]]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{file} is truncated or damaged: copy it again") from error
     except (OSError, csv.Error) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot read {file} as csv: {reason}") from error
+        raise UserError(f"cannot read {file} as csv: {one_line(error)}") from error
     if len(table) < 2:
         raise UserError(f"{file} has no rows below a header: check the file")
     (_, header), *rows = table

@@ -3,7 +3,6 @@
 Files are read entry by entry: word2vec's two formats and GloVe's.
 """
 
-import contextlib
 import gzip
 import pathlib
 import zlib
@@ -161,7 +160,13 @@ def _entries(file: pathlib.Path, dimension: int) -> Iterator[_Entry]:
         another dimension.
     """
     try:
-        with _opened(file) as stream:
+        with file.open("rb") as raw:
+            packed = raw.read(len(GZIP)) == GZIP
+        stream: Any
+        with (gzip.open if packed else open)(file, "rb") as stream:
+            head = stream.read(HEAD)
+            check_foreign(head, file, "word vectors")
+            stream.seek(len(BOM) if head.startswith(BOM) else 0)
             yield from _unpacked_entries(stream, file, dimension)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{file} is truncated or damaged: copy it again") from error
@@ -170,19 +175,6 @@ def _entries(file: pathlib.Path, dimension: int) -> Iterator[_Entry]:
             f"cannot read word vectors {file}: {error.strerror}; give the path of a "
             "word2vec or GloVe file"
         ) from error
-
-
-@contextlib.contextmanager
-def _opened(file: pathlib.Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked, behind its byte order mark."""
-    with file.open("rb") as raw:
-        packed = raw.read(len(GZIP)) == GZIP
-    stream: Any
-    with (gzip.open if packed else open)(file, "rb") as stream:
-        head = stream.read(HEAD)
-        check_foreign(head, file, "word vectors")
-        stream.seek(len(BOM) if head.startswith(BOM) else 0)
-        yield stream
 
 
 def _unpacked_entries(
@@ -196,7 +188,8 @@ def _unpacked_entries(
         _check_dimension(held, dimension, file)
         start = stream.tell()
     stream.seek(start)
-    binary = _is_binary(stream.read(HEAD))
+    # Text has no control characters.
+    binary = any(byte < 32 and byte not in b"\t\n\r" for byte in stream.read(HEAD))
     stream.seek(start)
     if not binary:
         yield from _text(stream, file, count or 0, dimension)
@@ -207,11 +200,6 @@ def _unpacked_entries(
             f"{file} holds no word vectors that are known: it is binary, but does not "
             "begin with word2vec's count and dimension; give a word2vec or GloVe file"
         )
-
-
-def _is_binary(beginning: bytes) -> bool:
-    """Whether a file's vectors are bytes of floats: text has no control characters."""
-    return any(byte < 32 and byte not in b"\t\n\r" for byte in beginning)
 
 
 def _binary(

@@ -7,21 +7,23 @@ import flax.linen as nn
 
 from bdjax import checks
 from bdjax.models.base import Model, from_linen
-from bdjax.models.cnn import CIFARNet, MNISTNet, SmallNet
 from bdjax.models.conv import FORMULATIONS, Formulation
 from bdjax.models.deep import VGG16, AlexNet, PreActResNet, ResNet
 from bdjax.models.products import PRECISIONS, Precision
-from bdjax.models.text import KimCNN
-from bdjax.models.varied import (
+from bdjax.models.small import (
+    CIFARNet,
     DepthwiseNet,
     DropoutMLP,
     GlobalNet,
     LeNet,
+    MNISTNet,
     NormNet,
     SlimVGG,
+    SmallNet,
     StridedNet,
     WideNet,
 )
+from bdjax.models.text import KimCNN
 from bdjax.models.vectors import MLP, SeriesLSTM, SpeechLSTM
 
 _WIDTHS = (64, 128, 256, 512)

@@ -10,9 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax.models.blocks import Conv, average_pool, he_kernel, norm
 from bdjax.models.conv import Formulation
-from bdjax.models.layers import Network
+from bdjax.models.layers import Conv, Network, average_pool, he_kernel, norm
 from bdjax.models.pool import max_pool
 from bdjax.models.products import Precision
 

@@ -70,11 +70,11 @@ def barrier(name: str) -> None:
 
     def wait() -> None:
         try:
-            sync(key=f"bdjax {name}", timeout_ms=_PATIENCE_SECONDS * 1000)
+            met.set_result(
+                sync(key=f"bdjax {name}", timeout_ms=_PATIENCE_SECONDS * 1000)
+            )
         except BaseException as error:
             met.set_exception(error)
-        else:
-            met.set_result(None)
 
     # Not in this thread: no signal ends a wait inside JAX.
     threading.Thread(target=wait, daemon=True).start()

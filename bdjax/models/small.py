@@ -1,19 +1,61 @@
-"""Small image networks as various as users' own: what thresholds are measured on.
+"""Small image networks: MNTD's, and others as various as users' own.
 
-One a habit of the field: tanh and average pooling (LeCun et al. 1998), normalisation of
-the input inside the network, batch normalisation with dropout, a global mean with GELU,
-depthwise convolutions (Howard et al. 2017), strides in place of pooling, a stack of 3x3
-(Simonyan and Zisserman 2015), no convolution at all. Sized for a CPU.
+MNTD's are of Xu et al. (S&P 2021, appendix; official code). Of the others, on which
+thresholds are measured, one a habit of the field: tanh and average pooling (LeCun et
+al. 1998), normalisation of the input inside the network, batch normalisation with
+dropout, a global mean with GELU, depthwise convolutions (Howard et al. 2017), strides
+in place of pooling, a stack of 3x3 (Simonyan and Zisserman 2015), no convolution at
+all. Sized for a CPU.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax.models.blocks import Conv, average_pool, norm
-from bdjax.models.cnn import ConvReLU
-from bdjax.models.layers import Network
+from bdjax.models.layers import Conv, ConvReLU, Network, average_pool, norm
 from bdjax.models.pool import max_pool
+
+
+class MNISTNet(Network):
+    """MNTD's MNIST network: conv5x5-16, pool, conv5x5-32, pool, FC-512, FC.
+
+    281,034 parameters for 28x28x1 inputs and ten classes.
+    """
+
+    def _penultimate(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
+        x = ConvReLU(16, 5, *self._how, pool=True, name="conv1")(x_BxHxWxC)
+        x = ConvReLU(32, 5, *self._how, pool=True, name="conv2")(x)
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+        return nn.relu(self._dense(512, x, "hidden"))
+
+
+class CIFARNet(Network):
+    """MNTD's CIFAR-10 network: conv3x3 32, 32, pool, 64, 64, pool, FC-256 twice, FC.
+
+    Dropout of one half before the last layer. 1,182,762 parameters for 32x32x3 inputs
+    and ten classes.
+    """
+
+    dropout = 0.5
+
+    def _penultimate(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
+        x = x_BxHxWxC
+        for i, features in enumerate((32, 32, 64, 64)):
+            how = (*self._how, 1, i % 2 == 1)
+            x = ConvReLU(features, 3, *how, name=f"conv{i + 1}")(x)
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+        x = nn.relu(self._dense(256, x, "hidden1"))
+        return nn.relu(self._dense(256, x, "hidden2"))
+
+
+class SmallNet(Network):
+    """For images from 4 pixels a side on: conv3x3-16, pool, conv3x3-32, pool, FC-64."""
+
+    def _penultimate(self, x_BxHxWxC: jax.Array, train: bool) -> jax.Array:
+        x = ConvReLU(16, 3, *self._how, padding=1, pool=True, name="conv1")(x_BxHxWxC)
+        x = ConvReLU(32, 3, *self._how, padding=1, pool=True, name="conv2")(x)
+        x = x.reshape(len(x), -1)
+        return nn.relu(self._dense(64, x, "hidden"))
 
 
 class LeNet(Network):
