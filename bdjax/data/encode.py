@@ -1,6 +1,7 @@
 """Columns of any kind as numbers in [0, 1], by what the training rows hold."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -43,11 +44,8 @@ class Field:
 
 def column_ranges(fields: Sequence[Field]) -> tuple[tuple[int, int], ...]:
     """The half-open range of columns of each field, as ``Task.fields`` holds them."""
-    ends = np.cumsum([len(field.columns) for field in fields])
-    return tuple(
-        (int(end) - len(field.columns), int(end))
-        for field, end in zip(fields, ends, strict=True)
-    )
+    widths = (len(field.columns) for field in fields)
+    return tuple(itertools.pairwise(itertools.accumulate(widths, initial=0)))
 
 
 def min_max(

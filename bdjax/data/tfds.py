@@ -42,10 +42,12 @@ def load_tfds(request: Request) -> Dataset:
         where = f"split {split!r} of {held.directory}"
         for start in range(0, len(records), _BATCH):
             rows = range(start, min(start + _BATCH, len(records)))
-            to = slice(done, done + len(rows))
             with held.reading():
-                _read_rows(records, rows, keys, x[to], y[to], where)
-            done = to.stop
+                for row, record in zip(rows, records.__getitems__(rows), strict=True):
+                    image, place = record[keys[0]], f"record {row} of {where}"
+                    x[done] = _pixels(image, request.shape, place)
+                    y[done] = record[keys[1]]
+                    done += 1
             if request.progress is not None:
                 request.progress(done, total)
         check_labels(y[done - len(records) : done], request.num_classes, where)
@@ -78,24 +80,12 @@ def _feature_keys(info: Any, held: Prepared, request: Request) -> tuple[str, str
     return image_key, label_key
 
 
-def _read_rows(
-    records: Any,
-    rows: range,
-    keys: tuple[str, str],
-    x: np.ndarray,
-    y: np.ndarray,
-    where: str,
-) -> None:
-    """Decodes the records ``rows`` into ``x`` (``[len(rows), H, W, C]``) and ``y``."""
+def _pixels(data: bytes, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """Decodes an image, uint8 ``[H, W, C]``."""
     from PIL import Image
 
-    image_key, label_key = keys
-    mode = _PIL_MODES[x.shape[-1]]
-    for i, record in enumerate(records.__getitems__(rows)):
-        with Image.open(io.BytesIO(record[image_key])) as image:
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-        if pixels.shape[:2] != x.shape[1:3]:
-            found = (*pixels.shape[:2], x.shape[-1])
-            check_shape(found, x.shape[1:], f"record {rows[i]} of {where}")
-        x[i] = pixels.reshape(x.shape[1:])
-        y[i] = record[label_key]
+    mode = _PIL_MODES[shape[-1]]
+    with Image.open(io.BytesIO(data)) as image:
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    check_shape((*pixels.shape[:2], shape[-1]), shape, where)
+    return pixels.reshape(shape)

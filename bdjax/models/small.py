@@ -1,11 +1,11 @@
-"""Small image networks: MNTD's, and others as various as users' own.
+"""Small networks of images, tables, series and spoken words: MNTD's and others.
 
-MNTD's are of Xu et al. (S&P 2021, appendix; official code). Of the others, on which
-thresholds are measured, one a habit of the field: tanh and average pooling (LeCun et
-al. 1998), normalisation of the input inside the network, batch normalisation with
-dropout, a global mean with GELU, depthwise convolutions (Howard et al. 2017), strides
-in place of pooling, a stack of 3x3 (Simonyan and Zisserman 2015), no convolution at
-all. Sized for a CPU.
+MNTD's are of Xu et al. (S&P 2021, appendix; official code). The other image networks,
+on which thresholds are measured, are as various as users' own. One a habit of the
+field: tanh and average pooling (LeCun et al. 1998), normalisation of the input inside
+the network, batch normalisation with dropout, a global mean with GELU, depthwise
+convolutions (Howard et al. 2017), strides in place of pooling, a stack of 3x3 (Simonyan
+and Zisserman 2015), no convolution at all. Sized for a CPU.
 """
 
 import flax.linen as nn
@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from bdjax.models.layers import Conv, ConvReLU, Network, average_pool, norm
+from bdjax.models.lstm import LSTM
+from bdjax.models.mel import mel_frames
 from bdjax.models.pool import max_pool
 
 
@@ -177,3 +179,42 @@ class WideNet(Network):
         x = ConvReLU(12, 7, *self._how, pool=True, name="conv1")(x_BxHxWxC)
         x = ConvReLU(24, 3, *self._how, pool=True, name="conv2")(x)
         return x.reshape(len(x), -1)
+
+
+class MLP(Network):
+    """Two hidden layers of 64 ReLUs; of vectors float ``[B, ...]`` in [0, 1]."""
+
+    def _penultimate(self, x_BxD: jax.Array, train: bool) -> jax.Array:
+        x = x_BxD.reshape(len(x_BxD), -1)
+        for name in ("hidden1", "hidden2"):
+            x = nn.relu(self._dense(64, x, name))
+        return x
+
+
+class SeriesLSTM(Network):
+    """An LSTM of 32 cells, and FC on what it says at the last time step.
+
+    Of series float ``[B, T]`` or ``[B, T, C]``.
+    """
+
+    def _penultimate(self, x_BxT: jax.Array, train: bool) -> jax.Array:
+        x = x_BxT.reshape(*x_BxT.shape[:2], -1)
+        return LSTM(32, self.precision, name="lstm")(x)[:, -1]
+
+
+class SpeechLSTM(Network):
+    """MNTD's: mel bands, two LSTM layers of 100 cells, attention over time, FC.
+
+    Of waves float ``[B, 16000]`` in [-1, 1], or of what :attr:`front` makes of them,
+    float ``[B, T, 40]``. 138,711 parameters for ten classes.
+    """
+
+    # Read by ``from_linen``.
+    front = staticmethod(mel_frames)
+
+    def _penultimate(self, x_BxN: jax.Array, train: bool) -> jax.Array:
+        x = mel_frames(x_BxN) if x_BxN.ndim == 2 else x_BxN
+        for name in ("lstm1", "lstm2"):
+            x = LSTM(100, self.precision, name=name)(x)
+        weight = self._dense(1, x, "attention")
+        return (x * jax.nn.softmax(weight, axis=1)).sum(axis=1)

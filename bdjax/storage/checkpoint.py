@@ -32,14 +32,13 @@ from bdjax.types import PyTree, UserError
 _absl_log = logging.getLogger("absl")
 
 
-def _is_wanted(record: logging.LogRecord) -> bool:
-    """Drops what orbax logs unless one debugs: errors reach us as exceptions."""
-    return "orbax" not in Path(record.pathname).parts or _absl_log.isEnabledFor(
-        logging.DEBUG
+# Drops what orbax logs unless one debugs: errors reach us as exceptions.
+_absl_log.addFilter(
+    lambda record: (
+        "orbax" not in Path(record.pathname).parts
+        or _absl_log.isEnabledFor(logging.DEBUG)
     )
-
-
-_absl_log.addFilter(_is_wanted)
+)
 
 
 async def _all(coroutines: Iterable[Coroutine]) -> list:
