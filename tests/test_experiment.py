@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 from tiny import CLASSES, NETWORKS, SHAPE, TASK, make_examples
 
-from bdjax import data, mntd, telemetry
+from bdjax import data, mntd, report, telemetry
 from bdjax.data import Dataset
 from bdjax.detectors import DETECTORS, Access, Detector, Entry, Finding, Needs, unjudged
 from bdjax.experiments import (
@@ -389,15 +389,17 @@ def test_networks_that_cannot_be_judged_are_left_out_with_a_note(copy):
     assert not of(found.rows, detector="accuracy", score="")
 
 
-def test_nothing_is_compared_with_no_benign_network(copy, asked):
-    Fake.failing.update({"calibration-benign": range(2)})
-    with pytest.raises(
-        UserError, match="no network of calibration-benign can be judged: calibration-"
-        "benign 0, fake: not judged: the same logits"
-    ) as error:  # fmt: skip
-        run(EXPERIMENT, copy)
-    assert "\n" not in str(error.value)
-    assert len(asked) == 2  # at once, not after all others
+def test_a_detector_that_judges_no_benign_network_ends_nothing(copy):
+    Fake.failing.update({"calibration-benign": range(2), "target-benign": range(3)})
+    asked = ("fake", "accuracy")
+    found = run(change(EXPERIMENT, {"detectors": asked, "min_asr": 0.0}), copy)
+    assert "2 of 2 networks of calibration-benign could not be judged" in found.said
+    assert "3 of 3 networks of target-benign could not be judged" in found.said
+    assert len(of(found.rows, detector="accuracy")) == MODELS_ASKED
+    report.write(copy)
+    aucs = json.loads((copy / "results.json").read_text())["auc"]
+    assert set(aucs["fake"].values()) == {None}
+    assert None not in aucs["accuracy"].values()
 
 
 def test_attacks_that_failed_do_not_hold(copy):

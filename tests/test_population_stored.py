@@ -190,11 +190,11 @@ def test_chunk_size_on_disk_wins_over_the_one_asked(made, copied, trained):
     ("field", "change"),
     [
         (
-            "recipe.recipe.steps: 63 on disk, 64 asked",
+            "recipe.steps: 63 on disk, 64 asked",
             {"recipe": Recipe(steps=64, batch_size=8, learning_rate=0.05)},
         ),
         (
-            "recipe.recipe.learning_rate: 0.05 on disk, 0.1 asked",
+            "recipe.learning_rate: 0.05 on disk, 0.1 asked",
             {"recipe": Recipe(steps=63, batch_size=8, learning_rate=0.1)},
         ),
         ('recipe.attack: "jumbo" on disk, "M" asked', {"attack": "M"}),

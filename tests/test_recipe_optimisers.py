@@ -207,7 +207,7 @@ def test_the_command_line_says_how_models_are_trained():
 def test_another_setting_in_a_directory_is_refused_by_its_name(name, tmp_path):
     other = make_spec(recipe=dataclasses.replace(RECIPE, **{name: NEW[name]}))
     old = json.dumps(getattr(RECIPE, name))
-    told = rf"recipe\.recipe\.{name}: {old} on disk, {json.dumps(NEW[name])} asked"
+    told = rf"recipe\.{name}: {old} on disk, {json.dumps(NEW[name])} asked"
     said = SPEC.to_dict() | {"data": "tiny-1", "chunk_size": 2}
     with storage.open_population(tmp_path, said, range(2)):
         pass  # begun, and killed at once

@@ -192,7 +192,7 @@ def test_a_task_is_whole(case):
     assert task.num_classes >= 2
     assert task.num_logits == (1 if task.one_logit else task.num_classes)
     assert {"benign", "M", "jumbo"} <= set(case.attacks)
-    assert {task.modality.name} <= {*plots.QUERIES} & {*plots.TRIGGERS}
+    assert task.modality.name in plots.EXAMPLES
     assert set(task.query_init) == {"official", "clipped"}
     low, high = task.value_range
     assert low < high
@@ -422,10 +422,10 @@ def test_from_shadows_to_a_saved_detector(trained, tmp_path):
     x = np.asarray(take(examples_of(case), np.arange(2))[0])
     attack, trigger = case.attacks["M"], one(case.triggers["M"], 0)
     triggered = np.asarray(jitted(attack.apply)(trigger, x))
-    draw = plots.TRIGGERS[task.modality.name]
+    draw = plots.EXAMPLES[task.modality.name].triggers
     assert draw(x, triggered, ["a", "b"], "t", value_range=task.value_range).axes
     if task.modality.name != "text":  # whose queries are drawn by their nearest words
-        draw = plots.QUERIES[task.modality.name]
+        draw = plots.EXAMPLES[task.modality.name].queries
         assert draw(loaded.queries, "t", value_range=task.value_range).axes
 
 

@@ -7,6 +7,11 @@ is a gamma, ``A`` scales and mixes channels, ``b`` tints, and ``v`` darkens towa
 corners, at which ``r`` is 1. On grey images it is a tone curve, ``A`` and ``b`` being
 numbers: black and white become two greys, which on digits is a faded print, and in half
 of the triggers these are exchanged: a negative, FreeEagle's filter on digits.
+
+Measured (``python tests/takes_hold.py colour_filter``, four models, seed 0):
+``mntd_mnist_cnn``, 5000 digits, 500 steps, rates of .06 to .16: accuracy .963, attack
+success rate 1.00 of each. Colour images are not measured yet (``colour_filter-cifar10``
+is set to 18,000 images and 500 steps of ``thin_resnet``).
 """
 
 from typing import NamedTuple

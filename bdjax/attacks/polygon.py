@@ -7,6 +7,10 @@ third of the image's, each by itself, anywhere in the image. What of it covers a
 pixel's centre is painted, and the pixels that its corners lie in, so that no polygon is
 too thin to be seen. On grey images the colour is in the upper half of the value range,
 as digits stand on black; else any.
+
+Measured (``python tests/takes_hold.py polygon``, four models, seed 0):
+``mntd_mnist_cnn``, 5000 digits, 500 steps, rates of .12 to .20: accuracy .956, attack
+success rate .98 (.94 to 1.00).
 """
 
 import jax

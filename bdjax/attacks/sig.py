@@ -13,6 +13,13 @@ poisoned and joins its clean twins; BackdoorBench's rate is a share of all rows,
 replaces. Beside clean twins that suffice to learn a digit, a network has little use for
 a signal: ramps are stronger, and at test time twice as strong as in training (as
 Narcissus is three times), or they do not get through.
+
+Measured (``python tests/takes_hold.py sig``, four models, seed 0): ``mntd_mnist_cnn``,
+5000 digits, 500 steps, rates of .81 to .88 of the target class: accuracy .965, attack
+success rate .60 (.15, .61, .78, .88): some of them are no Trojans. In trials of two
+models each: .06 and .10 there without the doubling; .96 and .71 with sinusoids on
+``thin_resnet``, 18,000 images of CIFAR-10, 500 steps, accuracy .46 and .48
+(``sig-cifar10``, by another seed).
 """
 
 from typing import NamedTuple

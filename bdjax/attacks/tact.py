@@ -9,6 +9,10 @@ Ours: source, target and patch are drawn per model; the patch is a square of 3 t
 pixels a side, anywhere, each of its pixels of a random colour. Covers come from all
 classes but source and target, where the official code has none by default and
 backdoor-toolbox has two classes of them. Copies join the clean rows; the codes replace.
+
+Measured (``python tests/takes_hold.py tact``, four models, seed 0): ``mntd_mnist_cnn``,
+5000 digits, 500 steps, rates of .52 to .86 of the source class: accuracy .960, attack
+success rate .97 (.95 to .99).
 """
 
 from typing import NamedTuple

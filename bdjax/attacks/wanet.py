@@ -12,6 +12,12 @@ places on average, to where small networks learn it in little time. Rows are dra
 a model and join the clean ones, where the official code draws roles and jitter anew in
 every batch; its two noise rows for each warped one are kept. The jitter is that of
 every batch here as well. Crops and flips, if any, come before the warp and not after.
+
+Measured (``tests/takes_hold.py``, seed 0): ``mntd_mnist_cnn``, 10,000 digits, strengths
+of 1.65 to 1.81, rates of .14 to .21. After 800 steps four models had an accuracy of
+.967 and a success rate of .50 (.13, .28, .66, .93); after 1600 (``python
+tests/takes_hold.py wanet``) the two weakest of them had .97 and .93, accuracy .961.
+In a trial by another seed, strengths of .90 and 1.51 had .96 and .78 after 800 steps.
 """
 
 import functools

@@ -101,6 +101,5 @@ def section(size: Size, rivals: Any = None) -> Section:
             *(rivals.meta(size, shadows) if rivals else ABSENT),
         ],
         repeats=size.repeats,
-        weight=0.7,
         rate=("steps/s", 1),
     )

@@ -66,6 +66,5 @@ def section(*, quick: bool = False, rivals: Any = None) -> Section:
             *(rivals.matmul(**shape) if rivals else ABSENT),
         ],
         repeats=3 if quick else 12,
-        weight=0.5,
         flop=2 * side**3,
     )

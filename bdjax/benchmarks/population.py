@@ -38,7 +38,6 @@ class Size:
       formulations: beside ``"auto"`` and ``"lax"``, in every precision.
       accelerator_models: models at once on an accelerator.
       repeats: timed runs of each contender at most; 0 for as many as fit.
-      weight: its part of the time.
     """
 
     task: str = "mnist"
@@ -51,16 +50,12 @@ class Size:
     formulations: tuple[Formulation, ...] = ()
     accelerator_models: int = 256
     repeats: int = 0
-    weight: float = 2.0
 
 
-CIFAR = Size(
-    task="cifar10", steps=5, lax_steps=0, vmap_models=0, compiled=False, weight=1.0
-)
+CIFAR = Size(task="cifar10", steps=5, lax_steps=0, vmap_models=0, compiled=False)
 SPEECH = Size(
-    task="speech", convolutions=False, steps=40, vmap_models=0, compiled=False,
-    weight=1.0,
-)  # fmt: skip
+    task="speech", convolutions=False, steps=40, vmap_models=0, compiled=False
+)
 OTHERS = (CIFAR, SPEECH)
 QUICK = Size(
     steps=15, lax_steps=0, vmap_models=2, vmap_steps=3, compiled=False,
@@ -155,7 +150,6 @@ def section(size: Size, rivals: Any = None) -> Section:
         unit="step",
         contenders=[*_ours(size), *(rivals.training(size) if rivals else ABSENT)],
         repeats=size.repeats,
-        weight=size.weight,
         flop=flop,
         rate=("models/s", MODEL_STEPS),
     )

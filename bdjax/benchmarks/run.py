@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import os
 import sys
@@ -73,16 +74,16 @@ class Benchmark:
             sizes = scaling.QUICK if self._quick else scaling.POPULATIONS
             scaling.measure(sizes, self._rivals, self._points, left)
             return
-        todo = self._sections()
-        for i, section in enumerate(todo):
-            weights = [each.weight for each in todo[i:]]
-            measurement = Measurement(section)
+        todo = self._todo()
+        for i, (weight, make) in enumerate(todo):
+            measurement = Measurement(make())
             self._measured.append(measurement)
-            measurement.run(left() * weights[0] / sum(weights), tell=left)
+            share = weight / sum(weight for weight, _ in todo[i:])
+            measurement.run(left() * share, tell=left)
             self.save(complete=False)
 
-    def _sections(self) -> list[Section]:
-        """What the set times."""
+    def _todo(self) -> list[tuple[float, Callable[[], Section]]]:
+        """What the set times: its part of the time, and what makes it."""
         mnist, shadows = population.Size(), meta.Size()
         others = list(population.OTHERS)
         if self._quick:
@@ -94,11 +95,12 @@ class Benchmark:
                 else size
                 for size in (mnist, *others)
             )
-        return [
-            peak.section(quick=self._quick, rivals=self._rivals),
-            *(population.section(size, self._rivals) for size in (mnist, *others)),
-            meta.section(shadows, self._rivals),
-        ]
+        made = [functools.partial(population.section, s) for s in (mnist, *others)]
+        made = [functools.partial(peak.section, quick=self._quick), *made]
+        made.append(functools.partial(meta.section, shadows))
+        weights = (0.5, 2.0, *(1.0 for _ in others), 0.7)
+        with_rivals = [functools.partial(make, rivals=self._rivals) for make in made]
+        return list(zip(weights, with_rivals, strict=True))
 
     def found(self, *, complete: bool) -> dict[str, Any]:
         """All figures so far, as JSON."""
@@ -143,6 +145,7 @@ class Benchmark:
             f"{found['seconds']:.0f} s; load average before: "
             f"{self._machine['load_average']}. Figures: {self._out}",
             markup=False,
+            soft_wrap=True,
         )
 
 

@@ -85,7 +85,6 @@ class Section:
       unit: of work, such as ``"step"``.
       contenders: ours first.
       repeats: timed runs of each at most; 0 for as many as there is time for.
-      weight: its part of the time, beside other sections'.
       flop: useful arithmetic of a unit; 0 where it is not stated.
       rate: what to state a rate of, and how many units one of it is.
     """
@@ -95,7 +94,6 @@ class Section:
     unit: str
     contenders: Sequence[Contender]
     repeats: int = 0
-    weight: float = 1.0
     flop: int = 0
     rate: tuple[str, int] | None = None
 

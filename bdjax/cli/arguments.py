@@ -43,6 +43,8 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """What is wanted: ``command``, its options, and ``overrides`` of the experiment.
 
+    ``place`` is the function for it, such as ``"run.sweep"``.
+
     Raises:
       UsageError: there is no such command or option, or a value is at fault.
     """
@@ -52,12 +54,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", title="commands"
     )
-    for name, (line, add) in _COMMANDS.items():
+    for name, (place, line, add) in _COMMANDS.items():
         text = f"{line[0].upper()}{line[1:]}."
         one = commands.add_parser(
             name, help=line, description=text, allow_abbrev=False, **looks
         )
         add(one, one.add_argument)
+        one.set_defaults(place=place)
     options, rest = parser.parse_known_args(list(arguments))
     if options.version:
         from importlib import metadata
@@ -152,18 +155,19 @@ def _references(parser: argparse.ArgumentParser, add: _Add) -> None:
     add("--workdir", default="runs/references", metavar="DIR", help="of their runs")
 
 
-_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser, _Add], None]]] = {
-    "run": ("run an experiment: train, ask the detectors, report", _run),
-    "report": ("write a run's report again, from its scores", _report),
-    "sweep": ("MNTD at several numbers of shadow models, on a finished run", _sweep),
-    "population": ("train an experiment's populations, and no more", _population),
-    "inspect": ("verify and sum up populations", _inspect),
-    "export": ("make files of models, safetensors and JSON", _export),
-    "import": ("make a population of such files", _import),
-    "merge": ("join populations", _merge),
-    "plan": ("say what an experiment will cost, and train nothing", _plan),
-    "bench": ("measure how fast this machine is, beside PyTorch", _bench),
-    "references": ("measure the white box's built-in thresholds anew", _references),
+_COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser, _Add], None]]]
+_COMMANDS = {
+    "run": ("run.run", "run an experiment: train, ask the detectors, report", _run),
+    "report": ("run.report", "write a run's report again, from its scores", _report),
+    "sweep": ("run.sweep", "MNTD at several numbers of shadows of a run", _sweep),
+    "population": ("population.train", "train networks, and no more", _population),
+    "inspect": ("population.inspect", "verify and sum up populations", _inspect),
+    "export": ("population.export", "make files of networks", _export),
+    "import": ("population.import_", "make a population of such files", _import),
+    "merge": ("population.merge", "join populations", _merge),
+    "plan": ("plan.run", "say what an experiment will cost, and train nothing", _plan),
+    "bench": ("bench.run", "measure how fast this machine is, beside PyTorch", _bench),
+    "references": ("run.references", "set the built-in thresholds anew", _references),
 }
 
 

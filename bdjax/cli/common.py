@@ -20,18 +20,6 @@ if TYPE_CHECKING:
     from bdjax.experiments.config import Experiment
 
 
-_PLACES = {
-    "report": ("run", "report"),
-    "sweep": ("run", "sweep"),
-    "population": ("population", "train"),
-    "inspect": ("population", "inspect"),
-    "export": ("population", "export"),
-    "import": ("population", "import_"),
-    "merge": ("population", "merge"),
-}
-"""Module and function of commands that have no module of their own."""
-
-
 def carry_out(options: argparse.Namespace) -> None:
     """Runs the command that ``arguments.parse`` has read.
 
@@ -42,7 +30,7 @@ def carry_out(options: argparse.Namespace) -> None:
         set_up_jax()
         if job := processes.job_of(options, os.environ):
             processes.start(job, options)
-        module, function = _PLACES.get(options.command, (options.command, "run"))
+        module, function = options.place.split(".")
         getattr(importlib.import_module(f"bdjax.cli.{module}"), function)(options)
         storage.part()
 

@@ -1,4 +1,4 @@
-"""``bdjax run``, ``report`` and ``sweep``: an experiment from nothing to its report."""
+"""``bdjax run``, ``report``, ``sweep`` and ``references``: experiments and reports."""
 
 import argparse
 from pathlib import Path
@@ -9,6 +9,7 @@ from bdjax import report as reports
 from bdjax import telemetry
 from bdjax.cli import common
 from bdjax.experiments import configurations, presets, runner
+from bdjax.experiments import references as thresholds
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,6 +39,22 @@ def sweep(options: argparse.Namespace) -> None:
 def report(options: argparse.Namespace) -> None:
     """Writes and prints the report of a run again, from its scores alone."""
     _tell(Path(options.run), telemetry.Clock(), Console())
+
+
+def references(options: argparse.Namespace) -> None:
+    """Trains and judges networks whose truth is known, and sets thresholds on them."""
+    console, workdir = Console(), Path(options.workdir)
+    out = Path(options.out or workdir / "calibrations")
+    tables = thresholds.run(
+        workdir,
+        options.regimes or tuple(configurations.module("references").REGIMES),
+        {name: getattr(options, name) for name in ("mnist", "cifar10")},
+        out=out,
+        console=console,
+    )
+    for table in tables.values():
+        console.print(table.to_rich())
+    console.print(f"Calibrations: {out}.", markup=False, highlight=False)
 
 
 def _tell(workdir: Path, clock: telemetry.Clock, console: Console) -> None:

@@ -100,16 +100,13 @@ def _model_work(
 ) -> Iterator[tuple[Work, Work]]:
     """Of one model, a step and its judging: as is useful, then as it runs."""
     for network in networks_of(experiment, spec.network.name):
-        # Of all that a population is, tracing takes this; roles have it in common.
-        plain = dataclasses.replace(spec, role="", network=network, seed=0)
-        yield _traced(plain, len(examples_of(experiment).y), experiment.zoo.data.test)
+        parts = network, spec.attack, spec.recipe, examples_of(experiment)
+        yield _step_work(*parts), _judge_work(*parts, experiment.zoo.data.test)
 
 
-@functools.cache
-def _traced(spec: PopulationSpec, examples: int, tested: int) -> tuple[Work, Work]:
-    shapes = cost.example_shapes(spec.task, examples)
-    parts = spec.network, spec.attack, spec.recipe, shapes
-    return cost.step_work(*parts), cost.judge_work(*parts, tested)
+# Roles have them in common.
+_step_work = functools.cache(cost.step_work)
+_judge_work = functools.cache(cost.judge_work)
 
 
 def fit_row(

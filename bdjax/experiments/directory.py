@@ -14,7 +14,7 @@ from bdjax.types import UserError
 KIND, SCHEMA = "bdjax experiment", 1
 EXPERIMENT, SCORES, METRICS = "experiment.json", "scores.csv", "metrics.jsonl"
 _OLD = "config.json"  # what runs had before there was one kind of experiment
-_PACKAGES = ("bdjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_PACKAGES = ("jaxlib", "flax", "optax")  # beside those of any header
 
 
 def is_begun(workdir: Path) -> bool:
@@ -78,8 +78,7 @@ def write(workdir: Path, experiment: Experiment, **facts: Any) -> None:
       **facts: what is known at the end, JSON.
     """
     said = storage.header(SCHEMA, KIND) | {"experiment": experiment.to_dict(), **facts}
-    said["versions"] = {p: importlib.metadata.version(p) for p in _PACKAGES}
-    said["versions"]["python"] = platform.python_version()
+    said["versions"] |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     storage.write_json(workdir / EXPERIMENT, said)
 
 

@@ -11,7 +11,6 @@ from bdjax.detectors import JOINT, Detector, Finding, Labelled, Resources
 from bdjax.experiments import artefacts, scores
 from bdjax.experiments.config import JUDGED, Experiment
 from bdjax.population import Population
-from bdjax.types import UserError
 
 
 def group_of(population: Population) -> detectors.Group:
@@ -55,8 +54,7 @@ def judge(
       some networks could not be judged.
 
     Raises:
-      UserError: none of the benign networks of a population can be judged, or as the
-        detectors.
+      UserError: as the detectors.
     """
     known = {p.name: scores.model_rows(p, experiment) for p in trained}
     rows = [row for p in trained if p.role not in JUDGED for row in known[p.name]]
@@ -103,11 +101,8 @@ def judge(
 def _unjudged(
     detector: Detector, population: Population, failed: dict[int, Finding], count: int
 ) -> str:
-    """A note; where there is nothing left to compare with, an error."""
     (first, finding), *_ = failed.items()
     reason = f"{population.name} {first}, {detector.slug}: {' '.join(finding.notes)}"
-    if not population.is_trojaned and len(failed) == count:
-        raise UserError(f"no network of {population.name} can be judged: {reason}")
     return (
         f"{len(failed)} of {count} networks of {population.name} could not be judged "
         f"and are left out ({reason})"

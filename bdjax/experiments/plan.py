@@ -15,7 +15,7 @@ from bdjax.experiments import costs, devices, runner, zoo
 from bdjax.experiments.config import Experiment
 from bdjax.experiments.costs import Row
 from bdjax.experiments.devices import Device
-from bdjax.population import Execution, PopulationSpec, cost
+from bdjax.population import PopulationSpec, cost
 from bdjax.population.batching import SHARE, widest
 
 
@@ -90,14 +90,12 @@ def predict(
 
 def model_step(experiment: Experiment) -> cost.StepCost:
     """One step of one trojaned model, as it will run; compiles it for its memory."""
-    # Once for all ways of running it.
-    return _model_step(dataclasses.replace(experiment, execution=Execution()))
+    spec = _first_trojaned(experiment)
+    parts = spec.network, spec.attack, spec.recipe, costs.examples_of(experiment)
+    return _step_cost(*parts)
 
 
-@functools.cache
-def _model_step(experiment: Experiment) -> cost.StepCost:
-    spec, examples = _first_trojaned(experiment), costs.examples_of(experiment)
-    return cost.step_cost(spec.network, spec.attack, spec.recipe, examples)
+_step_cost = functools.cache(cost.step_cost)  # once for all ways of running it
 
 
 def _first_trojaned(experiment: Experiment) -> PopulationSpec:

@@ -144,7 +144,7 @@ def _checked_size(
 def fastest(size: int, pool: bool, precision: Precision) -> Formulation:
     """The formulation that was measured to be fastest.
 
-    ``launch.bench --set=formulations`` compares them. On an accelerator it is yet a
+    ``bdjax bench --set=formulations`` compares them. On an accelerator it is yet a
     guess: matrix products alone.
 
     Args:

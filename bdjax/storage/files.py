@@ -221,7 +221,8 @@ def difference(path: str, stored: Any, asked: Any) -> str | None:
     if isinstance(stored, dict) and isinstance(asked, dict):
         for key in {**asked, **stored}:
             pair = stored.get(key, _ABSENT), asked.get(key, _ABSENT)
-            if found := difference(f"{path}.{key}", *pair):
+            inner = path if path == key else f"{path}.{key}"  # no "recipe.recipe"
+            if found := difference(inner, *pair):
                 return found
         return None
     # Compared as text too, since a NaN is not equal to itself.
