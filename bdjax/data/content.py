@@ -52,7 +52,6 @@ _DAMAGE = (
     EOFError,
     OSError,
     ValueError,
-    NotImplementedError,
     RuntimeError,
 )
 

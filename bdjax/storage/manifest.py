@@ -33,13 +33,11 @@ def claim(directory: Path, recipe: dict[str, Any], ids: range) -> None:
     path = directory / NAME
     wanted = [ids.start, ids.stop]
     manifest = {**files.header(_SCHEMA, _KIND), "recipe": recipe, "ids": wanted}
-    if path.exists():
-        old = read(directory)
+    old = read(directory) if path.exists() else None
+    if old is not None:
         check(directory, old, recipe)
         manifest = {**old, "ids": _joined(directory, old["ids"], wanted)}
-        if manifest != old:
-            files.write_json(path, manifest)
-    else:
+    if manifest != old:
         files.write_json(path, manifest)
     (directory / CHUNKS).mkdir(exist_ok=True)
 

@@ -11,7 +11,7 @@ from bdjax.storage import checkpoint, files, manifest, processes
 from bdjax.types import PyTree, UserError
 
 
-class ChunkStore:
+class ChunkStore(contextlib.AbstractContextManager["ChunkStore"]):
     """The chunks of one population; made by `open_population` or `read_population`.
 
     Several processes may save different chunks of one population at once. One store is
@@ -36,6 +36,7 @@ class ChunkStore:
         self.manifest = manifest_json
         recipe = {k: v for k, v in self.recipe.items() if k != "chunk_size"}
         self.digest = files.digest(recipe)
+        self._owner = f"population {self.digest}"
         self._writable = writable
         self._lock = held
         self._writer: checkpoint.Writer | None = None
@@ -181,15 +182,8 @@ class ChunkStore:
             if self._lock is not None:
                 self._lock.release()
 
-    def __enter__(self) -> "ChunkStore":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def _owner(self) -> str:
-        return f"population {self.digest}"
 
     def _writable_path(self, n: int) -> Path:
         if not self._writable:

@@ -54,9 +54,10 @@ def save_tree(
     old = {p: m for p in directory.glob("tree-*") if (m := _TREE.fullmatch(p.name))}
     name = f"tree-{1 + max((int(m[1]) for m in old.values()), default=0)}"
     provenance = files.as_json(provenance or {})
+    owner = f"{kind} {files.digest(provenance)}"
     writer = checkpoint.Writer()
     with contextlib.closing(writer), checkpoint.writing(kind, directory):
-        writer.save(directory / name, tree, owner=_owner(kind, provenance))
+        writer.save(directory / name, tree, owner=owner)
         writer.wait()
     meta_file = files.header(_SCHEMA, kind) | {
         "tree": name,
@@ -102,7 +103,7 @@ def load_tree(
             )
     tree = checkpoint.read_tree(
         directory / found["tree"],
-        owner=_owner(kind, found["provenance"]),
+        owner=f"{kind} {files.digest(found['provenance'])}",
         what=kind,
         fix="restore a copy or make it again",
     )
@@ -115,10 +116,6 @@ def _read_meta(directory: Path, kind: str) -> dict[str, Any]:
         directory / _META, schema=_SCHEMA, kind=kind, fields=fields,
         fix="remove it to make it again",
     )  # fmt: skip
-
-
-def _owner(kind: str, provenance: dict[str, Any]) -> str:
-    return f"{kind} {files.digest(provenance)}"
 
 
 def save_tensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> int:

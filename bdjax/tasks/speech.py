@@ -2,7 +2,7 @@
 
 import functools
 
-from bdjax.data.commands import load_commands
+from bdjax.data.tfds import load_commands
 from bdjax.data.waves import RATE, load_clips
 from bdjax.tasks.base import WAVES, Task
 

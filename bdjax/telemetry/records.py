@@ -14,7 +14,7 @@ from bdjax.storage import json_text
 from bdjax.types import UserError
 
 
-class MetricsWriter:
+class MetricsWriter(contextlib.AbstractContextManager["MetricsWriter"]):
     """Appends events to a file of JSON lines, each flushed as it is written.
 
     A row has `event`, `utc` (ISO 8601), `wall_seconds` since this writer was made, and
@@ -67,9 +67,6 @@ class MetricsWriter:
         """Closes the file."""
         self._file.close()
 
-    def __enter__(self) -> "MetricsWriter":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -84,15 +81,13 @@ class Clock:
     """Adds up wall time by phase.
 
     JAX returns before it has computed: block on a phase's results inside the phase.
+
+    Attributes:
+      seconds: of each phase so far, in the order in which the phases first ended.
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Seconds a phase so far, in the order in which the phases first ended."""
-        return dict(self._seconds)
+        self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -106,7 +101,7 @@ class Clock:
             yield
         finally:
             took = time.perf_counter() - start
-            self._seconds[name] = self._seconds.get(name, 0.0) + took
+            self.seconds[name] = self.seconds.get(name, 0.0) + took
 
 
 def peak_memory_bytes() -> int:
