@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bdjax.models import FORMULATIONS, MODELS, blocks, get_model
+from bdjax.models import FORMULATIONS, MODELS, get_model, layers
 from bdjax.models.conv import conv
-from bdjax.models.preact import PreActivation
+from bdjax.models.deep import PreActivation
 from bdjax.population.cost import variables_shapes
 from bdjax.population.flops import count_work, shape_of
 
@@ -245,5 +245,5 @@ def test_a_pre_activation_unit_equals_plain_loops(first, stride):
 
 def test_an_average_pool_fills_up_with_its_edge():
     x = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
-    got = blocks.average_pool(x, 2)[0, :, :, 0]
+    got = layers.average_pool(x, 2)[0, :, :, 0]
     np.testing.assert_array_equal(got, [[2, 3.5], [6.5, 8]])

@@ -62,8 +62,8 @@ def test_errors(source, change, message):
     ("rows", "labels", "num_train", "message"),
     [
         (3, [0, 1], 2, "'mine': x has 3 rows but y has 2"),
-        (2, [0, 1], 0, r"num_train = 0 must lie in \[1, 2\]"),
-        (2, [0, 1], 3, r"num_train = 3 must lie in \[1, 2\]"),
+        (2, [0, 1], 0, r"num_train is 0; it must be in \[1, 2\]"),
+        (2, [0, 1], 3, r"num_train is 3; it must be in \[1, 2\]"),
         (2, [0, 2], 2, "label 2 in row 1"),
         (2, [-1, 1], 2, "label -1 in row 0"),
     ],

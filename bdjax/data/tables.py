@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bdjax.data.base import Dataset, Request, Units, check_shape
-from bdjax.data.content import GZIP, decode
+from bdjax.data.content import GZIP, decode, one_line
 from bdjax.data.encode import (
     Field,
     imbalance_notes,
@@ -143,8 +143,7 @@ def _read(file: pathlib.Path) -> tuple[list[str], list[Row]]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{file} is truncated or damaged: copy it again") from error
     except (OSError, csv.Error) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot read {file} as csv: {reason}") from error
+        raise UserError(f"cannot read {file} as csv: {one_line(error)}") from error
     if len(table) < 2:
         raise UserError(f"{file} has no rows below a header: check the file")
     (_, header), *rows = table
@@ -203,21 +202,20 @@ def _encode(
     places: Sequence[str],
 ) -> tuple[np.ndarray, Units, list[str]]:
     """Returns float32 ``[N, columns]``, their units and notes."""
-    blocks, offsets, scales, notes = [], [], [], []
+    blocks, units, notes = [], [], []
     for field in fields:
         texts = cells[field.name]
         if field.levels:
             block, said = one_hot(texts, num_train, field)
             # A one-hot column is in the user's units already.
             width = block.shape[1]
-            units = Units(np.zeros(width, np.float32), np.ones(width, np.float32))
+            own = Units(np.zeros(width, np.float32), np.ones(width, np.float32))
         else:
             numbers, said = parse_numbers(texts, num_train, field.name, places)
-            block, units, more = min_max(numbers[:, None], num_train, [field.name])
+            block, own, more = min_max(numbers[:, None], num_train, [field.name])
             said += more
         blocks.append(block)
-        offsets.append(units.offset)
-        scales.append(units.scale)
+        units.append(own)
         notes += said
-    units = Units(np.concatenate(offsets), np.concatenate(scales))
-    return np.concatenate(blocks, axis=1), units, notes
+    both = Units(*map(np.concatenate, zip(*units, strict=True)))
+    return np.concatenate(blocks, axis=1), both, notes

@@ -1,10 +1,9 @@
 """Sentences with labels: from text files, and from prepared tensorflow-datasets."""
 
-import functools
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,33 +11,67 @@ from bdjax.data.base import Dataset, Request, check_labels
 from bdjax.data.content import decode
 from bdjax.data.prepared import Prepared, data_root, versions
 from bdjax.data.vectors import corpus_vectors, read_vectors
-from bdjax.data.words import Vectors, make_dataset
+from bdjax.data.words import make_dataset
 from bdjax.types import UserError
 
 _SUFFIXES = ({".neg", ".pos"}, {".txt"})
 
 
-def load_files(
+class Sentences(NamedTuple):
+    """What a source has: training sentences first, a label each, and notes."""
+
+    texts: list[str]
+    labels: list[int]
+    num_train: int
+    notes: list[str]
+
+
+def load_sentences(
     request: Request,
     *,
+    read: Callable[[Request], Sentences],
     vectors: str = "",
     dimension: int,
     least_words: int,
 ) -> Dataset:
-    """Loads sentences from text files, one file a class and one sentence a line.
+    """Loads sentences with their word vectors.
 
     Args:
-      request: of examples ``(L,)``, tokens of a sentence and room for a trigger. Its
-        path: the files in the order of their labels, with commas between them; or the
-        folder of a ``.neg`` and a ``.pos`` file (labels 0 and 1), or of so many
-        ``.txt`` files (labels by alphabet), whose name may hold commas.
+      request: of examples ``(L,)``, tokens of a sentence and room for a trigger.
+      read: :func:`from_files` or :func:`from_tfds`, which say what the path is.
       vectors: a file of word vectors; empty to compute them.
       dimension: of the word vectors.
       least_words: how many words the vocabulary must have.
 
     Raises:
-      UserError: a file is missing, empty or no text, there are more or fewer than
-        classes, or the vectors do not fit.
+      UserError: as ``read`` does, or the vectors do not fit.
+    """
+    texts, labels, num_train, notes = read(request)
+    return make_dataset(
+        request,
+        texts,
+        labels,
+        num_train=num_train,
+        least_words=least_words,
+        vectors=lambda words, sentences: (
+            read_vectors(vectors, words, dimension)
+            if vectors
+            else corpus_vectors(words, sentences, dimension)
+        ),
+        notes=notes,
+    )
+
+
+def from_files(request: Request) -> Sentences:
+    """Sentences of text files, one file a class and one sentence a line.
+
+    The path: the files in the order of their labels, with commas between them; or the
+    folder of a ``.neg`` and a ``.pos`` file (labels 0 and 1), or of so many ``.txt``
+    files (labels by alphabet), whose name may hold commas.
+
+    Raises:
+      UserError: a file is missing, empty or no text, or there are more or fewer than
+        classes.
     """
     if request.path is None:
         raise UserError(
@@ -56,33 +89,18 @@ def load_files(
             raise UserError(f"{file} is empty: give a sentence a line")
         sentences += lines
         labels += [label] * len(lines)
-    return make_dataset(
-        request,
-        sentences,
-        labels,
-        num_train=len(sentences),
-        least_words=least_words,
-        vectors=_vectors(vectors, dimension),
-        notes=notes,
-    )
+    return Sentences(sentences, labels, len(sentences), notes)
 
 
-def load_tfds(
-    request: Request,
-    *,
-    vectors: str = "",
-    dimension: int,
-    least_words: int,
-) -> Dataset:
-    """Loads any prepared tensorflow-datasets of texts with class labels.
+def from_tfds(request: Request) -> Sentences:
+    """Sentences of any prepared tensorflow-datasets of texts with class labels.
 
-    Arguments are those of :func:`load_files`, but for the path: the directory of one
-    prepared data set (with its versions in it, or the version itself), or one that
-    holds it by ``name``.
+    The path: the directory of one prepared data set (with its versions in it, or the
+    version itself), or one that holds it by ``name``.
 
     Raises:
       UserError: it is not there, damaged, or has no text with a label of so many
-        classes; or the vectors do not fit.
+        classes.
     """
     held = Prepared(_directory(request), "copy or prepare it again")
     builder = held.builder()
@@ -100,20 +118,7 @@ def load_tfds(
                 if request.progress is not None and len(labels) % 1000 == 0:
                     request.progress(len(labels), total)
     check_labels(np.asarray(labels), request.num_classes, str(held.directory))
-    return make_dataset(
-        request,
-        sentences,
-        labels,
-        num_train=len(splits["train"]),
-        least_words=least_words,
-        vectors=_vectors(vectors, dimension),
-    )
-
-
-def _vectors(path: str, dimension: int) -> Vectors:
-    if path:
-        return lambda words, _: read_vectors(path, words, dimension)
-    return functools.partial(corpus_vectors, dimension=dimension)
+    return Sentences(sentences, labels, len(splits["train"]), [])
 
 
 def _find(path: str, num_classes: int) -> Sequence[pathlib.Path]:

@@ -1,12 +1,20 @@
-"""Images of a prepared tensorflow-datasets directory, without tensorflow."""
+"""Images and spoken words of a prepared tensorflow-datasets directory.
+
+Without tensorflow. tfds cannot open sounds without it, though it stores them as plain
+lists of integers. So their files are read directly: what they hold from its JSON, and
+records by array_record.
+"""
 
 import io
+import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from bdjax.data.base import Dataset, Request, check_labels, check_shape
-from bdjax.data.prepared import Prepared, find_or_prepare
+from bdjax.data.prepared import SPLITS, Prepared, find_or_prepare
+from bdjax.data.waves import RATE, Clips
 from bdjax.types import UserError
 
 _BATCH = 1000
@@ -42,10 +50,12 @@ def load_tfds(request: Request) -> Dataset:
         where = f"split {split!r} of {held.directory}"
         for start in range(0, len(records), _BATCH):
             rows = range(start, min(start + _BATCH, len(records)))
-            to = slice(done, done + len(rows))
             with held.reading():
-                _read_rows(records, rows, keys, x[to], y[to], where)
-            done = to.stop
+                for row, record in zip(rows, records.__getitems__(rows), strict=True):
+                    image, place = record[keys[0]], f"record {row} of {where}"
+                    x[done] = _pixels(image, request.shape, place)
+                    y[done] = record[keys[1]]
+                    done += 1
             if request.progress is not None:
                 request.progress(done, total)
         check_labels(y[done - len(records) : done], request.num_classes, where)
@@ -78,24 +88,124 @@ def _feature_keys(info: Any, held: Prepared, request: Request) -> tuple[str, str
     return image_key, label_key
 
 
-def _read_rows(
-    records: Any,
-    rows: range,
-    keys: tuple[str, str],
-    x: np.ndarray,
-    y: np.ndarray,
-    where: str,
-) -> None:
-    """Decodes the records ``rows`` into ``x`` (``[len(rows), H, W, C]``) and ``y``."""
+def _pixels(data: bytes, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """Decodes an image, uint8 ``[H, W, C]``."""
     from PIL import Image
 
-    image_key, label_key = keys
-    mode = _PIL_MODES[x.shape[-1]]
-    for i, record in enumerate(records.__getitems__(rows)):
-        with Image.open(io.BytesIO(record[image_key])) as image:
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-        if pixels.shape[:2] != x.shape[1:3]:
-            found = (*pixels.shape[:2], x.shape[-1])
-            check_shape(found, x.shape[1:], f"record {rows[i]} of {where}")
-        x[i] = pixels.reshape(x.shape[1:])
-        y[i] = record[label_key]
+    mode = _PIL_MODES[shape[-1]]
+    with Image.open(io.BytesIO(data)) as image:
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    check_shape((*pixels.shape[:2], shape[-1]), shape, where)
+    return pixels.reshape(shape)
+
+
+def load_commands(request: Request, *, words: tuple[str, ...]) -> Dataset:
+    """Loads some of the words of ``speech_commands``, or what has its features.
+
+    The result is that of :func:`bdjax.data.waves.load_clips`; the path is that of
+    :func:`load_tfds`.
+
+    Args:
+        request: of clips ``(samples,)`` at 16 kHz. Its name is not used.
+        words: classes that are kept, in the order of the task's labels; all others
+            are dropped, silence and unknown words among them.
+
+    Raises:
+        UserError: the data set is not prepared and cannot be, is damaged, or has other
+            features or none of a word.
+    """
+    prepared = find_or_prepare("speech_commands", request.path)
+    directory = prepared.directory
+    with prepared.reading():
+        rate, classes, files = _describe(prepared, words)
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+        splits = {name: ArrayRecordDataSource(paths) for name, paths in files.items()}
+        # Labels alone first: most of the clips are of other words.
+        chosen = [_chosen(records, classes) for records in splits.values()]
+        clips = Clips(request, sum(map(len, chosen)))
+        for (split, records), rows in zip(splits.items(), chosen, strict=True):
+            wanted = [row for row, _ in rows]
+            for row, record in zip(wanted, _features(records, wanted), strict=True):
+                where = f"record {row} of split {split!r} of {directory}"
+                sound = np.array(record["audio"].int64_list.value, np.int16)
+                clips.add(sound, rate, where)
+    y = np.array([label for rows in chosen for _, label in rows], np.int32)
+    absent = [w for i, w in enumerate(words) if i not in y[: len(chosen[0])]]
+    if absent:
+        raise UserError(
+            f"{directory} has no training clips of {', '.join(absent)}: prepare it "
+            "again"
+        )
+    return clips.dataset(y, num_train=len(chosen[0]))
+
+
+def _describe(
+    prepared: Prepared, words: Sequence[str]
+) -> tuple[int, dict[int, int], dict[str, list[str]]]:
+    """Rate, the task's classes by the directory's labels, and the files of splits.
+
+    Raises:
+        UserError: it does not hold sounds of the words, each of one channel.
+    """
+    directory = prepared.directory
+    about = json.loads((directory / "dataset_info.json").read_text())
+    prepared.check_format(about.get("fileFormat"))
+    features = json.loads((directory / "features.json").read_text())
+    features = features["featuresDict"]["features"]
+    audio = features.get("audio", {}).get("audio", {})
+    names_file = directory / "label.labels.txt"
+    if (
+        audio.get("shape", {}).get("dimensions") != ["-1"]
+        or audio.get("lazyDecode")
+        or audio.get("encoding", "NONE") not in ("NONE", "none", "")
+        or not names_file.is_file()
+    ):
+        raise UserError(
+            f"{directory} has no 'audio' of one channel with a class 'label' (it has "
+            f"{', '.join(sorted(features))}): use source 'waves'"
+        )
+    names = names_file.read_text().split()
+    missing = [word for word in words if word not in names]
+    if missing:
+        raise UserError(
+            f"{directory} lacks the words {', '.join(missing)} among its "
+            f"{len(names)} classes: use source 'waves'"
+        )
+    classes = {names.index(word): i for i, word in enumerate(words)}
+    return int(audio.get("sampleRate", RATE)), classes, _files(prepared, about)
+
+
+def _files(prepared: Prepared, about: dict[str, Any]) -> dict[str, list[str]]:
+    """The files of the splits that are read."""
+    splits = {split["name"]: split for split in about["splits"]}
+    files = {}
+    for name in SPLITS:
+        shards = splits.get(name, {}).get("shardLengths", [])
+        if sum(map(int, shards)):
+            pattern = f"*-{name}.array_record-*-of-{len(shards):05d}"
+            files[name] = sorted(map(str, prepared.directory.glob(pattern)))
+            if len(files[name]) != len(shards):
+                raise OSError(f"{len(files[name])} of {len(shards)} files of {name!r}")
+    prepared.check_splits(files)
+    return files
+
+
+def _features(records: Any, rows: Sequence[int]) -> Iterator[Any]:
+    """The features of some records, one record after the other."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    for start in range(0, len(rows), _BATCH):
+        for record in records.__getitems__(rows[start : start + _BATCH]):
+            example = tf_example_pb2.Example.FromString(record)
+            yield example.features.feature
+
+
+def _chosen(records: Any, classes: dict[int, int]) -> list[tuple[int, int]]:
+    """Rows of a split that are kept, and their classes."""
+    found = []
+    for row, features in enumerate(_features(records, range(len(records)))):
+        label = features["label"].int64_list.value[0]
+        if label in classes:
+            found.append((row, classes[label]))
+    return found

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from bdjax.checks import digits, keeps_to
-from bdjax.data.archive import opened
 from bdjax.data.base import Dataset, Request, check_labels, check_lengths
+from bdjax.data.content import opened
 from bdjax.data.encode import imbalance_notes
 from bdjax.types import UserError
 
@@ -44,10 +44,12 @@ def load_clips(request: Request, *, rate: int = 0) -> Dataset:
     file = request.file("waves", "the path of an npz")
     with opened(file, _HOW) as archive:
         held = {
-            key: _native(archive.read(archive.header(key)))
+            key: archive.read(archive.header(key))
             for key in ("wave", "offset", "y", "is_test", "rate")
             if key in archive or key in ("wave", "offset", "y")
         }
+    # AIFF and Sphere files hold the other byte order.
+    held = {k: v.astype(v.dtype.newbyteorder("="), copy=False) for k, v in held.items()}
     _check_arrays(held, request.num_classes, file)
     rate = _rate(held.get("rate"), rate, file)
     wave, offset, y = held["wave"], held["offset"], held["y"]
@@ -132,11 +134,6 @@ def _full_scale(clip_N: np.ndarray, where: str) -> np.ndarray:
             "them, or save int16"
         )
     return 32768 * clip_N.astype(np.float32)
-
-
-def _native(array: np.ndarray) -> np.ndarray:
-    """The same numbers; AIFF and Sphere files hold the other byte order."""
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _check_arrays(held: dict[str, Any], num_classes: int, file: pathlib.Path) -> None:

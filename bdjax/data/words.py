@@ -80,7 +80,8 @@ def make_dataset(
         notes.append(f"sentences cut to {limit} words: {cut:,}")
     texts = [texts[i][:limit] for i in rows]
     y = np.asarray(labels, np.int32)[rows]
-    words = _vocabulary(texts[:num_train])
+    counts = collections.Counter(word for text in texts[:num_train] for word in text)
+    words = (*RESERVED, *sorted(counts, key=lambda word: (-counts[word], word)))
     if len(words) - len(RESERVED) < least_words:
         raise UserError(
             f"data set {name!r} has {len(words) - len(RESERVED):,} words in its "
@@ -124,9 +125,3 @@ def _rows(name: str, full: np.ndarray, num_train: int) -> tuple[np.ndarray, int]
             "becomes the test split: give at least 10"
         )
     return rows, len(rows) - test
-
-
-def _vocabulary(texts: list[list[str]]) -> tuple[str, ...]:
-    counts = collections.Counter(word for text in texts for word in text)
-    ordered = sorted(counts, key=lambda word: (-counts[word], word))
-    return (*RESERVED, *ordered)

@@ -1,67 +1,56 @@
 """The model zoo: Flax Linen networks behind :class:`Model`."""
 
-import functools
 from collections.abc import Callable
+from functools import cache, partial
 
 import flax.linen as nn
 
 from bdjax import checks
+from bdjax.models import deep, small
 from bdjax.models.base import Model, from_linen
-from bdjax.models.cnn import CIFARNet, MNISTNet, SmallNet
 from bdjax.models.conv import FORMULATIONS, Formulation
-from bdjax.models.preact import PreActResNet
 from bdjax.models.products import PRECISIONS, Precision
-from bdjax.models.resnet import ResNet
-from bdjax.models.speech import SpeechLSTM
 from bdjax.models.text import KimCNN
-from bdjax.models.varied import (
-    DepthwiseNet,
-    DropoutMLP,
-    GlobalNet,
-    LeNet,
-    NormNet,
-    SlimVGG,
-    StridedNet,
-    WideNet,
-)
-from bdjax.models.vectors import MLP, SeriesLSTM
-from bdjax.models.vgg import VGG16, AlexNet
 
 _WIDTHS = (64, 128, 256, 512)
 
 # Called with num_classes and formulation. All take images of any shape from 28x28 on;
 # but for the first two and AlexNet they normalise batches, and so have batch_stats.
 MODELS: dict[str, Callable[..., nn.Module]] = {
-    "mntd_cifar_cnn": CIFARNet,
-    "mntd_mnist_cnn": MNISTNet,
-    "alexnet": AlexNet,
-    "preact_resnet": PreActResNet,
-    "resnet18": functools.partial(ResNet, (2, 2, 2, 2), _WIDTHS),
-    "resnet50": functools.partial(ResNet, (3, 4, 6, 3), _WIDTHS, bottleneck=True),
+    "mntd_cifar_cnn": small.CIFARNet,
+    "mntd_mnist_cnn": small.MNISTNet,
+    "alexnet": deep.AlexNet,
+    "preact_resnet": deep.PreActResNet,
+    "resnet18": partial(deep.ResNet, blocks=(2, 2, 2, 2), widths=_WIDTHS),
+    "resnet50": partial(
+        deep.ResNet, blocks=(3, 4, 6, 3), widths=_WIDTHS, bottleneck=True
+    ),
     # For a CPU: eight layers, a seventh of mntd_cifar_cnn's time.
-    "thin_resnet": functools.partial(ResNet, (1, 1, 1), (16, 16, 32), stem_stride=2),
-    "vgg16": VGG16,
+    "thin_resnet": partial(
+        deep.ResNet, blocks=(1, 1, 1), widths=(16, 16, 32), stem_stride=2
+    ),
+    "vgg16": deep.VGG16,
     # Small ones for a CPU, as various as can be.
-    "depthwise_net": DepthwiseNet,
-    "dropout_mlp": DropoutMLP,
-    "global_net": GlobalNet,
-    "lenet": LeNet,
-    "norm_net": NormNet,
-    "slim_vgg": SlimVGG,
-    "strided_net": StridedNet,
-    "wide_net": WideNet,
+    "depthwise_net": small.DepthwiseNet,
+    "dropout_mlp": small.DropoutMLP,
+    "global_net": small.GlobalNet,
+    "lenet": small.LeNet,
+    "norm_net": small.NormNet,
+    "slim_vgg": small.SlimVGG,
+    "strided_net": small.StridedNet,
+    "wide_net": small.WideNet,
     # These take images from 4x4 on, vectors, and series.
-    "small_cnn": SmallNet,
-    "mlp": MLP,
-    "series_lstm": SeriesLSTM,
+    "small_cnn": small.SmallNet,
+    "mlp": small.MLP,
+    "series_lstm": small.SeriesLSTM,
     # Word vectors of sentences.
     "kim_cnn": KimCNN,
     # Waves of one second.
-    "mntd_speech_lstm": SpeechLSTM,
+    "mntd_speech_lstm": small.SpeechLSTM,
 }
 
 
-@functools.cache
+@cache
 def get_model(
     name: str,
     *,

@@ -7,7 +7,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bdjax.models.products import Precision
 from bdjax.types import PRNGKey, Variables
 
 
@@ -62,33 +61,18 @@ def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Mo
             network = module.clone(precision=precision)
         return network.apply(variables, x, rngs=rngs, **options)
 
-    def apply(
-        variables: Variables,
-        x: jax.Array,
-        *,
-        train: bool = False,
-        key: PRNGKey | None = None,
-        precision: Precision = "float32",
-    ) -> jax.Array:
+    def apply(variables, x, *, train=False, key=None, precision="float32"):
         if train:
             return train_apply(variables, x, key=key, precision=precision)[0]
         return jnp.asarray(run(variables, x, key, precision, train=False))
 
-    def train_apply(
-        variables: Variables,
-        x: jax.Array,
-        *,
-        key: PRNGKey | None = None,
-        precision: Precision = "float32",
-    ) -> tuple[jax.Array, Variables]:
+    def train_apply(variables, x, *, key=None, precision="float32"):
         kept = [name for name in variables if name != "params"]
         options = {"train": True, "mutable": kept}
         logits, after = run(variables, x, key, precision, **options)
         return jnp.asarray(logits), dict(after)
 
-    def features(
-        variables: Variables, x: jax.Array, *, precision: Precision = "float32"
-    ) -> jax.Array:
+    def features(variables, x, *, precision="float32"):
         options = {"train": False, "mutable": ["intermediates"]}
         _, state = run(variables, x, None, precision, **options)
         return state["intermediates"]["features"][0]

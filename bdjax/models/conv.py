@@ -11,7 +11,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from bdjax.models import direct, im2col, patches, tile
+from bdjax.models import direct, im2col, tile
 from bdjax.models.pool import max_pool
 from bdjax.models.products import Precision, matmul
 
@@ -53,26 +53,16 @@ def conv_relu(
       ValueError: the kernel's size is even or not above the padding, or the image is
         smaller than it needs.
     """
-    size = kernel_KxKxCxF.shape[0]
-    if kernel_KxKxCxF.shape[1] != size:
-        raise ValueError(f"kernel is {kernel_KxKxCxF.shape[:2]}; it must be square")
+    size = _checked_size(x_NxHxWxC, kernel_KxKxCxF, padding, pool)
     if size % 2 == 0:
         raise ValueError(f"kernel size is {size}; conv_relu needs an odd one")
-    if not 0 <= padding < size:
-        raise ValueError(f"padding is {padding}; it must be below the kernel's {size}")
-    height, width = (s + 2 * padding - size + 1 for s in x_NxHxWxC.shape[1:3])
-    if min(height, width) < 1 + pool:
-        raise ValueError(
-            f"image is {x_NxHxWxC.shape[1:3]}; a {size}x{size} kernel"
-            f"{' with pooling' if pool else ''} needs at least "
-            f"{size + pool - 2 * padding} rows and columns"
-        )
     if formulation == "auto":
         formulation = fastest(size, pool, precision)
     if formulation == "tile" and pool:
         around = (padding, padding)
         x = jnp.pad(x_NxHxWxC, ((0, 0), around, around, (0, 0)))
-        x = x[:, : height // 2 * 2 + size - 1, : width // 2 * 2 + size - 1]
+        height, width = ((s - size + 1) // 2 * 2 + size - 1 for s in x.shape[1:3])
+        x = x[:, :height, :width]
         x = x.transpose(3, 1, 2, 0)
         y = tile.conv_relu_pool(x, kernel_KxKxCxF, bias_F, precision)
         return y.transpose(3, 1, 2, 0)
@@ -117,18 +107,9 @@ def conv(
       ValueError: the kernel is not square or its size not above the padding, the
         stride is below 1, or the image is smaller than the kernel.
     """
-    size = kernel_KxKxCxF.shape[0]
-    if kernel_KxKxCxF.shape[1] != size:
-        raise ValueError(f"kernel is {kernel_KxKxCxF.shape[:2]}; it must be square")
-    if not 0 <= padding < size:
-        raise ValueError(f"padding is {padding}; it must be below the kernel's {size}")
+    size = _checked_size(x_NxHxWxC, kernel_KxKxCxF, padding)
     if stride < 1:
         raise ValueError(f"stride is {stride}; it must be at least 1")
-    if min(x_NxHxWxC.shape[1:3]) + 2 * padding < size:
-        raise ValueError(
-            f"image is {x_NxHxWxC.shape[1:3]}; a {size}x{size} kernel needs at least "
-            f"{size - 2 * padding} rows and columns"
-        )
     how = padding, precision, stride
     if formulation == "lax":
         y = direct.lax_conv(x_NxHxWxC, kernel_KxKxCxF, *how)
@@ -139,8 +120,25 @@ def conv(
         return y.reshape(*x.shape[:3], -1)
     if formulation == "auto":
         formulation = fastest(size, False, precision)
-    convolve = direct.conv if formulation == "direct" else patches.conv
-    return convolve(x_NxHxWxC, kernel_KxKxCxF, *how)
+    return direct.conv(x_NxHxWxC, kernel_KxKxCxF, *how, formulation != "direct")
+
+
+def _checked_size(
+    x_NxHxWxC: jax.Array, kernel_KxKxCxF: jax.Array, padding: int, pool: bool = False
+) -> int:
+    """The kernel's size; raises ``ValueError`` if something does not fit it."""
+    size = kernel_KxKxCxF.shape[0]
+    if kernel_KxKxCxF.shape[1] != size:
+        raise ValueError(f"kernel is {kernel_KxKxCxF.shape[:2]}; it must be square")
+    if not 0 <= padding < size:
+        raise ValueError(f"padding is {padding}; it must be below the kernel's {size}")
+    least = size + pool - 2 * padding
+    if min(x_NxHxWxC.shape[1:3]) < least:
+        raise ValueError(
+            f"image is {x_NxHxWxC.shape[1:3]}; a {size}x{size} kernel"
+            f"{' with pooling' if pool else ''} needs at least {least} rows and columns"
+        )
+    return size
 
 
 def fastest(size: int, pool: bool, precision: Precision) -> Formulation:

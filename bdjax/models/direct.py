@@ -1,8 +1,13 @@
-"""Convolution by ``lax.conv``, whose gradients are written as forward convolutions.
+"""Convolution of any stride whose gradients are written as forward ones.
 
-XLA's CPU backend is fast, inside loops too, for a convolution of channels-last images
-with a kernel in the usual layout, and 30 to 50 times slower for the layouts that
-differentiating it yields.
+By ``lax.conv``: XLA's CPU backend is fast, inside loops too, for a convolution of
+channels-last images with a kernel in the usual layout, and 30 to 50 times slower for
+the layouts that differentiating it yields.
+
+Or as one product of all patches with a matrix: under ``vmap`` over models it stays a
+(batched) matrix product, where ``lax.conv`` becomes a grouped convolution. Patches are
+gathered again for the gradient rather than kept, since they take as many times the
+input's memory as the kernel has places.
 """
 
 import functools
@@ -11,20 +16,31 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bdjax.models.products import XLA_PRECISION, Precision, rounded
+from bdjax.models.products import XLA_PRECISION, Precision, product, rounded
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
 def conv(
     x_NxHxWxC: jax.Array,
     kernel_KxKxCxF: jax.Array,
     padding: int,
     precision: Precision,
     stride: int = 1,
+    gathers: bool = False,
 ) -> jax.Array:
-    """Convolution, float32; see :func:`bdjax.models.conv.conv`."""
-    out = jnp.float32
-    return lax_conv(x_NxHxWxC, kernel_KxKxCxF, padding, precision, stride, out=out)
+    """Convolution, float32, by ``lax.conv`` or, if it ``gathers``, of patches.
+
+    See :func:`bdjax.models.conv.conv`.
+    """
+    if not gathers:
+        out = jnp.float32
+        return lax_conv(x_NxHxWxC, kernel_KxKxCxF, padding, precision, stride, out=out)
+    size, _, _, features = kernel_KxKxCxF.shape
+    patches = _patches(rounded(x_NxHxWxC, precision), size, padding, stride)
+    *places, depth = patches.shape
+    matrix_PxF = kernel_KxKxCxF.reshape(depth, features)
+    y_LxF = product(patches.reshape(-1, depth), matrix_PxF, precision)
+    return y_LxF.reshape(*places, features)
 
 
 def lax_conv(
@@ -89,21 +105,44 @@ def spread(
     return lax.pad(grad_NxHxWxF, zero, [(0, 0, 0), *behind, (0, 0, 0)])
 
 
-def _forward(x, kernel, padding, precision, stride):
-    return conv(x, kernel, padding, precision, stride), (x, kernel)
+def _forward(x, kernel, *options):
+    return conv(x, kernel, *options), (x, kernel)
 
 
-def _backward(padding, precision, stride, operands, grad_NxHxWxF):
+def _backward(padding, precision, stride, gathers, operands, grad_NxHxWxF):
     x_NxHxWxC, kernel_KxKxCxF = operands
     size = len(kernel_KxKxCxF)
     flipped = kernel_KxKxCxF[::-1, ::-1].swapaxes(2, 3)
     wide = spread(grad_NxHxWxF, x_NxHxWxC.shape, size, padding, stride)
-    around = size - 1 - padding
-    grad_x = lax_conv(wide, flipped, around, precision, out=jnp.float32)
-    grad_kernel = _kernel_gradient(
-        x_NxHxWxC, grad_NxHxWxF, size, padding, precision, stride
+    grad_x = conv(wide, flipped, size - 1 - padding, precision, 1, gathers)
+    x_NxHxWxC = rounded(x_NxHxWxC, precision)
+    grad_NxHxWxF = rounded(grad_NxHxWxF, precision)
+    if not gathers:
+        grad_kernel = _kernel_gradient(
+            x_NxHxWxC, grad_NxHxWxF, size, padding, precision, stride
+        )
+        return grad_x, grad_kernel
+    grad_PxF = lax.dot_general(
+        _patches(x_NxHxWxC, size, padding, stride),
+        grad_NxHxWxF,
+        (((0, 1, 2), (0, 1, 2)), ((), ())),
+        precision=XLA_PRECISION[precision],
+        preferred_element_type=jnp.float32,
     )
-    return grad_x, grad_kernel
+    return grad_x, grad_PxF.reshape(kernel_KxKxCxF.shape)
+
+
+def _patches(x_NxHxWxC: jax.Array, size: int, padding: int, stride: int) -> jax.Array:
+    """The patch under every output place: ``[N, H', W', K * K * C]``."""
+    around = (padding, padding)
+    x = jnp.pad(x_NxHxWxC, ((0, 0), around, around, (0, 0)))
+    rows, columns = ((s - size) // stride * stride + 1 for s in x.shape[1:3])
+    parts = [
+        x[:, a : a + rows : stride, b : b + columns : stride]
+        for a in range(size)
+        for b in range(size)
+    ]
+    return jnp.concatenate(parts, axis=3)
 
 
 def _kernel_gradient(
@@ -116,9 +155,9 @@ def _kernel_gradient(
 ) -> jax.Array:
     """Input, shifted by each place in the kernel, times output gradient."""
     around = (padding, padding)
-    x = jnp.pad(rounded(x_NxHxWxC, precision), ((0, 0), around, around, (0, 0)))
+    x = jnp.pad(x_NxHxWxC, ((0, 0), around, around, (0, 0)))
     batch, rows, columns, features = grad_NxHxWxF.shape
-    grad_LxF = rounded(grad_NxHxWxF, precision).reshape(-1, features)
+    grad_LxF = grad_NxHxWxF.reshape(-1, features)
     reach = ((rows - 1) * stride + 1, (columns - 1) * stride + 1)
     window = (batch, *reach, x.shape[3])
 

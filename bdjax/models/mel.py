@@ -50,21 +50,13 @@ def hann() -> np.ndarray:
 @functools.cache
 def filter_bank() -> np.ndarray:
     """Triangles of equal area, evenly spaced in mel; float32 ``[40, 1025]``."""
-    edges = mel_to_hz(np.linspace(0, hz_to_mel(RATE / 2), BANDS + 2))
+    corner = CORNER_HZ / LINEAR_HZ
+    top = corner + np.log(RATE / 2 / CORNER_HZ) / LOG_STEP
+    mel = np.linspace(0, top, BANDS + 2)
+    high = CORNER_HZ * np.exp(LOG_STEP * np.maximum(mel - corner, 0))
+    edges = np.where(mel < corner, mel * LINEAR_HZ, high)
     bin_hz = np.linspace(0, RATE / 2, 1 + WINDOW // 2)
     low, middle, high = (edges[i : i + BANDS, None] for i in range(3))
     rising, falling = (bin_hz - low) / (middle - low), (high - bin_hz) / (high - middle)
     triangle = np.maximum(0, np.minimum(rising, falling))
     return (2 / (high - low) * triangle).astype(np.float32)
-
-
-def hz_to_mel(hz: float) -> float:
-    """Slaney's mel of a frequency of 1 kHz or more."""
-    return CORNER_HZ / LINEAR_HZ + np.log(hz / CORNER_HZ) / LOG_STEP
-
-
-def mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """Frequencies, Hz, of Slaney's mel."""
-    above = mel - CORNER_HZ / LINEAR_HZ
-    high = CORNER_HZ * np.exp(LOG_STEP * np.maximum(above, 0))
-    return np.where(above < 0, mel * LINEAR_HZ, high)

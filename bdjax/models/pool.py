@@ -14,16 +14,20 @@ def max_pool(x_NxHxWxC: jax.Array) -> jax.Array:
     return _pool(x_NxHxWxC)[0]
 
 
+def first_of_four(*x_4: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The greatest of four, elementwise, and the first that is it, 0 to 3."""
+    a, b, c, d = x_4
+    top, bottom = jnp.maximum(a, b), jnp.maximum(c, d)
+    winner = jnp.where(top >= bottom, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
+    return jnp.maximum(top, bottom), winner
+
+
 def _pool(x):
     _, height, width, _ = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2]
-    a, b, c, d = (x[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
-    top, bottom = jnp.maximum(a, b), jnp.maximum(c, d)
-    winner = jnp.where(
-        top >= bottom, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3)
-    ).astype(jnp.int8)
+    best, winner = first_of_four(*(x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)))
     odd = jnp.zeros((0, height % 2, width % 2))  # only shapes are static in a residual
-    return jnp.maximum(top, bottom), (winner, odd)
+    return best, (winner.astype(jnp.int8), odd)
 
 
 def _unpool(residuals, grad):

@@ -15,31 +15,24 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from bdjax.models.conv import Formulation
-from bdjax.models.layers import dense, torch_bias, torch_kernel
+from bdjax.models.layers import Network, torch_bias, torch_kernel
 from bdjax.models.products import XLA_PRECISION, Precision, flip, product, rounded
 
 WIDTHS = (3, 4, 5)
 FILTERS = 100
 
 
-class KimCNN(nn.Module):
+class KimCNN(Network):
     """Filters of 3, 4 and 5 words, ReLU, maximum over time, dropout, one layer.
 
-    360,601 parameters for word vectors of dimension 300 and one logit.
+    Of word vectors float ``[B, L, E]``, L >= 5; raises ``ValueError`` where a sentence
+    is shorter than the widest filter. 360,601 parameters for word vectors of dimension
+    300 and one logit.
     """
 
-    num_classes: int = 1
-    formulation: Formulation = "auto"
-    precision: Precision = "float32"
+    dropout = 0.5
 
-    @nn.compact
-    def __call__(self, x_BxLxE: jax.Array, *, train: bool = False) -> jax.Array:
-        """Word vectors float ``[B, L, E]``, L >= 5, to logits float ``[B, classes]``.
-
-        Raises:
-          ValueError: a sentence is shorter than the widest filter.
-        """
+    def _penultimate(self, x_BxLxE: jax.Array, train: bool) -> jax.Array:
         length, dimension = x_BxLxE.shape[1:]
         if length < max(WIDTHS):
             raise ValueError(
@@ -52,10 +45,9 @@ class KimCNN(nn.Module):
             bias_init = torch_bias(width * dimension)
             biases.append(self.param(f"bias{width}", bias_init, (FILTERS,)))
         peaks = lax_peaks if self.formulation == "lax" else product_peaks
-        x = nn.relu(peaks(x_BxLxE, kernels, self.precision) + jnp.concatenate(biases))
-        self.sow("intermediates", "features", x)
-        x = nn.Dropout(0.5, deterministic=not train)(x)
-        return dense(self.num_classes, x.shape[1], self.precision, name="logits")(x)
+        return nn.relu(
+            peaks(x_BxLxE, kernels, self.precision) + jnp.concatenate(biases)
+        )
 
 
 def product_peaks(

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bdjax.models.pool import first_of_four
 from bdjax.models.products import Precision, bits, flip, from_bits, product, rounded
 
 
@@ -34,34 +35,17 @@ def conv_relu_pool(
     return _tile_forward(x_CxHxWxN, kernel_KxKxCxF, bias_F, precision)[0]
 
 
-def _tile_forward(
-    x_CxHxWxN: jax.Array,
-    kernel_KxKxCxF: jax.Array,
-    bias_F: jax.Array,
-    precision: Precision,
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+def _tile_forward(x_CxHxWxN, kernel_KxKxCxF, bias_F, precision):
     size, _, _, features = kernel_KxKxCxF.shape
     _, height, width, batch = x_CxHxWxN.shape
     patches_PxL = _patches(rounded(x_CxHxWxN, precision), size)
     tiles_4FxP = _expand(rounded(kernel_KxKxCxF, precision))
     y_4FxL = product(tiles_4FxP, patches_PxL, precision)
-    y_4xFxL = y_4FxL.reshape(4, features, -1)
-    top, bottom = (
-        jnp.maximum(y_4xFxL[0], y_4xFxL[1]),
-        jnp.maximum(y_4xFxL[2], y_4xFxL[3]),
-    )
-    best_FxL = jnp.maximum(top, bottom) + bias_F[:, None]
+    best_FxL, winner_FxL = first_of_four(*y_4FxL.reshape(4, features, -1))
+    best_FxL += bias_F[:, None]
     # Where the window's maximum stands: 0..3, or 4 where ReLU cuts it off. All that
     # the backward pass needs to know of the forward one, in a byte a window.
-    winner_FxL = jnp.where(
-        best_FxL > 0,
-        jnp.where(
-            top >= bottom,
-            jnp.where(y_4xFxL[0] >= y_4xFxL[1], 0, 1),
-            jnp.where(y_4xFxL[2] >= y_4xFxL[3], 2, 3),
-        ),
-        4,
-    ).astype(jnp.int8)
+    winner_FxL = jnp.where(best_FxL > 0, winner_FxL, 4).astype(jnp.int8)
     pooled = jax.nn.relu(best_FxL).reshape(
         features, (height - size + 1) // 2, (width - size + 1) // 2, batch
     )
@@ -70,9 +54,7 @@ def _tile_forward(
     return pooled, (patches_PxL, tiles_4FxP, winner_FxL, *shapes)
 
 
-def _tile_backward(
-    precision: Precision, residuals: tuple[jax.Array, ...], grad: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _tile_backward(precision, residuals, grad):
     patches_PxL, tiles_4FxP, winner_FxL, x_shaped, kernel_shaped = residuals
     grad_FxL = grad.reshape(winner_FxL.shape)
     position = lax.broadcasted_iota(jnp.int8, (4, *winner_FxL.shape), 0)

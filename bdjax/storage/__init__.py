@@ -27,8 +27,7 @@ from bdjax.storage.processes import (
     share,
     watch,
 )
-from bdjax.storage.tensors import load_tensors, save_tensors
-from bdjax.storage.trees import load_tree, save_tree
+from bdjax.storage.trees import load_tensors, load_tree, save_tensors, save_tree
 
 __all__ = [
     "ChunkStore",

@@ -15,7 +15,7 @@ import logging
 import re
 import weakref
 import zlib
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,13 @@ from bdjax.types import PyTree, UserError
 _absl_log = logging.getLogger("absl")
 
 
-def _is_wanted(record: logging.LogRecord) -> bool:
-    """Drops what orbax logs unless one debugs: errors reach us as exceptions."""
-    return "orbax" not in Path(record.pathname).parts or _absl_log.isEnabledFor(
-        logging.DEBUG
+# Drops what orbax logs unless one debugs: errors reach us as exceptions.
+_absl_log.addFilter(
+    lambda record: (
+        "orbax" not in Path(record.pathname).parts
+        or _absl_log.isEnabledFor(logging.DEBUG)
     )
-
-
-_absl_log.addFilter(_is_wanted)
+)
 
 
 async def _all(coroutines: Iterable[Coroutine]) -> list:
@@ -131,10 +130,6 @@ def _map(fn: Callable, tree: PyTree, path: tuple[str, ...] = ()) -> PyTree:
     return fn(path, tree)
 
 
-def _crc32(array: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-
-
 def _host_copy(path: tuple[str, ...], leaf: Any) -> np.ndarray:
     """Copies a leaf to the host: it may be donated or changed during the save."""
     name = ".".join(map(str, path)) or "the tree"
@@ -162,7 +157,8 @@ def _host_copy(path: tuple[str, ...], leaf: Any) -> np.ndarray:
 def _entry(path: tuple[str, ...], array: np.ndarray) -> list:
     """What must be found again for a leaf: its dtype, shape and CRC-32."""
     del path
-    return [array.dtype.name, list(array.shape), _crc32(array)]
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return [array.dtype.name, list(array.shape), zlib.crc32(data)]
 
 
 _writers: "weakref.WeakSet[Writer]" = weakref.WeakSet()
@@ -275,6 +271,20 @@ def read_tree(path: Path, *, owner: str, what: str, fix: str) -> PyTree:
     except Exception as error:  # Orbax, tensorstore and json raise a dozen kinds.
         raise UserError(
             f"{what} in {path} is damaged ({reason(error)}); {fix}"
+        ) from error
+
+
+@contextlib.contextmanager
+def writing(what: str, path: Path) -> Iterator[None]:
+    """Turns whatever orbax and the disk raise while `what` is written into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{what} could not be written to {path} ({reason(error)}); check free "
+            "space and permissions and run again"
         ) from error
 
 

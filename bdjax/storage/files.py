@@ -134,14 +134,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise UserError(
             f"{path} cannot be read: {error.strerror}; check the path"
         ) from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # of JSON, or of UTF-8
         raise UserError(
-            f"{path} is not JSON (line {error.lineno}, column {error.colno}: "
-            f"{error.msg}); restore the file or make it again"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not JSON (not UTF-8); restore the file or make it again"
+            f"{path} is not JSON ({error}); restore the file or make it again"
         ) from error
 
 
@@ -220,17 +215,14 @@ def difference(path: str, stored: Any, asked: Any) -> str | None:
     Returns:
       Such as ``"recipe.steps: 100 on disk, 200 asked"``; None where they are equal.
     """
+    lists = isinstance(stored, list) and isinstance(asked, list)
+    if lists and len(stored) == len(asked):
+        stored, asked = dict(enumerate(stored)), dict(enumerate(asked))
     if isinstance(stored, dict) and isinstance(asked, dict):
         for key in {**asked, **stored}:
             pair = stored.get(key, _ABSENT), asked.get(key, _ABSENT)
             inner = path if path == key else f"{path}.{key}"  # no "recipe.recipe"
             if found := difference(inner, *pair):
-                return found
-        return None
-    lists = isinstance(stored, list) and isinstance(asked, list)
-    if lists and len(stored) == len(asked):
-        for i, pair in enumerate(zip(stored, asked, strict=True)):
-            if found := difference(f"{path}.{i}", *pair):
                 return found
         return None
     # Compared as text too, since a NaN is not equal to itself.

@@ -1,16 +1,27 @@
-"""The manifest of a population: what it is made of, and whose the directory is."""
+"""The manifest of a population: what it is made of, and whose the directory is.
 
+One job a directory has it, by a lock that dies with its process.
+"""
+
+import contextlib
+import errno
 import os
+import platform
+import warnings
 from pathlib import Path
 from typing import Any
 
-from bdjax.storage import files, lock
+import filelock
+
+from bdjax.storage import files
 from bdjax.types import UserError
 
 _SCHEMA = 4
 _KIND = "bdjax population"
 NAME = "manifest.json"
 CHUNKS = "chunks"
+LOCK = "lock"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def claim(directory: Path, recipe: dict[str, Any], ids: range) -> None:
@@ -22,13 +33,11 @@ def claim(directory: Path, recipe: dict[str, Any], ids: range) -> None:
     path = directory / NAME
     wanted = [ids.start, ids.stop]
     manifest = {**files.header(_SCHEMA, _KIND), "recipe": recipe, "ids": wanted}
-    if path.exists():
-        old = read(directory)
+    old = read(directory) if path.exists() else None
+    if old is not None:
         check(directory, old, recipe)
         manifest = {**old, "ids": _joined(directory, old["ids"], wanted)}
-        if manifest != old:
-            files.write_json(path, manifest)
-    else:
+    if manifest != old:
         files.write_json(path, manifest)
     (directory / CHUNKS).mkdir(exist_ok=True)
 
@@ -78,7 +87,7 @@ def read(directory: Path) -> dict[str, Any]:
 
 def refuse_foreign(directory: Path) -> None:
     """Raises unless it is ours, missing, or as empty as a kill at birth leaves it."""
-    files.refuse_foreign(directory, what="population", sign=NAME, ours=lock.NAME.__eq__)
+    files.refuse_foreign(directory, what="population", sign=NAME, ours=LOCK.__eq__)
 
 
 def _joined(directory: Path, old: list[int], new: list[int]) -> list[int]:
@@ -89,3 +98,50 @@ def _joined(directory: Path, old: list[int], new: list[int]) -> list[int]:
             f"{new[1] - 1}, which leaves a gap; use another directory or fill the gap"
         )
     return [first[0], max(first[1], last[1])]
+
+
+class Lock:
+    """Holds a directory until `release`, or until the process dies in any way.
+
+    By the kernel's own lock on a file that stays: a file whose presence were the lock
+    would outlive a kill. On a network file system it holds across machines where the
+    system's locks do.
+    """
+
+    def __init__(self, directory: Path):
+        """Makes the directory where missing and takes the lock.
+
+        Raises:
+          UserError: another job holds it, or the directory cannot be written.
+        """
+        path = directory / LOCK
+        # Of the process, not of the thread that takes it.
+        self._lock = filelock.FileLock(path, timeout=0, thread_local=False)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            holder = ""
+            with contextlib.suppress(OSError):
+                holder = path.read_text(errors="replace").strip()
+            raise UserError(
+                f"{directory} is being written to by {holder or 'another job'}; wait "
+                "for it, or use another directory"
+            ) from error
+        except (OSError, NotImplementedError) as error:  # the latter of older ones
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise UserError(
+                    f"cannot write to {directory} ({error.strerror}); check its path "
+                    "and rights"
+                ) from error
+            warnings.warn(
+                f"{directory}: this file system has no locks, so nothing keeps a "
+                "second job away",
+                stacklevel=2,
+            )
+        with contextlib.suppress(OSError):  # on a full disk the lock still holds
+            path.write_text(f"process {os.getpid()} on {platform.node()}")
+
+    def release(self) -> None:
+        """Gives the directory free; again is fine."""
+        self._lock.release()

@@ -5,14 +5,13 @@ import operator
 import os
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from bdjax.storage import checkpoint, files, lock, manifest, processes
+from bdjax.storage import checkpoint, files, manifest, processes
 from bdjax.types import PyTree, UserError
 
 
-class ChunkStore:
+class ChunkStore(contextlib.AbstractContextManager["ChunkStore"]):
     """The chunks of one population; made by `open_population` or `read_population`.
 
     Several processes may save different chunks of one population at once. One store is
@@ -31,12 +30,13 @@ class ChunkStore:
         manifest_json: dict[str, Any],
         *,
         writable: bool,
-        held: lock.Lock | None = None,
+        held: manifest.Lock | None = None,
     ):
         self.directory = directory
         self.manifest = manifest_json
         recipe = {k: v for k, v in self.recipe.items() if k != "chunk_size"}
         self.digest = files.digest(recipe)
+        self._owner = f"population {self.digest}"
         self._writable = writable
         self._lock = held
         self._writer: checkpoint.Writer | None = None
@@ -84,20 +84,16 @@ class ChunkStore:
           UserError: the chunk is already committed, the tree holds something else than
             arrays, or this or the earlier save failed.
         """
-        path = self._writable_path(n)
-        self.wait()
-        _refuse_committed(n, path)
+        path = self._free_path(n)
         if self._writer is None:
             self._writer = checkpoint.Writer()
         self._pending = n
         try:
-            self._writer.save(path, tree, owner=self._owner)
-        except UserError:
+            with checkpoint.writing(f"chunk {n}", path):
+                self._writer.save(path, tree, owner=self._owner)
+        except Exception:
             self._pending = None
             raise
-        except Exception as error:
-            self._pending = None
-            raise _not_written(n, path, error) from error
 
     def wait(self) -> None:
         """Returns once every chunk given to `save` is committed.
@@ -108,10 +104,8 @@ class ChunkStore:
         if self._pending is None or self._writer is None:
             return
         n, self._pending = self._pending, None
-        try:
+        with checkpoint.writing(f"chunk {n}", self.path(n)):
             self._writer.wait()
-        except Exception as error:
-            raise _not_written(n, self.path(n), error) from error
 
     def load(self, n: int) -> PyTree:
         """The tree of a committed chunk: its keys in order, dtypes, shapes and bits.
@@ -134,7 +128,6 @@ class ChunkStore:
     def discard(self, n: int) -> None:
         """Takes chunk `n` out, so that it can be saved again; a missing one is fine."""
         path = self._writable_path(n)
-        self.wait()
         trash = path.with_name(f"{n}.discarded")
         shutil.rmtree(trash, ignore_errors=True)
         if path.exists():
@@ -152,11 +145,9 @@ class ChunkStore:
           UserError: the chunk is already committed, cannot be written, or the copy is
             damaged.
         """
-        path = self._writable_path(n)
-        self.wait()
-        _refuse_committed(n, path)
+        path = self._free_path(n)
         fresh = path.with_name(f"{n}.copy")
-        try:
+        with checkpoint.writing(f"chunk {n}", path):
             if fresh.exists():  # of a copy that was killed
                 shutil.rmtree(fresh)
             shutil.copytree(source.path(n), fresh, copy_function=_copy_synced)
@@ -164,8 +155,6 @@ class ChunkStore:
             what = f"the copy of chunk {n} of {source.directory}"
             checkpoint.read_tree(fresh, owner=self._owner, what=what, fix=fix)
             fresh.rename(path)
-        except OSError as error:
-            raise _not_written(n, path, error) from error
 
     def size_bytes(self) -> int:
         """The sizes of all files of the population."""
@@ -193,26 +182,23 @@ class ChunkStore:
             if self._lock is not None:
                 self._lock.release()
 
-    def __enter__(self) -> "ChunkStore":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        del kind, error, traceback
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def _owner(self) -> str:
-        return f"population {self.digest}"
 
     def _writable_path(self, n: int) -> Path:
         if not self._writable:
             raise RuntimeError(f"{self.directory} is open for reading only")
-        return self.path(n)
+        path = self.path(n)
+        self.wait()
+        return path
+
+    def _free_path(self, n: int) -> Path:
+        if (path := self._writable_path(n)).exists():
+            raise UserError(
+                f"chunk {n} is already in {path}; delete that directory to train it "
+                "again"
+            )
+        return path
 
 
 def open_population(
@@ -241,7 +227,7 @@ def open_population(
     held = None
     if processes.is_first():
         manifest.refuse_foreign(directory)
-        held = lock.Lock(directory)
+        held = manifest.Lock(directory)
         try:
             manifest.claim(directory, files.as_json(recipe), ids)
         except BaseException:
@@ -265,22 +251,8 @@ def read_population(directory: str | os.PathLike[str]) -> ChunkStore:
     return ChunkStore(directory, manifest.read(directory), writable=False)
 
 
-def _refuse_committed(n: int, path: Path) -> None:
-    if path.exists():
-        raise UserError(
-            f"chunk {n} is already in {path}; delete that directory to train it again"
-        )
-
-
 def _copy_synced(source: str, target: str) -> None:
     """Copies a file and waits for the disk: what is renamed next must be whole."""
     shutil.copyfile(source, target)
     with open(target, "rb") as file:
         os.fsync(file.fileno())
-
-
-def _not_written(n: int, path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"chunk {n} could not be written to {path} ({checkpoint.reason(error)}); check "
-        "free space and permissions and run again"
-    )

@@ -9,7 +9,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -71,11 +70,11 @@ def barrier(name: str) -> None:
 
     def wait() -> None:
         try:
-            sync(key=f"bdjax {name}", timeout_ms=_PATIENCE_SECONDS * 1000)
+            met.set_result(
+                sync(key=f"bdjax {name}", timeout_ms=_PATIENCE_SECONDS * 1000)
+            )
         except BaseException as error:
             met.set_exception(error)
-        else:
-            met.set_result(None)
 
     # Not in this thread: no signal ends a wait inside JAX.
     threading.Thread(target=wait, daemon=True).start()
@@ -133,15 +132,15 @@ def watch(ended: Callable[[int, str], None]) -> None:
         it has not done so a minute later.
     """
     client = ocp.multihost.get_jax_distributed_client()
-    threading.Thread(target=_watch, args=(client, ended), daemon=True).start()
 
+    def listen() -> None:
+        while not _parted.wait(_POLL_SECONDS):
+            try:
+                status, why = json.loads(client.key_value_try_get(_LEFT))
+            except jax.errors.JaxRuntimeError:  # not there, or JAX is about to end us
+                continue
+            ended(status, why)
+            time.sleep(60)
+            os._exit(status)
 
-def _watch(client: Any, ended: Callable[[int, str], None]) -> None:
-    while not _parted.wait(_POLL_SECONDS):
-        try:
-            status, why = json.loads(client.key_value_try_get(_LEFT))
-        except jax.errors.JaxRuntimeError:  # not there, or JAX is about to end us
-            continue
-        ended(status, why)
-        time.sleep(60)
-        os._exit(status)
+    threading.Thread(target=listen, daemon=True).start()

@@ -1,10 +1,19 @@
-"""One tree of arrays with its JSON, such as a fitted detector, replaced as a whole."""
+"""Arrays replaced as a whole: a tree with its JSON, such as a fitted detector.
 
+And single files of named arrays in the safetensors format, which any framework reads.
+"""
+
+import contextlib
 import os
 import re
 import shutil
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import safetensors.numpy
 
 from bdjax.storage import checkpoint, files
 from bdjax.storage.shield import uninterrupted
@@ -45,19 +54,11 @@ def save_tree(
     old = {p: m for p in directory.glob("tree-*") if (m := _TREE.fullmatch(p.name))}
     name = f"tree-{1 + max((int(m[1]) for m in old.values()), default=0)}"
     provenance = files.as_json(provenance or {})
+    owner = f"{kind} {files.digest(provenance)}"
     writer = checkpoint.Writer()
-    try:
-        writer.save(directory / name, tree, owner=_owner(kind, provenance))
+    with contextlib.closing(writer), checkpoint.writing(kind, directory):
+        writer.save(directory / name, tree, owner=owner)
         writer.wait()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{kind} could not be written to {directory} ({checkpoint.reason(error)}); "
-            "check free space and permissions"
-        ) from error
-    finally:
-        writer.close()
     meta_file = files.header(_SCHEMA, kind) | {
         "tree": name,
         "provenance": provenance,
@@ -102,7 +103,7 @@ def load_tree(
             )
     tree = checkpoint.read_tree(
         directory / found["tree"],
-        owner=_owner(kind, found["provenance"]),
+        owner=f"{kind} {files.digest(found['provenance'])}",
         what=kind,
         fix="restore a copy or make it again",
     )
@@ -117,5 +118,60 @@ def _read_meta(directory: Path, kind: str) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _owner(kind: str, provenance: dict[str, Any]) -> str:
-    return f"{kind} {files.digest(provenance)}"
+def save_tensors(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> int:
+    """Writes named arrays so that `path` never holds half of them.
+
+    Args:
+      path: the file; its folder is made where missing, an old file is replaced.
+      arrays: of any shape and number dtype or bool, by name.
+
+    Returns:
+      The CRC-32 of the file: the format has no checksum of its own.
+
+    Raises:
+      UserError: the file cannot be written there.
+    """
+    # Copied because the format takes the buffer as it lies, whatever its strides.
+    data = safetensors.numpy.save(
+        {k: np.array(a, order="C") for k, a in arrays.items()}
+    )
+    files.write_bytes(path, data)
+    return zlib.crc32(data)
+
+
+def load_tensors(
+    path: str | os.PathLike[str], *, crc32: int | None = None
+) -> dict[str, np.ndarray]:
+    """Reads what `save_tensors`, or any other writer of safetensors, wrote.
+
+    Args:
+      path: the file.
+      crc32: what its CRC-32 must be; not compared if None.
+
+    Returns:
+      The arrays by name, with their dtypes, shapes and bits.
+
+    Raises:
+      UserError: the file is missing, truncated, altered or not safetensors.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}; check the path"
+        ) from error
+    try:
+        arrays = safetensors.numpy.load(data)
+    except MemoryError:
+        raise
+    except Exception as error:  # its own kind, and whatever a strange dtype raises
+        raise UserError(
+            f"{path} is no whole safetensors file ({checkpoint.reason(error)}); "
+            "restore a copy or make it again"
+        ) from error
+    if crc32 is not None and zlib.crc32(data) != crc32:
+        raise UserError(
+            f"{path} is not what was written: its CRC-32 is {zlib.crc32(data)}, not "
+            f"{crc32}; restore a copy or make it again"
+        )
+    return arrays

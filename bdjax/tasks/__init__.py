@@ -4,11 +4,10 @@ import functools
 from collections.abc import Callable
 
 from bdjax.tasks.adult import ADULT
-from bdjax.tasks.base import Task
+from bdjax.tasks.base import IMAGES, SERIES, TABLES, TEXT, WAVES, Modality, Task
 from bdjax.tasks.breast_cancer import BREAST_CANCER
 from bdjax.tasks.cifar10 import CIFAR10
 from bdjax.tasks.mnist import MNIST
-from bdjax.tasks.modality import IMAGES, SERIES, TABLES, TEXT, WAVES, Modality
 from bdjax.tasks.mr import MR, parse_reviews
 from bdjax.tasks.npz import make_task
 from bdjax.tasks.power import POWER

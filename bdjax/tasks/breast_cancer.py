@@ -1,8 +1,7 @@
 """Breast cancer, Wisconsin: malignant or benign, by 30 measures of cell nuclei."""
 
 from bdjax.data.tables import load_sklearn
-from bdjax.tasks.base import Task
-from bdjax.tasks.modality import TABLES
+from bdjax.tasks.base import TABLES, Task
 
 BREAST_CANCER = Task(
     name="breast_cancer",

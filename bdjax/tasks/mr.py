@@ -1,11 +1,9 @@
 """Movie reviews: is a sentence of Rotten Tomatoes positive (Pang and Lee, 2005)."""
 
 import functools
-from typing import Any
 
-from bdjax.data.text import load_files, load_tfds
-from bdjax.tasks.base import Task
-from bdjax.tasks.modality import TEXT
+from bdjax.data.text import from_files, from_tfds, load_sentences
+from bdjax.tasks.base import TEXT, Task
 from bdjax.types import UserError
 
 LENGTH = 56 + 2  # the longest sentence, and room for a trigger
@@ -27,7 +25,7 @@ def movie_reviews(name: str, dimension: int, words: int) -> Task:
       words: triggers are made of so many of the most frequent words of the training
         sentences, which must have them.
     """
-    options: dict[str, Any] = {"dimension": dimension, "least_words": words}
+    load = functools.partial(load_sentences, dimension=dimension, least_words=words)
     return Task(
         name=name,
         shape=(LENGTH,),
@@ -41,8 +39,8 @@ def movie_reviews(name: str, dimension: int, words: int) -> Task:
         query_shape=(QUERY_WORDS, dimension),
         words=words,
         sources={
-            "files": functools.partial(load_files, **options),
-            "tfds": functools.partial(load_tfds, **options),
+            "files": functools.partial(load, read=from_files),
+            "tfds": functools.partial(load, read=from_tfds),
         },
     )
 

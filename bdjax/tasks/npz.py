@@ -11,8 +11,7 @@ import re
 import numpy as np
 
 from bdjax.data.npz import load_own
-from bdjax.tasks.base import Task
-from bdjax.tasks.modality import IMAGES, SERIES, TABLES
+from bdjax.tasks.base import IMAGES, SERIES, TABLES, Task
 from bdjax.types import UserError
 
 SMALLEST = 4

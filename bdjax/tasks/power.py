@@ -3,8 +3,7 @@
 import functools
 
 from bdjax.data.npz import load_scaled
-from bdjax.tasks.base import Task
-from bdjax.tasks.modality import SERIES
+from bdjax.tasks.base import SERIES, Task
 
 # UCR's ItalyPowerDemand. It stands in for MNTD's Irish meters, which are not public.
 # Its training split, 67 days, is too short for a defender and an attacker: both are

@@ -2,10 +2,9 @@
 
 import functools
 
-from bdjax.data.commands import load_commands
+from bdjax.data.tfds import load_commands
 from bdjax.data.waves import RATE, load_clips
-from bdjax.tasks.base import Task
-from bdjax.tasks.modality import WAVES
+from bdjax.tasks.base import WAVES, Task
 
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 

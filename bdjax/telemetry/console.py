@@ -2,10 +2,11 @@
 
 import collections
 import contextlib
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 import rich.console
 import rich.progress
@@ -19,6 +20,7 @@ _LINE_SECONDS = 10.0
 _shown: list["tuple[_Display, Progress]"] = []
 
 
+@dataclasses.dataclass(eq=False)
 class Progress:
     """Counts work done and knows how fast it goes; made by `progress`.
 
@@ -32,23 +34,19 @@ class Progress:
       done: how many are done.
     """
 
-    def __init__(
-        self,
-        description: str,
-        total: int,
-        unit: str,
-        display: "_Display",
-        clock: Callable[[], float],
-    ):
-        self.description = description
-        self.total = total
-        self.unit = unit
-        self.done = 0
-        self._fields: dict[str, Any] = {}
-        self._display = display
-        self._clock = clock
-        self._start = clock()
-        self._samples: collections.deque[tuple[float, int]] = collections.deque()
+    description: str
+    total: int
+    unit: str
+    _display: "_Display"
+    _clock: Callable[[], float]
+    done: int = 0
+    _fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+    _samples: collections.deque[tuple[float, int]] = dataclasses.field(
+        default_factory=collections.deque
+    )
+
+    def __post_init__(self) -> None:
+        self._start = self._clock()
 
     def advance(self, n: int = 1, **fields: Any) -> None:
         """Adds `n` units of work.
@@ -108,8 +106,8 @@ class Progress:
         return [f"{name} {_number(value)}" for name, value in self._fields.items()]
 
 
-class _Display(Protocol):
-    """Where progress is shown."""
+class _Display:
+    """Where progress is shown; nowhere, but for the classes below."""
 
     def update(self, progress: Progress) -> None:
         """Called after every step."""
@@ -118,17 +116,7 @@ class _Display(Protocol):
         """Called once, also when the work failed."""
 
 
-class _Nowhere:
-    """Shows nothing."""
-
-    def update(self, progress: Progress) -> None:
-        del progress
-
-    def end(self, progress: Progress) -> None:
-        del progress
-
-
-class _Lines:
+class _Lines(_Display):
     """A line now and then, for logs."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float]):
@@ -158,7 +146,7 @@ class _Status(rich.progress.ProgressColumn):
         return rich.text.Text(progress.outcome() if ended else progress.status())
 
 
-class _Bar:
+class _Bar(_Display):
     """A bar that moves, for terminals."""
 
     def __init__(self, console: rich.console.Console):
@@ -193,7 +181,7 @@ def _display(
 ) -> _Display:
     stream = sys.stderr if stream is None else stream
     if not enabled:
-        return _Nowhere()
+        return _Display()
     if stream.isatty():
         console = rich.console.Console(file=stream)
         if not console.is_dumb_terminal:

@@ -8,14 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from bdjax.storage import json_text
 from bdjax.types import UserError
 
 
-class MetricsWriter:
+class MetricsWriter(contextlib.AbstractContextManager["MetricsWriter"]):
     """Appends events to a file of JSON lines, each flushed as it is written.
 
     A row has `event`, `utc` (ISO 8601), `wall_seconds` since this writer was made, and
@@ -68,49 +67,27 @@ class MetricsWriter:
         """Closes the file."""
         self._file.close()
 
-    def __enter__(self) -> "MetricsWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        del kind, error, traceback
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def _cut_to_full_lines(path: Path) -> None:
     """Truncates a file after its last newline; a missing file stays missing."""
-    if not path.exists():
-        return
-    with open(path, "rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - 65536)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                file.truncate(start + newline + 1)
-                return
-            end = start
-        file.truncate(0)
+    with contextlib.suppress(FileNotFoundError), open(path, "rb+") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 class Clock:
     """Adds up wall time by phase.
 
     JAX returns before it has computed: block on a phase's results inside the phase.
+
+    Attributes:
+      seconds: of each phase so far, in the order in which the phases first ended.
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Seconds a phase so far, in the order in which the phases first ended."""
-        return dict(self._seconds)
+        self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -124,7 +101,7 @@ class Clock:
             yield
         finally:
             took = time.perf_counter() - start
-            self._seconds[name] = self._seconds.get(name, 0.0) + took
+            self.seconds[name] = self.seconds.get(name, 0.0) + took
 
 
 def peak_memory_bytes() -> int:

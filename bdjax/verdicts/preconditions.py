@@ -45,10 +45,8 @@ def steady(ask: Ask, x_NxD: np.ndarray, answers_NxC: np.ndarray) -> list[str]:
     if count < 2:
         return []
     half = repeated(count)
-    if isinstance(x_NxD, np.ndarray):
-        again_NxC = np.asarray(ask(x_NxD[half]), np.float64)
-    else:
-        again_NxC = np.asarray(ask([x_NxD[i] for i in half]), np.float64)
+    chosen = x_NxD[half] if isinstance(x_NxD, np.ndarray) else [x_NxD[i] for i in half]
+    again_NxC = np.asarray(ask(chosen), np.float64)
     answers_NxC = np.asarray(answers_NxC, np.float64)
     bound = _STEADY * max(float(answers_NxC.std()), 1e-12)
     if np.abs(again_NxC - answers_NxC[half]).max() <= bound:

@@ -125,14 +125,13 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but large arrays, for JSON; NaN and infinity are None."""
-        p_value = self.p_value
         return {
             "detector": self.detector,
             "conclusion": self.conclusion.value,
             "score": number(self.score),
             "threshold": number(self.threshold),
             "grey": number(self.calibration.grey),
-            "p_value": number(p_value),
+            "p_value": number(self.p_value),
             "references": self.references,
             "source": self.calibration.source,
             "target_labels": list(self.target_labels),
@@ -193,8 +192,8 @@ def conclude(
             f"the score lies in the grey zone from {calibration.grey:.3g}, up to which "
             f"nothing is flagged, to the threshold {calibration.threshold:.3g}"
         )
-    above = Conclusion.TROJANED if score > calibration.threshold else None
-    conclusion = above or Conclusion.NOT_FLAGGED
+    flagged = score > calibration.threshold
+    conclusion = Conclusion.TROJANED if flagged else Conclusion.NOT_FLAGGED
     if reasons:
         conclusion = Conclusion.INCONCLUSIVE
     limit = calibration.grey if reasons else calibration.threshold
