@@ -157,12 +157,15 @@ def parse_numbers(
         )
     if known.all():
         return x_N, []
-    median = np.median(x_N[:num_train][known[:num_train]])
+    from sklearn.impute import SimpleImputer
+
+    x_Nx1 = np.where(known, x_N, np.nan)[:, None]
+    imputer = SimpleImputer(strategy="median").fit(x_Nx1[:num_train])
     note = (
         f"{int((~known).sum())} of {len(x_N)} values of {name!r} are missing; the "
-        f"training rows' median, {median:g}, stands for them"
+        f"training rows' median, {imputer.statistics_[0]:g}, stands for them"
     )
-    return np.where(known, x_N, median), [note]
+    return imputer.transform(x_Nx1)[:, 0], [note]
 
 
 def one_hot(
@@ -178,6 +181,8 @@ def one_hot(
     Raises:
         UserError: no training row has a known level.
     """
+    from sklearn.preprocessing import OneHotEncoder
+
     level_N = np.array(
         [t if t in field.levels or t.lower() not in MISSING else "?" for t in texts]
     )
@@ -188,8 +193,13 @@ def one_hot(
             f"training rows, such as {texts[0]!r} in the first: write "
             f"{', '.join(map(repr, field.levels[:3]))} or the like, or check the header"
         )
-    x_NxL = known[:, None] & (level_N[:, None] == np.array(field.levels))
-    x_NxL = x_NxL.astype(np.float32)
+    encoder = OneHotEncoder(
+        categories=[list(field.levels)],
+        handle_unknown="ignore",
+        sparse_output=False,
+        dtype=np.float32,
+    )
+    x_NxL = encoder.fit_transform(np.where(known, level_N, "")[:, None])
     if known.all():
         return x_NxL, []
     strange = texts[int(known.argmin())]
