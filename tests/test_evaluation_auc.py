@@ -124,19 +124,14 @@ def test_the_interval_is_that_of_the_mean():
     found = evaluation.summarize_auc(labels, scores, confidence=0.9)
     interval = evaluation.auc_interval(found.mean, 13, 9, confidence=0.9)
     assert (found.low, found.high) == (interval.low, interval.high)
-    # And by its former name, however it would have been drawn.
-    bootstrap = evaluation.BootstrapConfig(samples=3, confidence=0.9, seed=1)
-    former = evaluation.bootstrap_interval(labels, scores, bootstrap=bootstrap)
-    assert former == interval
 
 
 def test_a_gain_is_reproducible_and_seeded():
     labels, scores = fake_scores()
     other = fake_scores(seed=1)[1]
     one = evaluation.auc_gain(labels, scores, other)
-    seeded = evaluation.BootstrapConfig(seed=1)
     assert evaluation.auc_gain(labels, scores, other) == one
-    assert evaluation.auc_gain(labels, scores, other, bootstrap=seeded) != one
+    assert evaluation.auc_gain(labels, scores, other, seed=1) != one
 
 
 def test_summary_goes_to_json_and_back():
@@ -239,20 +234,19 @@ def test_bad_repeats_are_named(scores, message):
 @pytest.mark.parametrize(
     ("field", "value"), [("samples", 0), ("confidence", 95), ("seed", -1)]
 )
-def test_bootstrap_config_refuses_its_bounds(field, value):
-    with pytest.raises(UserError, match=f"{field}={value}"):
-        evaluation.BootstrapConfig(**{field: value})
+def test_a_gain_refuses_settings_out_of_bounds(field, value):
+    with pytest.raises(UserError, match=f"{field} is {value}"):
+        evaluation.auc_gain([0, 1], [[0.0, 1.0]], [[0.0, 1.0]], **{field: value})
 
 
 def test_a_gain_is_paired():
     labels, scores = fake_scores(seed=1, shift=1.5, repeats=3)
     other = fake_scores(seed=1, shift=0.5, repeats=5)[1]
-    boot = evaluation.BootstrapConfig(samples=400)
-    gain, interval = evaluation.auc_gain(labels, scores, other, bootstrap=boot)
+    gain, interval = evaluation.auc_gain(labels, scores, other, samples=400)
     means = [np.mean([naive_auc(labels, row) for row in s]) for s in (scores, other)]
     assert gain == pytest.approx(means[0] - means[1])
     # Of the same resamples, one after the other.
-    rng = np.random.default_rng(boot.seed)
+    rng = np.random.default_rng(0)
     counts = [
         draw_counts(rng, np.count_nonzero(labels == c), samples=400) for c in (1, 0)
     ]
@@ -263,5 +257,5 @@ def test_a_gain_is_paired():
     low, high = np.quantile(parts[0] - parts[1], [0.025, 0.975])
     assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
     # What is said of equal detectors is exact, however few the models.
-    nothing, exact = evaluation.auc_gain(labels, scores, scores, bootstrap=boot)
+    nothing, exact = evaluation.auc_gain(labels, scores, scores, samples=400)
     assert (nothing, exact.low, exact.high) == (0, 0, 0)

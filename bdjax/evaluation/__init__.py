@@ -2,23 +2,20 @@
 
 from bdjax.evaluation.auc import (
     AucSummary,
-    BootstrapConfig,
+    Interval,
     auc,
     auc_gain,
-    bootstrap_interval,
+    auc_interval,
     mean_roc,
     roc,
     summarize_auc,
 )
-from bdjax.evaluation.intervals import Interval, auc_interval
 from bdjax.evaluation.masks import binarize, iou
-from bdjax.evaluation.rates import Rates, rates_at, threshold_at_fpr
+from bdjax.evaluation.rates import Rates, best_threshold, rates_at, threshold_at_fpr
 from bdjax.evaluation.tables import Table, auc_cell
-from bdjax.evaluation.thresholds import best_threshold
 
 __all__ = [
     "AucSummary",
-    "BootstrapConfig",
     "Interval",
     "Rates",
     "Table",
@@ -28,7 +25,6 @@ __all__ = [
     "auc_interval",
     "best_threshold",
     "binarize",
-    "bootstrap_interval",
     "iou",
     "mean_roc",
     "rates_at",

@@ -4,6 +4,8 @@ A detector gives each model a score, higher meaning more likely trojaned. Two th
 make its AUC uncertain: the repeats of its own fit, reported as a standard deviation,
 and the few models that it was tested on, reported as an interval.
 
+How the interval was chosen, with measured coverages and widths: ``docs/intervals.md``.
+
 Letters: N models scored, of which P trojaned (label 1) and K benign (label 0);
 R repeats of the detector's fit; S bootstrap resamples.
 """
@@ -12,46 +14,26 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 from sklearn import metrics
 
-from bdjax.evaluation.checks import (
-    check_confidence,
-    check_labels,
-    check_repeats,
-    check_scores,
-)
-from bdjax.evaluation.intervals import Interval, auc_interval
-from bdjax.types import UserError
+from bdjax import checks
+from bdjax.evaluation.checks import check_labels, check_repeats, check_scores
+
+_EXTRA = 0.75
+"""Of a model, added to the side that an end must make room for.
+
+0.5 is Jeffreys' interval (held in 87 % at worst), 1 is Clopper and Pearson's (95 %, and
+a tenth wider); this is the least quarter that is held in 92 % at worst.
+"""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BootstrapConfig:
-    """How to draw the percentile bootstrap interval of :func:`auc_gain`.
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A closed interval, ``low <= high``."""
 
-    Attributes:
-      samples: resamples of the models, at least 1.
-      confidence: share of the resampled gains inside the interval, in (0, 1).
-      seed: seed of the resampling, at least 0.
-
-    Raises:
-      UserError: a value lies outside its bounds.
-    """
-
-    samples: int = 2000
-    confidence: float = 0.95
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.samples < 1:
-            raise UserError(
-                f"bootstrap samples={self.samples} must be at least 1; "
-                "2000 gives steady 95% intervals"
-            )
-        check_confidence(self.confidence)
-        if self.seed < 0:
-            raise UserError(
-                f"bootstrap seed={self.seed} must be at least 0; choose another seed"
-            )
+    low: float
+    high: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,31 +163,54 @@ def summarize_auc(
     )
 
 
-def bootstrap_interval(
-    labels_N: ArrayLike,
-    scores_RxN: ArrayLike,
-    *,
-    bootstrap: BootstrapConfig | None = None,
+def auc_interval(
+    auc: float, positives: int, negatives: int, *, confidence: float = 0.95
 ) -> Interval:
-    """The interval of :func:`summarize_auc`, under its former name.
+    """Interval, over models, of an AUC or of the mean AUC of several fits.
 
-    No resample is drawn: at 9 to 24 models and AUCs of .9 and more the percentile
-    bootstrap held the true one in 76 to 91 % of experiments.
+    An AUC of P and K models is an average over pairings of means of n = min(P, K)
+    independent values in [0, 1], so it varies no more than a share of n models
+    (Hoeffding 1963, section 5a; in variance, Birnbaum and Klose 1957), whatever the
+    scores' distributions, with ties, and averaged over fits. Hence the interval of a
+    share ``A`` of n: its low end is the lower quantile of
+    ``Beta(n A + 1 - e, n (1 - A) + e)``, its high end the upper one of
+    ``Beta(n A + e, n (1 - A) + 1 - e)``, with e = 3/4 between Jeffreys (1/2) and
+    Clopper and Pearson (1).
+
+    At 95 %, for 3 to 60 models of the rarer kind and true AUCs from .5 to 1, it holds
+    the true AUC in 92.3 % of experiments or more where scores are the least favourable
+    of those tried (a model of the rarer kind falls either above or below all others),
+    and in 98 to 100 % where they are normal or exponential. It is never a point:
+    without a misordered pair the low end is .71 of 9 models, .88 of 24 and .94 of 48.
 
     Args:
-      labels_N: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
-      scores_RxN: shape ``(R, N)``, finite.
-      bootstrap: only its confidence counts; 0.95 by default.
+      auc: in [0, 1].
+      positives: number of trojaned models P, at least 1.
+      negatives: number of benign models K, at least 1.
+      confidence: in (0, 1); coverage was measured at 0.95.
 
     Returns:
-      The interval, inside [0, 1].
+      The interval, inside [0, 1], with ``auc`` in it; ``high`` is 1 just if ``auc`` is
+      (up to rounding), ``low`` is 0 likewise.
 
     Raises:
-      UserError: a shape, a label or a score is not as above.
+      UserError: a value lies outside its bounds.
     """
-    confidence = (bootstrap or BootstrapConfig()).confidence
-    summary = summarize_auc(labels_N, scores_RxN, confidence=confidence)
-    return Interval(low=summary.low, high=summary.high)
+    checks.within("(0, 1)", confidence=confidence)
+    checks.within("[0, 1]", auc=auc)
+    checks.at_least(1, positives=positives, negatives=negatives)
+    count = min(positives, negatives)
+    tail = (1 - confidence) / 2
+    low, high = _low(auc, count, tail), 1 - _low(1 - auc, count, tail)
+    # Of a few models, or at a low confidence, a quantile may lie beyond the AUC.
+    return Interval(low=min(low, float(auc)), high=max(high, float(auc)))
+
+
+def _low(auc: float, count: int, tail: float) -> float:
+    if auc == 0:
+        return 0.0
+    won, lost = count * auc + 1 - _EXTRA, count * (1 - auc) + _EXTRA
+    return float(stats.beta.ppf(tail, won, lost))
 
 
 def auc_gain(
@@ -213,7 +218,9 @@ def auc_gain(
     scores_RxN: ArrayLike,
     other_SxN: ArrayLike,
     *,
-    bootstrap: BootstrapConfig | None = None,
+    samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> tuple[float, Interval]:
     """How much greater the mean AUC is than another detector's on the same models.
 
@@ -221,20 +228,24 @@ def auc_gain(
       labels_N: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
       scores_RxN: shape ``(R, N)``, finite.
       other_SxN: the other's, shape ``(S, N)``, finite.
-      bootstrap: how to draw the interval; by default ``BootstrapConfig()``.
+      samples: resamples of the models, at least 1.
+      confidence: share of the resampled gains inside the interval, in (0, 1).
+      seed: of the resampling, at least 0.
 
     Returns:
       The difference, in [-1, 1], and its paired interval over models: a percentile
       bootstrap of each class at its size, the same resamples for both detectors.
 
     Raises:
-      UserError: a shape, a label or a score is not as above.
+      UserError: a shape, a label, a score or a setting is not as above.
     """
-    config = bootstrap or BootstrapConfig()
+    checks.at_least(1, samples=samples)
+    checks.within("(0, 1)", confidence=confidence)
+    checks.at_least(0, seed=seed)
     wins_PxK = _wins(labels_N, scores_RxN) - _wins(labels_N, other_SxN)
-    rng = np.random.default_rng(config.seed)
-    counts = (draw_counts(rng, n, samples=config.samples) for n in wins_PxK.shape)
-    tail = (1 - config.confidence) / 2
+    rng = np.random.default_rng(seed)
+    counts = (draw_counts(rng, n, samples=samples) for n in wins_PxK.shape)
+    tail = (1 - confidence) / 2
     ends = np.quantile(resampled_auc(wins_PxK, *counts), [tail, 1 - tail])
     return float(wins_PxK.mean()), Interval(*map(float, ends))
 

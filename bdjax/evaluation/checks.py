@@ -35,15 +35,6 @@ def check_labels(labels: ArrayLike) -> NDArray[np.bool_]:
     return labels_N.astype(bool)
 
 
-def check_confidence(confidence: float) -> None:
-    """Raises ``UserError`` unless the confidence lies strictly between 0 and 1."""
-    if not 0 < confidence < 1:
-        raise UserError(
-            f"confidence={confidence} must lie strictly between 0 and 1; write 95% as "
-            "0.95"
-        )
-
-
 def check_scores(labels_N: NDArray[np.bool_], scores: ArrayLike) -> NDArray:
     """Returns scores as a floating array of shape ``(N,)``, one for each label.
 

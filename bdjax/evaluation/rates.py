@@ -1,4 +1,4 @@
-"""How often verdicts at a threshold are right, and a threshold for few false alarms."""
+"""How often verdicts at a threshold are right, and thresholds to judge by."""
 
 import dataclasses
 import math
@@ -8,13 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from bdjax.evaluation.checks import (
-    as_finite,
-    check_confidence,
-    check_labels,
-    check_scores,
-)
-from bdjax.evaluation.intervals import Interval
+from bdjax import checks
+from bdjax.evaluation.auc import Interval
+from bdjax.evaluation.checks import as_finite, check_labels, check_scores
 from bdjax.types import UserError
 
 
@@ -56,7 +52,7 @@ def rates_at(
 
     Args:
       threshold: finite, and calibrated on *other* models; see
-        :func:`threshold_at_fpr` and :func:`bdjax.evaluation.best_threshold`.
+        :func:`threshold_at_fpr` and :func:`best_threshold`.
       labels: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
       scores: shape ``(N,)``, finite.
       confidence: of the intervals, in (0, 1).
@@ -67,7 +63,7 @@ def rates_at(
     Raises:
       UserError: a shape, a label, a score or the confidence is not as above.
     """
-    check_confidence(confidence)
+    checks.within("(0, 1)", confidence=confidence)
     limit = float(as_finite(threshold, name="threshold"))
     labels_N = check_labels(labels)
     flagged_N = check_scores(labels_N, scores) > limit
@@ -109,13 +105,47 @@ def threshold_at_fpr(benign_scores: ArrayLike, fpr: float) -> float:
             f"benign scores have shape {scores_K.shape}, expected (models,) with at "
             "least one; score some benign models"
         )
-    if not 0 <= fpr < 1:
-        raise UserError(
-            f"fpr={fpr} must be at least 0 and below 1; write 5% as 0.05"
-        )  # fmt: skip
+    checks.within("[0, 1)", fpr=fpr)
     # The sliver: .29 * 100 is 28.999...
     flagged = math.floor(fpr * (len(scores_K) + 1) + 1e-9) - 1
     return float(np.sort(scores_K)[::-1][max(flagged, 0)])
+
+
+def best_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Threshold with the greatest balanced accuracy, for ``score > threshold``.
+
+    Call it on models kept for calibration, never on those that the verdicts are
+    then judged by. The threshold lies midway between two neighbouring scores; of
+    equally good ones it is that with the lower false-positive rate. If none beats
+    chance it is the greatest score, which flags nothing.
+
+    Args:
+      labels: shape ``(N,)``, 1 (trojaned) or 0 (benign), both present.
+      scores: shape ``(N,)``, finite.
+
+    Returns:
+      The threshold, exact in the dtype of ``scores`` where that is a float.
+
+    Raises:
+      UserError: a shape, a label or a score is not as above.
+    """
+    labels_N = check_labels(labels)
+    scores_N = check_scores(labels_N, scores)
+    levels = np.unique(scores_N)[::-1]
+    upper, lower = levels[:-1], levels[1:]
+    middle = upper / 2 + lower / 2
+    # Between neighbouring floats the middle rounds to one of them; it must not be
+    # the upper, which would then no longer be flagged.
+    middle = np.where((lower < middle) & (middle < upper), middle, lower)
+    thresholds = np.concatenate([levels[:1], middle])
+
+    flagged = scores_N > thresholds[:, None]
+    hits = np.count_nonzero(flagged & labels_N, axis=1)
+    alarms = np.count_nonzero(flagged & ~labels_N, axis=1)
+    # Youden's J times P times K: whole numbers, so ties are exact. From the highest
+    # threshold down, the first best has the lowest false-positive rate.
+    youden = hits * np.count_nonzero(~labels_N) - alarms * np.count_nonzero(labels_N)
+    return float(thresholds[np.argmax(youden)])
 
 
 def _wilson(count: int, total: int, confidence: float) -> Interval:

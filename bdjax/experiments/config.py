@@ -6,7 +6,6 @@ from typing import Any, Literal
 from bdjax import checks, storage
 from bdjax.attacks import Locations
 from bdjax.detectors import Solver
-from bdjax.evaluation.checks import check_confidence
 from bdjax.mntd import FitConfig
 from bdjax.models import Formulation
 from bdjax.population import Execution, Recipe
@@ -204,7 +203,7 @@ class Experiment:
             )
         checks.at_least(1, per_class=self.per_class)
         checks.at_least(0, slow_models=self.slow_models)
-        check_confidence(self.confidence)
+        checks.within("(0, 1)", confidence=self.confidence)
         shares = {f"quantiles[{i}]": q for i, q in enumerate(self.quantiles)}
         checks.within("[0, 1]", min_asr=self.min_asr, **shares)
         checks.within("[0, 1)", false_alarms=self.false_alarms)
