@@ -3,8 +3,10 @@
 Those of settings take them by name: ``checks.at_least(1, steps=recipe.steps)``.
 """
 
+import difflib
 import math
 import typing
+from collections.abc import Iterable
 from typing import Any, SupportsFloat
 
 from bdjax.types import UserError
@@ -63,7 +65,16 @@ def one_of(known: Any, **values: Any) -> None:
     choices = list(typing.get_args(known) or known)
     for name, value in values.items():
         if value not in choices:
-            raise UserError(f"unknown {name} {value!r}; there are {choices}")
+            raise UserError(f"unknown {name} {value!r}; {there_are(choices, value)}")
+
+
+def there_are(known: Iterable[Any], asked: Any) -> str:
+    """End of a message: the names there are, that which may have been meant first."""
+    names = list(known)
+    close = difflib.get_close_matches(str(asked), map(str, names), n=1)
+    return (f"did you mean {close[0]!r}? There are " if close else "there are ") + str(
+        names
+    )
 
 
 def keeps_to(

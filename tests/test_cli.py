@@ -178,9 +178,15 @@ MISTAKES = {
     "--fit.mode=both": "mode is 'both'|unknown mode 'both'",
     "--zoo.task=chess": "unknown task 'chess'",
     "--detectors=mntd,x": "unknown detector 'x'",
+    "--detectors=mndt": r"unknown detector 'mndt'; did you mean 'mntd'\? There are",
+    "--zoo.groups.shadow.networks=lenet,kim_cnn": (
+        r"network 'kim_cnn' cannot read images of shape \(28, 28, 1\), which task "
+        r"'mnist' is of; there are \['mntd_cifar_cnn', .*'series_lstm'\]"
+    ),
+    "--zoo.groups.shadow.networks=mntd_speech_lstm": "'mntd_speech_lstm' cannot read",
     "--zoo.groups.target.attacks=benign,M,Q": "unknown attack 'Q'",
     "--zoo.data.source=web": "'mnist' has no data source 'web'",
-    "--zoo.data.source=npz": "source 'npz' reads a file: give its path",
+    "--zoo.data.source=npz": r"source 'npz' reads a file: give its path \(--zoo\.data\.path=F",
     "--zoo.data.path=x": "reads no files, but a path is given",
     "--zoo.data.split=fair": "split.* 'fair'",
     "--zoo.data.attacker=5000": "5000 training rows",

@@ -30,6 +30,7 @@ def test_the_list_says_what_each_is():
     assert {"mntd_mnist5k", "dltnd_mnist5k", "benchmark_mnist5k"} <= {*listed}
     assert all(listed.values())
     assert "common" not in listed
+    assert listed["mntd_mnist5k"].endswith(" [:official, smoke]")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -133,6 +134,12 @@ def test_mistakes_are_one_line(tmp_path):
     text.write_text("no Python")
     broken, empty, other = (tmp_path / f"{n}.py" for n in ("broken", "empty", "other"))
     broken.write_text("1 / 0\n")
+    late, spelt = tmp_path / "late.py", tmp_path / "spelt.py"
+    late.write_text(
+        "from bdjax.population import Recipe\n"
+        "def get_config(arguments):\n    return Recipe(step=30)\n"
+    )
+    spelt.write_text("\ndef get_config(:\n")
     empty.write_text("")
     other.write_text("def get_config(arguments):\n    return 3\n")
     for chosen, message in [
@@ -142,7 +149,11 @@ def test_mistakes_are_one_line(tmp_path):
         ("", "no configuration ''"),
         (str(tmp_path), "no configuration '"),
         (str(text), r"text\.txt is no Python file"),
-        (f"{broken}:smoke", r"broken\.py fails with ZeroDivisionError: division"),
+        (f"{broken}:smoke", r"broken\.py:1 fails with ZeroDivisionError: division"),
+        (str(late), r"late\.py:3 fails with TypeError: .*unexpected keyword .*'step'"),
+        (str(spelt), r"spelt\.py:2 fails with SyntaxError"),
+        (f"{tmp_path}/nofile.py", r"no such file: .*nofile\.py; check the path"),
+        ("mntd_mnist5", r"'mntd_mnist5'; did you mean 'mntd_mnist5k'\? There are"),
         (str(empty), r"empty\.py has no get_config\(\)"),
         (str(other), r"other\.py gives a int; it must be a bdjax"),
     ]:
@@ -188,6 +199,7 @@ def test_a_sweep_adds_fits_to_fewer_shadows():
         ((130,), ("mntd",), "size 130 is more than the 128 shadow models there are"),
         ((8, 8), ("mntd",), r"sizes are \[8, 8\]; name each once"),
         ((8,), ("mntd", "mntd"), "detectors are .*; name each once"),
+        ((128,), ("mntd",), "a sweep of 128 shadow models adds no fit to the run's"),
     ],
 )
 def test_sizes_that_cannot_be_swept(sizes, names, message):

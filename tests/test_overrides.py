@@ -92,7 +92,12 @@ def test_all_take_effect_together():
         ("--zoo.groups=1", r"zoo\.groups has no field|--zoo\.groups holds fields"),
         ("--zoo.groups.7.models=1", r"zoo\.groups has no entry 7; it has"),
         ("--zoo.groups.target=1", r"zoo\.groups has no field 'target'"),
-        ("--zoo.groups.nobody.models=1", r"zoo\.groups has no field 'nobody'"),
+        (
+            "--zoo.groups.nobody.models=1",
+            r"zoo\.groups has no group or field 'nobody'; there are \['shadow', 'def",
+        ),
+        ("--zoo.groups.shadows.models=2", r"'shadows'; did you mean 'shadow'\? There"),
+        ("--zoo.groups.target.attacks=wanett", r"'wanett'; did you mean 'wanet'\?"),
         ("--fit.epochs=ten", r"--fit\.epochs is 'ten'; it must be of type int"),
         ("--fit.epochs=1.5", r"--fit\.epochs is '1\.5'; it must be of type int"),
         ("--fit.epochs=", r"--fit\.epochs is ''; it must be of type int"),

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
+from bdjax import checks
 from bdjax.attacks import colour_filter, mntd, polygon, sig, tables, tact, text, wanet
 from bdjax.attacks.badnets import all_to_all, noise, patch, single
 from bdjax.attacks.contract import (
@@ -89,7 +90,8 @@ def get_attack(name: str, *, task: Task, locations: Locations = "all") -> Attack
         why = REFUSED.get((name, kind))
         raise UserError(
             f"{f'no attack {name!r}' if why else f'unknown attack {name!r}'} on "
-            f"{kind}{f' ({why})' if why else ''}; there are {sorted(attacks)}"
+            f"{kind}{f' ({why})' if why else ''}; "
+            f"{checks.there_are(sorted(attacks), name)}"
         )
     if locations not in ("all", "official"):
         raise UserError(

@@ -105,7 +105,7 @@ def inspect(options: argparse.Namespace) -> None:
         except UserError as error:  # the others of the run are told of all the same
             if len(places) == 1:
                 raise
-            faults.append(str(error))
+            faults.append(f"error: {path.name}: {error}")
         else:
             summaries.append(summary)
     if summaries:

@@ -104,7 +104,9 @@ class Request(NamedTuple):
             UserError: there is none.
         """
         if self.path is None:
-            raise UserError(f"source {source!r} reads a file: give {what}")
+            raise UserError(
+                f"source {source!r} reads a file: give {what} (--zoo.data.path=FILE)"
+            )
         return pathlib.Path(self.path).expanduser()
 
     def no_file(self, source: str) -> None:

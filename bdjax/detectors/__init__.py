@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from bdjax import checks
 from bdjax.detectors.accuracy import Accuracy
 from bdjax.detectors.base import (
     JOINT,
@@ -26,7 +27,6 @@ from bdjax.detectors.mntd import MNTD
 from bdjax.detectors.options import parse
 from bdjax.detectors.perturbations import DFTND, DLTND
 from bdjax.detectors.resources import Group, Labelled, Resources
-from bdjax.types import UserError
 
 
 class Entry(NamedTuple):
@@ -88,8 +88,7 @@ def get_detector(text: str, defaults: Defaults | None = None) -> Detector:
       UserError: there is no such detector or option, or a value is at fault.
     """
     name, given = parse(text)
-    if name not in DETECTORS:
-        raise UserError(f"unknown detector {name!r}; there are {list(DETECTORS)}")
+    checks.one_of(DETECTORS, detector=name)
     entry = DETECTORS[name]
     identity = {
         "name": name,

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from bdjax import checks, storage
-from bdjax.attacks import Locations
+from bdjax.attacks import ATTACKS, Locations
 from bdjax.detectors import Solver
 from bdjax.mntd import FitConfig
 from bdjax.models import Formulation
@@ -94,6 +94,8 @@ class Group:
                     f"{name} of role {self.role!r} are {values}; name one or more, "
                     "each once"
                 )
+        for attack in self.attacks:
+            checks.one_of(ATTACKS, attack=attack)
         if len(self.models) not in (1, len(self.attacks)):
             raise UserError(
                 f"models of role {self.role!r} are {self.models}; give one number, or "

@@ -1,12 +1,19 @@
 """Named configurations: which there are, and how one, or a user's file, is read."""
 
 import ast
+import functools
 import importlib.util
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
+from bdjax import checks
 from bdjax.experiments.config import Experiment
 from bdjax.types import UserError
+
+T = TypeVar("T")
 
 
 def folder() -> Path:
@@ -17,11 +24,19 @@ def folder() -> Path:
 
 
 def listed() -> dict[str, str]:
-    """By name, the first line of what each says of itself."""
+    """By name, the first line of what each says of itself, and its arguments."""
     found = {}
     for path in sorted(folder().glob("[!_]*_*.py")):
-        said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        found[path.stem] = said.partition("\n")[0]
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        said = (ast.get_docstring(tree) or "").partition("\n")[0]
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        arguments = ", ".join(
+            keyword.arg or "..."
+            for call in calls
+            if ast.unparse(call.func) == "presets.apply"
+            for keyword in call.keywords
+        )
+        found[path.stem] = f"{said} [:{arguments}]" if arguments else said
     return found
 
 
@@ -40,7 +55,7 @@ def load(chosen: str) -> Experiment:
     read = module(name)
     if not hasattr(read, "get_config"):
         raise UserError(f"{path} has no get_config(), so it is no configuration")
-    made = read.get_config(arguments)
+    made = _ran(path, lambda: read.get_config(arguments))
     if not isinstance(made, Experiment):
         raise UserError(
             f"get_config() in {path} gives a {type(made).__name__}; it must be a "
@@ -55,9 +70,25 @@ def _path(name: str) -> Path:
         return path
     if (own := Path(name)).is_file():
         return own
-    raise UserError(
-        f"no configuration {name!r}; there are {list(listed())}, or give a Python file"
-    )
+    if own.suffix == ".py":
+        raise UserError(f"no such file: {name}; check the path")
+    known = checks.there_are(listed(), name)
+    raise UserError(f"no configuration {name!r}; {known}, or give a Python file")
+
+
+def _ran(path: Path, work: Callable[[], T]) -> T:
+    """What it gives; a mistake in a user's file is told by its line."""
+    try:
+        return work()
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's file may do
+        frames = traceback.extract_tb(error.__traceback__)
+        line = [f.lineno for f in frames if f.filename == str(path)][-1:]
+        line = [error.lineno] if isinstance(error, SyntaxError) else line
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        where = ":".join(map(str, [path, *line]))
+        raise UserError(f"{where} fails with {said}") from error
 
 
 def module(name: str) -> ModuleType:
@@ -71,8 +102,5 @@ def module(name: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is no Python file, which a configuration must be")
     made = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(made)
-    except Exception as error:  # whatever a user's file may do
-        raise UserError(f"{path} fails with {type(error).__name__}: {error}") from error
+    _ran(path, functools.partial(spec.loader.exec_module, made))
     return made

@@ -50,7 +50,8 @@ def claim(workdir: Path, experiment: Experiment) -> None:
     if is_begun(workdir):
         stored = models_of(read(workdir)["experiment"])
         asked = models_of(experiment.to_dict())
-        if difference := storage.difference("config", stored, asked):
+        if difference := storage.difference("config", _typed(stored), _typed(asked)):
+            difference = difference.removeprefix("config.")
             raise UserError(
                 f"{workdir} holds another run: {difference}; use another --workdir or "
                 "the same configuration"
@@ -67,6 +68,21 @@ def claim(workdir: Path, experiment: Experiment) -> None:
         )
     else:
         write(workdir, experiment)
+
+
+def _typed(value: Any) -> Any:
+    """Lists as the command line sees them: groups by role, the only entry itself."""
+    if isinstance(value, dict):
+        return {name: _typed(inner) for name, inner in value.items()}
+    if not isinstance(value, list):
+        return value
+    entries = [_typed(entry) for entry in value]
+    if len(entries) == 1:
+        return entries[0]
+    roles = [entry.get("role", "") for entry in entries if isinstance(entry, dict)]
+    if all(roles) and len({*roles}) == len(entries):
+        return dict(zip(roles, entries, strict=True))
+    return entries
 
 
 def write(workdir: Path, experiment: Experiment, **facts: Any) -> None:

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from bdjax import checks
 from bdjax.detectors.options import typed
 from bdjax.types import UserError
 
@@ -97,6 +98,13 @@ def _chosen(
     if first.isdecimal():
         places = [*range(len(values))]
         raise UserError(f"{'.'.join(path)} has no entry {first}; it has {places}")
+    if _has_fields(values):
+        names = [name for some in labels for name in some[1:]]
+        names += [f.name for f in dataclasses.fields(values[0])]
+        if first not in names:
+            known = checks.there_are(dict.fromkeys(names), first)
+            where = ".".join(path)
+            raise UserError(f"{where} has no group or field {first!r}; {known}")
     return list(range(len(values))), parts, path
 
 

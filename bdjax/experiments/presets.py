@@ -207,6 +207,11 @@ def sweep(
         for size in sizes or (*doubled, most)
     ]
     detectors = tuple(dict.fromkeys((*experiment.detectors, *swept)))
+    if detectors == experiment.detectors:
+        raise UserError(
+            f"a sweep of {most} shadow models adds no fit to the run's own; train more "
+            "than 8 shadows, or give smaller sizes, such as --sizes=4"
+        )
     return change(experiment, {"detectors": detectors})
 
 

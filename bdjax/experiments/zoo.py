@@ -7,18 +7,19 @@ from typing import NamedTuple
 
 import jax
 
-from bdjax import data, telemetry
+from bdjax import checks, data, telemetry
 from bdjax.attacks import get_attack
 from bdjax.data import Dataset, Splits
 from bdjax.data.npz import describe
 from bdjax.experiments.config import ROLES, Experiment
+from bdjax.models import MODELS, Model, reads
 from bdjax.population import (
     Examples,
     Population,
     PopulationSpec,
     load_population,
 )
-from bdjax.tasks import get_task
+from bdjax.tasks import Task, get_task
 from bdjax.tasks.npz import name_of
 from bdjax.types import UserError
 
@@ -119,7 +120,7 @@ def specs(experiment: Experiment) -> list[Wanted]:
                     role=group.role,
                     task=task,
                     attack=attacks[name],
-                    network=task.network(network, experiment.formulation),
+                    network=_network(task, network, experiment),
                     recipe=recipe.for_rows(rows),
                     seed=experiment.seed,
                     control=edited[0] if attacks[name].is_benign and edited else None,
@@ -133,6 +134,18 @@ def specs(experiment: Experiment) -> list[Wanted]:
                 "that differ, or leave one out"
             )
     return wanted
+
+
+def _network(task: Task, name: str, experiment: Experiment) -> Model:
+    network = task.network(name, experiment.formulation)
+    if name and not reads(network, task.input_shape):
+        fit = [n for n in MODELS if reads(task.network(n), task.input_shape)]
+        raise UserError(
+            f"network {name!r} cannot read {task.modality.name} of shape "
+            f"{task.input_shape}, which task {task.name!r} is of; "
+            f"{checks.there_are(fit, name)}"
+        )
+    return network
 
 
 def place(workdir: Path, spec: PopulationSpec) -> Path:

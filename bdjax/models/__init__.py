@@ -7,7 +7,7 @@ import flax.linen as nn
 
 from bdjax import checks
 from bdjax.models import deep, small
-from bdjax.models.base import Model, from_linen
+from bdjax.models.base import Model, from_linen, reads
 from bdjax.models.conv import FORMULATIONS, Formulation
 from bdjax.models.products import PRECISIONS, Precision
 from bdjax.models.text import KimCNN
@@ -85,4 +85,5 @@ __all__ = [
     "Precision",
     "from_linen",
     "get_model",
+    "reads",
 ]

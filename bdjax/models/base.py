@@ -1,6 +1,7 @@
 """What every other room sees of a network: pure functions."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -79,3 +80,19 @@ def from_linen(name: str, module: nn.Module, input_shape: tuple[int, ...]) -> Mo
 
     front = getattr(module, "front", None)
     return Model(name, init, apply, features, train_apply, front)
+
+
+@functools.cache
+def reads(network: Model, shape: tuple[int, ...]) -> bool:
+    """Whether a network answers to an example of ``shape``; traced, not computed."""
+
+    def answer(key: PRNGKey) -> jax.Array:
+        x = jnp.zeros((1, *shape))
+        x = network.front(x) if network.front else x
+        return network.apply(network.init(key), x)
+
+    try:
+        jax.eval_shape(answer, jax.random.key(0))
+    except Exception:  # whatever a layer makes of a shape that is not its own
+        return False
+    return True

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+from bdjax import checks
 from bdjax.tasks.adult import ADULT
 from bdjax.tasks.base import IMAGES, SERIES, TABLES, TEXT, WAVES, Modality, Task
 from bdjax.tasks.breast_cancer import BREAST_CANCER
@@ -39,7 +40,7 @@ def get_task(name: str) -> Task:
     if colon and kind in PARAMETRIC:
         return _made(kind, rest)
     known = [*sorted(TASKS), *(f"{kind}:..." for kind in sorted(PARAMETRIC))]
-    raise UserError(f"unknown task {name!r}; there are {known}")
+    raise UserError(f"unknown task {name!r}; {checks.there_are(known, name)}")
 
 
 @functools.cache
