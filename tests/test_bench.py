@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bdjax import mntd, prng, tree
 from bdjax.benchmarks import meta, population, report, run, scaling
-from bdjax.benchmarks.pytorch import jobs, layout
+from bdjax.benchmarks.pytorch import jobs
 from bdjax.benchmarks.run import Benchmark
 from bdjax.benchmarks.timing import (
     ABSENT,
@@ -56,11 +56,11 @@ def test_the_networks_give_the_same_logits(formulation):
     model, _ = population.networks(formulation)
     variables = model.init(prng.root(3))
     net = torch_reference.network()
-    net.load_state_dict(torch_reference.state_dict(layout.torch_arrays(variables)))
+    net.load_state_dict(torch_reference.state_dict(jobs.torch_arrays(variables)))
     x = digits().x[::500].astype(np.float32) / 255
 
     ours = model.apply(variables, x)
-    images = torch_reference.torch.from_numpy(layout.torch_images(x))
+    images = torch_reference.torch.from_numpy(jobs.torch_images(x))
     theirs = net(images).detach().numpy()
 
     assert np.abs(theirs).max() > 0.01
@@ -117,12 +117,12 @@ def test_training_is_the_same_work():
     batches = [batches.batch(i, ()) for i in range(recipe.steps)]
     x, y = (np.concatenate([np.asarray(b[i]) for b in batches]) for i in (0, 1))
     net = torch_reference.network()
-    start = layout.torch_arrays(model.init(prng.stream(key, "init")))
+    start = jobs.torch_arrays(model.init(prng.stream(key, "init")))
     net.load_state_dict(torch_reference.state_dict(start))
     torch = torch_reference.torch
     losses = torch_reference.train(
         net,
-        torch.from_numpy(layout.torch_images(x)),
+        torch.from_numpy(jobs.torch_images(x)),
         torch.from_numpy(y.astype(np.int64)),
         torch.arange(len(x)).reshape(recipe.steps, -1),
         learning_rate=recipe.learning_rate,
@@ -149,7 +149,7 @@ def test_meta_training_is_the_same_work(on_disk, tmp_path):
     begin = jobs.meta_start(config, jax.random.fold_in(key, 0))
     arguments = jobs.meta_job(config, begin)
     arguments["directory"] = str(tmp_path) if on_disk else ""
-    arrays = [layout.torch_arrays(tree.index(shadows, i)) for i in range(2)]
+    arrays = [jobs.torch_arrays(tree.index(shadows, i)) for i in range(2)]
     ends = []
     for order in ([0, 1], [1, 0]):
         job = torch_reference.Meta(arrays, labels, passes=1, **arguments)
@@ -202,7 +202,7 @@ def measured(*contenders, seconds=100.0, clock=None, **options):
     measurement = Measurement(Section("s", "S", "step", contenders, **options))
     clock = clock or Clock()
     measurement.run(seconds, lambda: told.append(clock()), clock)
-    return measurement.rows(), told
+    return measurement.rows, told
 
 
 def test_contenders_take_turns():
@@ -242,7 +242,7 @@ def test_a_contender_that_fails_says_why_and_stops_nobody():
     rows, _ = measured(failing, absent, Fake("ours", log), repeats=2)
     assert rows[0].reason == "did not run: RuntimeError: too hot"
     assert rows[1].reason == "not here"
-    assert rows[0].ms == rows[1].ms == ()
+    assert rows[0].ms == rows[1].ms == []
     assert len(rows[2].ms) == 2
     assert log == ["PyTorch a"] * 2 + ["ours"] * 2 + ["PyTorch a", "ours"]
     assert report.notes(rows) == [f"(1) {rows[0].reason}", "(2) not here"]

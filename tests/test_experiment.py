@@ -23,8 +23,8 @@ from bdjax import data, mntd, report, telemetry
 from bdjax.data import Dataset
 from bdjax.detectors import DETECTORS, Access, Detector, Entry, Finding, Needs, unjudged
 from bdjax.experiments import (
-    artefacts,
     directory,
+    judging,
     presets,
     runner,
     scores,
@@ -276,7 +276,7 @@ def test_the_run_says_what_it_was(whole):
 
 
 def test_artefacts(whole):
-    folder = whole.workdir / artefacts.FOLDER
+    folder = whole.workdir / judging.FOLDER
     with np.load(folder / "fake" / "target-patch-1.npz") as found:
         assert found["mask"].shape == SHAPE
     with np.load(folder / "mntd" / "shown.npz") as shown:

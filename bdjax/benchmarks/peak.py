@@ -1,15 +1,12 @@
 """What the machine can do at most: products of square float32 matrices."""
 
-import functools
 import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from bdjax.benchmarks.timing import ABSENT, Sample, Section
+from bdjax.engine import Layout
 
 PRODUCTS = 24, 8  # one after the other; the fewer where it is to be quick
 
@@ -21,13 +18,15 @@ class Xla:
         """Makes the matrices."""
         self.name = f"XLA, {name}"
         self.device = f"{len(devices)} x {devices[0].platform}"
-        mesh = jax.make_mesh(
-            (len(devices),), ("models",), (AxisType.Auto,), devices=devices
-        )
+        layout = Layout(tuple(devices))
         shape = (len(devices), side, side)
         matrices = jax.random.uniform(jax.random.key(0), shape) / side
-        self._matrices = jax.device_put(matrices, NamedSharding(mesh, P("models")))
-        self._chain = jax.jit(functools.partial(_chain, mesh, products))
+        self._matrices = layout.spread(matrices)
+
+        def chain(a: jax.Array, _: None) -> jax.Array:
+            return jax.lax.fori_loop(0, products, lambda _, b: b @ a, a)
+
+        self._chain = jax.jit(lambda matrices: layout.map(chain, matrices, None))
         self._products = len(devices) * products
 
     def run(self, seconds: float) -> Sample:
@@ -36,19 +35,6 @@ class Xla:
         start = time.perf_counter()
         jax.block_until_ready(self._chain(self._matrices))
         return Sample(time.perf_counter() - start, self._products)
-
-
-def _chain(mesh, products, matrices):
-    def local(matrices):
-        def multiply(i, a):
-            del i
-            return a @ matrices[0]
-
-        return jax.lax.fori_loop(0, products, multiply, matrices[0])[None]
-
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=P("models"), out_specs=P("models"), check_vma=False
-    )(jnp.asarray(matrices))
 
 
 def section(*, quick: bool = False, rivals: Any = None) -> Section:

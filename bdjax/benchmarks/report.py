@@ -15,7 +15,9 @@ from bdjax.evaluation import Table
 
 def figures(section: Section, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What there is to say of every row, as JSON; None where it did not run."""
-    best = min((r.median for r in rows if r.is_torch and r.ms), default=None)
+    best = min(
+        (r.median for r in rows if r.ms and r.name.startswith("PyTorch")), default=None
+    )
     return [_figures(section, row, best) for row in rows]
 
 
@@ -23,10 +25,10 @@ def _figures(section: Section, row: Row, best: float | None) -> dict[str, Any]:
     ran = bool(row.ms)
     found: dict[str, Any] = {
         "name": row.name,
-        "device": row.device,
+        "device": row.contender.device,
         "reason": row.reason or None,
         "unit": section.unit,
-        "ms": list(row.ms),
+        "ms": row.ms,
         "ms_median": row.median if ran else None,
         "ms_min": min(row.ms) if ran else None,
         "ms_max": max(row.ms) if ran else None,
@@ -60,7 +62,9 @@ def table(section: Section, rows: Sequence[Row]) -> Table:
         if row.ms:
             spread = f"[{number(found['ms_min'])}, {number(found['ms_max'])}]"
         rest = [number(found[key]) for _, key in keys]
-        cells.append((row.name, row.device, number(found["ms_median"]), spread, *rest))
+        cells.append(
+            (row.name, found["device"], number(found["ms_median"]), spread, *rest)
+        )
     columns += [heading for heading, _ in keys]
     return Table(section.title, tuple(columns), tuple(cells))
 
@@ -102,28 +106,21 @@ def machine() -> dict[str, Any]:
 
 def headline(found: Mapping[str, Any]) -> list[str]:
     """A sentence a training section and precision: our best row beside PyTorch's."""
-    sections = [v for k, v in found["sections"].items() if k.startswith("training")]
-    names = [k for k in found["sections"] if k.startswith("training")]
-    return [
-        f"{name}, {precision}: {sentence}"
-        for name, rows in zip(names, sections, strict=True)
-        for precision in ("float32", "bfloat16")
-        if (sentence := _comparison(rows, precision))
-    ]
-
-
-def _comparison(rows: Sequence[Mapping[str, Any]], precision: str) -> str:
-    ran = [r for r in rows if r["ms_median"] is not None]
-    ours = [r for r in ran if precision in r["name"] and "PyTorch" not in r["name"]]
-    half = precision == "bfloat16"
-    torch = [
-        r for r in ran if "PyTorch" in r["name"] and ("bfloat16" in r["name"]) == half
-    ]
-    if not torch or not ours:
-        return ""
-    a, b = (min(side, key=lambda r: r["ms_median"]) for side in (ours, torch))
-    return (
-        f"{a['name']} takes {number(a['ms_median'])} ms a step, PyTorch at its best "
-        f"({b['name'].removeprefix('PyTorch ')}) {number(b['ms_median'])} ms: "
-        f"{number(b['ms_median'] / a['ms_median'])} x."
-    )
+    said = []
+    for name, rows in found["sections"].items():
+        ran = [r for r in rows if r.get("ms_median")]
+        torch = [r for r in ran if "PyTorch" in r["name"]]
+        for precision in ("float32", "bfloat16") if name.startswith("training") else ():
+            half = precision == "bfloat16"
+            ours = [r for r in ran if precision in r["name"] and r not in torch]
+            theirs = [r for r in torch if ("bfloat16" in r["name"]) == half]
+            if not ours or not theirs:
+                continue
+            a, b = (min(side, key=lambda r: r["ms_median"]) for side in (ours, theirs))
+            said.append(
+                f"{name}, {precision}: {a['name']} takes {number(a['ms_median'])} ms a "
+                f"step, PyTorch at its best ({b['name'].removeprefix('PyTorch ')}) "
+                f"{number(b['ms_median'])} ms: "
+                f"{number(b['ms_median'] / a['ms_median'])} x."
+            )
+    return said

@@ -107,7 +107,7 @@ class Benchmark:
         if self._rivals:
             self._machine["versions"]["torch"] = self._rivals.version
         sections: dict[str, Any] = {
-            m.section.name: report.figures(m.section, m.rows()) for m in self._measured
+            m.section.name: report.figures(m.section, m.rows) for m in self._measured
         }
         if self._points:
             sections["scaling"] = [dataclasses.asdict(p) for p in self._points]
@@ -129,7 +129,7 @@ class Benchmark:
         """Writes the file and prints what there is, if there is anything."""
         found = self.save(complete=complete)
         for measurement in self._measured:
-            rows = measurement.rows()
+            rows = measurement.rows
             if any(row.ms for row in rows):
                 console.print(report.table(measurement.section, rows).to_rich())
                 for note in report.notes(rows):

@@ -46,36 +46,6 @@ class Contender(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """What was measured of one contender.
-
-    Attributes:
-      name: what the table calls it.
-      device: where it ran.
-      first_seconds: the first run beyond a steady one: mostly compilation. NaN where
-        nothing ran.
-      ms: milliseconds a unit of work, one a repeat; empty where nothing ran.
-      reason: why there is no figure; empty where there is.
-    """
-
-    name: str
-    device: str
-    first_seconds: float
-    ms: tuple[float, ...]
-    reason: str = ""
-
-    @property
-    def median(self) -> float:
-        """Milliseconds a unit, median over repeats; NaN where nothing ran."""
-        return statistics.median(self.ms) if self.ms else float("nan")
-
-    @property
-    def is_torch(self) -> bool:
-        """Whether this is PyTorch's row, which ours are compared with."""
-        return self.name.startswith("PyTorch")
-
-
-@dataclasses.dataclass(frozen=True)
 class Section:
     """One piece of work and who does it.
 
@@ -120,17 +90,73 @@ ABSENT = (Absent("PyTorch", NO_TORCH),)
 """Stands for all of PyTorch's rows where it is not installed."""
 
 
+class Row:
+    """What was measured of one contender, so far.
+
+    Attributes:
+      contender: it.
+      expected: seconds of another run; 0 before the first, which is always worth it.
+    """
+
+    def __init__(self, contender: Contender):
+        """Nothing runs yet."""
+        self.contender, self.expected = contender, 0.0
+        self._first, self._failure = float("nan"), ""
+        self._samples: list[Sample] = []
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return self.contender.name
+
+    @property
+    def ms(self) -> list[float]:
+        """Milliseconds a unit of work, one a repeat; empty where it failed."""
+        samples = [] if self._failure else list(self._samples)
+        return [1000 * s.seconds / s.units for s in samples]
+
+    @property
+    def median(self) -> float:
+        """Milliseconds a unit, median over repeats; NaN where nothing ran."""
+        return statistics.median(self.ms) if self.ms else float("nan")
+
+    @property
+    def first_seconds(self) -> float:
+        """The first run beyond a steady one: mostly compilation."""
+        steady = statistics.median(s.seconds for s in list(self._samples))
+        return max(0.0, self._first - steady)
+
+    @property
+    def reason(self) -> str:
+        """Why there is no figure; empty where there is."""
+        return self._failure or ("" if self._samples else NO_TIME)
+
+    def wants(self, repeats: int) -> bool:
+        """Whether another run would do good, of ``repeats`` at most (0: any number)."""
+        return not (self._failure or 0 < repeats <= len(self._samples))
+
+    def go(self, seconds: float, clock: Callable[[], float]) -> None:
+        """One more run; the first time, two."""
+        try:
+            if math.isnan(self._first):
+                start = clock()
+                self.contender.run(seconds)
+                self._first = clock() - start
+                seconds -= self._first
+            start = clock()
+            self._samples.append(self.contender.run(max(0.0, seconds)))
+            self.expected = clock() - start
+        except Exception as error:  # whatever it is, it belongs in the row
+            self._failure = _reason(error)
+
+
 class Measurement:
     """A section's timing; what it has so far can be read from any thread."""
 
     def __init__(self, section: Section):
         """Nothing runs yet."""
         self.section = section
-        self._lanes = [_Lane(contender) for contender in section.contenders]
-
-    def rows(self) -> list[Row]:
-        """What was measured, a row a contender."""
-        return [lane.row() for lane in self._lanes]
+        self.rows = [Row(contender) for contender in section.contenders]
 
     def run(
         self,
@@ -155,58 +181,18 @@ class Measurement:
         """
         end, shared = clock() + seconds, True
         while True:
-            eager = [lane for lane in self._lanes if lane.wants(self.section.repeats)]
+            eager = [row for row in self.rows if row.wants(self.section.repeats)]
             ran = False
-            for lane in eager:
+            for row in eager:
                 left = end - clock()
                 share = left / len(eager) if shared else left
-                if left > 0 and lane.expected <= share:
-                    lane.go(left, clock)
+                if left > 0 and row.expected <= share:
+                    row.go(left, clock)
                     tell()
                     ran = True
             if not (ran or shared):
                 return
             shared = ran
-
-
-class _Lane:
-    """One contender's runs."""
-
-    def __init__(self, contender: Contender):
-        self._contender = contender
-        self._first = float("nan")
-        self._samples: list[Sample] = []
-        self._reason = ""
-        self.expected = 0.0  # seconds of another run; a first figure is always worth it
-
-    def wants(self, repeats: int) -> bool:
-        """Whether another run would do good, of ``repeats`` at most (0: any number)."""
-        enough = repeats and len(self._samples) >= repeats
-        return not (self._reason or enough)
-
-    def go(self, seconds: float, clock: Callable[[], float]) -> None:
-        """One more run; the first time, two."""
-        try:
-            if math.isnan(self._first):
-                start = clock()
-                self._contender.run(seconds)
-                self._first = clock() - start
-                seconds -= self._first
-            start = clock()
-            self._samples.append(self._contender.run(max(0.0, seconds)))
-            self.expected = clock() - start
-        except Exception as error:  # whatever it is, it belongs in the row
-            self._reason = _reason(error)
-
-    def row(self) -> Row:
-        """What was measured."""
-        contender, samples = self._contender, list(self._samples)
-        if self._reason or not samples:
-            nothing, reason = float("nan"), self._reason or NO_TIME
-            return Row(contender.name, contender.device, nothing, (), reason)
-        beyond = self._first - statistics.median(s.seconds for s in samples)
-        ms = tuple(1000 * s.seconds / s.units for s in samples)
-        return Row(contender.name, contender.device, max(0.0, beyond), ms)
 
 
 def _reason(error: Exception) -> str:

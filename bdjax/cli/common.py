@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import jax
+from rich.console import Console
 
 from bdjax import storage, telemetry
 from bdjax.cli import interrupts, processes
@@ -92,6 +93,11 @@ def experiment_of(options: argparse.Namespace) -> "tuple[Experiment, Path]":
     name, _, arguments = options.experiment.partition(":")
     parts = [Path(name).stem, *filter(None, arguments.split(","))]
     return experiment, Path(options.workdir or Path("runs", "-".join(parts)))
+
+
+def say(console: Console, line: str) -> None:
+    """Prints a line as it is, however long."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _fail(line: str) -> NoReturn:

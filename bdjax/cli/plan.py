@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
     console = Console(width=max(112, Console().width))
     console.print(table(found).to_rich())
     for line in lines(found):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        common.say(console, line)
     if options.out:
         storage.write_json(Path(options.out), found.to_dict())
 

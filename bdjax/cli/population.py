@@ -42,9 +42,9 @@ def train(options: argparse.Namespace) -> None:
         with _chunks(f"verifying {spec.name}") as done:
             damaged = population.discard_damaged(place, spec, callback=done)
         for damage in damaged:
-            _say(console, f"discarded {spec.name} {damage}")
+            common.say(console, f"discarded {spec.name} {damage}")
         if not damaged:
-            _say(console, f"{spec.name}: no damage in what is there")
+            common.say(console, f"{spec.name}: no damage in what is there")
     examples = zoo.examples_of(dataset)
     with training.open_metrics(workdir) as metrics:
         training.train(
@@ -69,7 +69,7 @@ def export(options: argparse.Namespace) -> None:
         files = population.export_models(
             options.population, ids, options.out, callback=done
         )
-    _say(_console(), f"exported {len(files)} models to {options.out}")
+    common.say(_console(), f"exported {len(files)} models to {options.out}")
 
 
 def import_(options: argparse.Namespace) -> None:
@@ -77,7 +77,7 @@ def import_(options: argparse.Namespace) -> None:
     _leave_devices()
     with _chunks("importing") as done:
         ids = population.import_models(options.files, options.out, callback=done)
-    _say(_console(), f"imported {len(ids)} models to {options.out}")
+    common.say(_console(), f"imported {len(ids)} models to {options.out}")
 
 
 def merge(options: argparse.Namespace) -> None:
@@ -87,7 +87,7 @@ def merge(options: argparse.Namespace) -> None:
         ids = population.merge_populations(
             options.populations, options.out, callback=done
         )
-    _say(_console(), f"{options.out} has models {ids[0]} to {ids[-1]}")
+    common.say(_console(), f"{options.out} has models {ids[0]} to {ids[-1]}")
 
 
 def inspect(options: argparse.Namespace) -> None:
@@ -118,7 +118,7 @@ def inspect(options: argparse.Namespace) -> None:
     elif not faults:
         lines.append("every chunk that is there was read and is whole")
     for line in (*lines, *faults):
-        _say(console, line)
+        common.say(console, line)
     if faults or damaged:
         sys.exit(1)
 
@@ -147,10 +147,6 @@ def _leave_devices() -> None:
 
 def _console() -> Console:
     return Console(width=max(140, Console().width))
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _chunks(what: str) -> AbstractContextManager[Callable[[int, int], None]]:

@@ -54,16 +54,12 @@ def references(options: argparse.Namespace) -> None:
     )
     for table in tables.values():
         console.print(table.to_rich())
-    console.print(f"Calibrations: {out}.", markup=False, highlight=False)
+    common.say(console, f"Calibrations: {out}.")
 
 
 def _tell(workdir: Path, clock: telemetry.Clock, console: Console) -> None:
     with clock.phase("report"):
         written = reports.write(workdir)
     reports.show(written, console)
-    console.print(
-        f"{sum(clock.seconds.values()):.0f} s. Report: {workdir / 'report.html'}.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    seconds = sum(clock.seconds.values())
+    common.say(console, f"{seconds:.0f} s. Report: {workdir / 'report.html'}.")

@@ -1,16 +1,33 @@
-"""Detectors on the models of a zoo: all findings, as rows of ``scores.csv``."""
+"""Detectors on the models of a zoo: rows of ``scores.csv``, and arrays beside them.
+
+``artefacts/<detector's slug>/<population>-<id>.npz`` holds a finding's arrays,
+``.../shown.npz`` what shows the detector itself, and ``artefacts/populations/
+<population>.npz`` examples with and without triggers of its first models: ``x_clean``
+and ``x_triggered`` ``[n, ...]``, ``ids`` and ``text`` ``[n]``; of images also ``mask``
+``[n, H, W]``, what a trigger changes; of sentences ``words``, by token; of tables,
+``columns``, ``offset`` and ``scale``.
+"""
 
 import dataclasses
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from bdjax import detectors, telemetry
+from bdjax.data import Dataset
 from bdjax.detectors import JOINT, Detector, Finding, Labelled, Resources
-from bdjax.experiments import artefacts, scores
+from bdjax.experiments import scores
 from bdjax.experiments.config import JUDGED, Experiment
-from bdjax.population import Population
+from bdjax.population import Examples, Population
+from bdjax.population.examples import take
+from bdjax.storage.files import write_bytes
+
+FOLDER = "artefacts"
+SHOWN = 8  # models of a population
+TRIED = 16  # examples, to see what a trigger changes
 
 
 def group_of(population: Population) -> detectors.Group:
@@ -61,7 +78,7 @@ def judge(
     for detector in asked:
         detector.prepare(resources)
         shown = detector.shown(resources)
-        artefacts.save(folder / detector.slug / "shown.npz", shown)
+        save(folder / detector.slug / "shown.npz", shown)
     cap = experiment.slow_models
     jobs = [
         (detector, population, group_of(population).take(slice(few)))
@@ -86,7 +103,7 @@ def judge(
                     continue
                 bar.advance(1, now=f"{detector.slug} {population.name}")
                 path = folder / detector.slug / f"{population.name}-{finding.id}.npz"
-                artefacts.save(path, finding.artefacts)
+                save(path, finding.artefacts)
                 if resources.metrics:
                     resources.metrics.write(
                         "finding", detector=detector.slug, population=population.name,
@@ -107,3 +124,44 @@ def _unjudged(
         f"{len(failed)} of {count} networks of {population.name} could not be judged "
         f"and are left out ({reason})"
     )
+
+
+def save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an npz, whole or not at all; nothing where there are no arrays."""
+    if arrays:
+        file = io.BytesIO()
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        write_bytes(path, file.getvalue())
+
+
+def population_arrays(
+    population: Population, dataset: Dataset, test_N: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What triggers of a population's first models do; see the module.
+
+    Args:
+      population: the models.
+      dataset: its data.
+      test_N: int, rows to choose examples from.
+    """
+    few = population[:SHOWN]
+    apply = jax.jit(population.attack.apply)
+    rows = np.resize(test_N, TRIED)
+    x, _ = take(Examples(dataset.x[rows], dataset.y[rows]), np.arange(TRIED))
+    triggers = [few.trigger(i) for i in range(len(few))]
+    triggered = np.stack([apply(trigger, x) for trigger in triggers])
+    found = {
+        "x_clean": np.asarray(x[: len(few)]),
+        "x_triggered": np.stack([some[i] for i, some in enumerate(triggered)]),
+        "ids": few.ids_M,
+        "text": np.array([few.attack.describe(trigger).text for trigger in triggers]),
+    }
+    if x.ndim == 4:
+        found["mask"] = (triggered != np.asarray(x)).any((1, 4))
+    if dataset.vocabulary:
+        found["words"] = np.array(dataset.vocabulary.words)
+    if dataset.columns:
+        found["columns"] = np.array(dataset.columns)
+    if dataset.units is not None:
+        found |= {"offset": dataset.units.offset, "scale": dataset.units.scale}
+    return found

@@ -9,7 +9,7 @@ from rich.console import Console
 from bdjax import detectors, storage, telemetry
 from bdjax.data import Dataset, Splits
 from bdjax.detectors import Detector, Resources
-from bdjax.experiments import artefacts, directory, judging, scores, training, zoo
+from bdjax.experiments import directory, judging, scores, training, zoo
 from bdjax.experiments.config import Experiment
 from bdjax.population.examples import Examples, embed, take
 from bdjax.tasks import get_task
@@ -85,15 +85,15 @@ def run(
                 metrics=metrics,
             )
             rows, unjudged = judging.judge(
-                experiment, asked, trained, resources, workdir / artefacts.FOLDER
+                experiment, asked, trained, resources, workdir / judging.FOLDER
             )
     notes = [*dataset.notes, *diverged, *unjudged]
     for note in notes:
         training.note(console, note)
-    shown = workdir / artefacts.FOLDER / "populations"
+    shown = workdir / judging.FOLDER / "populations"
     for population in trained:
-        arrays = artefacts.population_arrays(population, dataset, splits.test)
-        artefacts.save(shown / f"{population.name}.npz", arrays)
+        arrays = judging.population_arrays(population, dataset, splits.test)
+        judging.save(shown / f"{population.name}.npz", arrays)
     scores.write(workdir / directory.SCORES, rows)
     directory.write(
         workdir,

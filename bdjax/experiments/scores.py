@@ -4,14 +4,12 @@ An empty cell is unknown, repeat -1 is of no single repeat. Models that no detec
 asked about have a row with an empty detector.
 """
 
-import csv
-import io
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bdjax.detectors import Detector, Finding
 from bdjax.experiments.config import Experiment
@@ -88,7 +86,9 @@ def finding_row(model: Row, detector: Detector, finding: Finding) -> Row:
         row |= {
             "top_label": int(labels_K[top]),
             "top_score": scores_K[top],
-            "label_scores": ";".join(f"{k}={_cell(s)}" for k, s in pairs),
+            "label_scores": ";".join(
+                f"{k}={'' if np.isnan(s) else s}" for k, s in pairs
+            ),
         }
     return row
 
@@ -99,18 +99,6 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     Raises:
       UserError: it cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_cell(row.get(name)) for name in COLUMNS] for row in rows)
-    write_bytes(path, text.getvalue().encode())
-
-
-def _cell(value: Any) -> str:
-    """The shortest text that is read back as the same value."""
-    if value is None:
-        return ""
-    if isinstance(value, float | np.floating):
-        # NumPy's own text is that of the value's precision.
-        return "" if math.isnan(value) else str(value)
-    return str(value)
+    # Of objects, every value is written as its shortest text: that of its precision.
+    table = pd.DataFrame(list(rows), columns=COLUMNS, dtype=object)
+    write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())

@@ -1,8 +1,7 @@
 """The training of a zoo, with progress; by several processes at once if need be."""
 
-import contextlib
 import zlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import jax
@@ -17,18 +16,17 @@ from bdjax.experiments.zoo import Wanted, place
 from bdjax.population import Examples, Quality, train_population
 
 
-@contextlib.contextmanager
-def open_metrics(workdir: Path) -> Iterator[telemetry.MetricsWriter | None]:
+def open_metrics(
+    workdir: Path,
+) -> AbstractContextManager[telemetry.MetricsWriter | None]:
     """The run's ``metrics.jsonl``; None of all processes but the first.
 
     Raises:
       UserError: it cannot be written.
     """
-    if not storage.is_first():
-        yield None
-        return
-    with telemetry.MetricsWriter(workdir / directory.METRICS) as metrics:
-        yield metrics
+    if storage.is_first():
+        return telemetry.MetricsWriter(workdir / directory.METRICS)
+    return nullcontext()
 
 
 class _Others:
@@ -139,9 +137,8 @@ def note(console: Console, text: str) -> None:
 def _crc32(examples: Examples) -> int:
     """Tells data sets apart, for resuming."""
     value = 0
-    for array in examples:
-        if array is not None:
-            value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
+    for array in jax.tree.leaves(examples):
+        value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
     return value
 
 

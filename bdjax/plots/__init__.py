@@ -10,12 +10,14 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from bdjax.plots import fields, images, sentences, series, waves
-from bdjax.plots.distributions import quality_distributions, score_histograms
-from bdjax.plots.recovered import recovered_triggers
-from bdjax.plots.roc import roc_curves
-from bdjax.plots.similarity import similarity_distributions
+from bdjax.plots.curves import roc_curves, sweep_curves, wall_times
+from bdjax.plots.distributions import (
+    quality_distributions,
+    score_histograms,
+    similarity_distributions,
+)
+from bdjax.plots.images import recovered_triggers
 from bdjax.plots.style import kind_colors, save
-from bdjax.plots.sweep import sweep_curves, wall_times
 
 
 class Examples(NamedTuple):

@@ -14,7 +14,6 @@ import numpy as np
 
 from bdjax import mntd, prng, tree
 from bdjax.benchmarks import meta, population
-from bdjax.benchmarks.pytorch.layout import torch_arrays, torch_images, torch_inputs
 from bdjax.benchmarks.pytorch.worker import Pool, Torch, noted
 from bdjax.benchmarks.timing import Absent, Contender, DidNotRunError
 from bdjax.data import Dataset
@@ -170,3 +169,32 @@ def meta_job(settings: mntd.FitConfig, begin: mntd.Meta) -> dict[str, Any]:
         "classifier": classifier,
         "learning_rate": settings.learning_rate,
     }
+
+
+def torch_arrays(variables: Variables) -> dict[str, np.ndarray]:
+    """A state dict for :func:`bdjax.benchmarks.pytorch.networks.network`.
+
+    Kernels ``[K, K, C, F]`` become ``[F, C, K, K]`` and ``[in, out]`` becomes
+    ``[out, in]``. Both networks flatten their activations in the order channel, row,
+    column.
+
+    Args:
+      variables: one model's, of ``mntd_mnist_cnn``.
+    """
+    params, arrays = variables["params"], {}
+    for name in ("conv1", "conv2", "hidden", "logits"):
+        axes = (3, 2, 0, 1) if name.startswith("conv") else (1, 0)
+        kernel = np.asarray(params[name]["kernel"]).transpose(axes)
+        arrays[f"{name}.weight"] = np.ascontiguousarray(kernel)
+        arrays[f"{name}.bias"] = np.array(params[name]["bias"])
+    return arrays
+
+
+def torch_inputs(x_B: np.ndarray) -> np.ndarray:
+    """Images channels first, anything else as it is."""
+    return torch_images(x_B) if x_B.ndim == 4 else x_B
+
+
+def torch_images(x_BxHxWxC: np.ndarray) -> np.ndarray:
+    """Channels last to channels first: float32 ``[B, C, H, W]``."""
+    return np.ascontiguousarray(np.moveaxis(x_BxHxWxC, -1, 1), np.float32)

@@ -28,7 +28,7 @@ def device() -> torch.device:
 
 
 def state_dict(weights: Weights) -> dict[str, torch.Tensor]:
-    """Arrays of :func:`bdjax.benchmarks.pytorch.layout.torch_arrays` as tensors."""
+    """Arrays of :func:`bdjax.benchmarks.pytorch.jobs.torch_arrays` as tensors."""
     return {name: torch.from_numpy(array) for name, array in weights.items()}
 
 
