@@ -352,7 +352,7 @@ def spoil(directory, column, value, row=1):
         ),
         (lambda d: spoil(d, "score", "high"), "column 'score': .*'high'"),
         (lambda d: spoil(d, "holds", "", 3), "column 'holds' is empty in row 2"),
-        (lambda d: (d / "experiment.json").write_text("[]"), "holds no object"),
+        (lambda d: (d / "experiment.json").write_text("[]"), "holds no experiment"),
         (lambda d: (d / "experiment.json").write_text("{"), "is not JSON"),
     ],
 )
