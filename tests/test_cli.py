@@ -186,7 +186,7 @@ MISTAKES = {
     "--zoo.groups.shadow.networks=mntd_speech_lstm": "'mntd_speech_lstm' cannot read",
     "--zoo.groups.target.attacks=benign,M,Q": "unknown attack 'Q'",
     "--zoo.data.source=web": "'mnist' has no data source 'web'",
-    "--zoo.data.source=npz": r"source 'npz' reads a file: give its path \(--zoo\.data\.path=F",
+    "--zoo.data.source=npz": r"reads a file: give its path \(--zoo\.data\.path=F",
     "--zoo.data.path=x": "reads no files, but a path is given",
     "--zoo.data.split=fair": "split.* 'fair'",
     "--zoo.data.attacker=5000": "5000 training rows",

@@ -112,9 +112,9 @@ def test_a_population_is_trained_extended_inspected_and_repaired(
     edit_json(directory / "manifest.json", schema=99)
     text, well = command("inspect", workdir)
     assert not well
-    assert "schema 99 comes from a newer bdjax" in text
+    assert re.search(r"^error: shadow-jumbo: .*schema 99", text, re.MULTILINE)
     assert re.search(r"validation-jumbo +│ +2 of 2", text)
-    with pytest.raises(UserError, match="schema 99 comes from a newer bdjax"):
+    with pytest.raises(UserError, match=r"^shadow-jumbo: .*schema 99 comes from a new"):
         command("inspect", directory)
     with pytest.raises(UserError, match="schema 99 comes from a newer bdjax"):
         command("population", *only)

@@ -189,7 +189,7 @@ def test_slugs_are_file_names_of_their_own():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("dl_tnt", "unknown detector 'dl_tnt'; there are"),
+        ("dl_tnt", "'dl_tnt'; did you mean 'dl_tnd'? There"),
         ("dl_tnd:per_clas=1", "dl_tnd has no option 'per_clas'; it has"),
         ("dl_tnd:per_class=x", "dl_tnd: per_class is 'x'; it must be of type int"),
         ("dl_tnd:per_class=0", "per_class is 0; it must be at least 1"),

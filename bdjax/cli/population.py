@@ -112,9 +112,10 @@ def inspect(options: argparse.Namespace) -> None:
             with _chunks(f"verifying {path.name}") as done:
                 summary = population.inspect_population(path, callback=done)
         except UserError as error:  # the others of the run are told of all the same
+            fault = f"{path.resolve().name}: {error}"
             if len(places) == 1:
-                raise
-            faults.append(f"error: {path.name}: {error}")
+                raise UserError(fault) from error
+            faults.append(f"error: {fault}")
         else:
             summaries.append(summary)
     if summaries:

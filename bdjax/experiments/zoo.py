@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 
-from bdjax import checks, data, telemetry
+from bdjax import data, telemetry
 from bdjax.attacks import get_attack
 from bdjax.data import Dataset, Splits
 from bdjax.data.npz import describe
@@ -142,8 +142,7 @@ def _network(task: Task, name: str, experiment: Experiment) -> Model:
         fit = [n for n in MODELS if reads(task.network(n), task.input_shape)]
         raise UserError(
             f"network {name!r} cannot read {task.modality.name} of shape "
-            f"{task.input_shape}, which task {task.name!r} is of; "
-            f"{checks.there_are(fit, name)}"
+            f"{task.input_shape}, which task {task.name!r} is of; there are {fit}"
         )
     return network
 
