@@ -27,7 +27,6 @@ from bdjax.experiments import (
     judging,
     presets,
     runner,
-    scores,
     training,
     zoo,
 )
@@ -212,7 +211,7 @@ def test_every_model_has_its_rows(whole):
             assert sorted((row["id"], row["repeat"]) for row in some) == sorted(
                 (i, r) for i in ids for r in repeats
             )
-    assert [*whole.rows[0]] == list(scores.COLUMNS)
+    assert [*whole.rows[0]] == list(judging.COLUMNS)
 
 
 def test_rows_say_what_is_known_of_a_model(whole):
