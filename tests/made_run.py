@@ -40,6 +40,8 @@ FACTS = {
     "device": "1 x abacus",
     "wall_seconds": {"training": 12.0},
     "peak_memory_bytes": 2**30,
+    "chance": 0.1,
+    "test_examples": 500,
 }
 
 
@@ -153,6 +155,7 @@ def _artefacts(folder, rows, rng):
             triggered[:, 24:, 22:] = 1.5 - triggered[:, 24:, 22:]
         np.savez(
             folder / "populations" / f"{name}.npz",
-            x_clean=clean, x_triggered=triggered, ids=np.arange(len(clean)),
+            x_clean=clean, x_triggered=triggered,
+            mask=(triggered != clean).any(-1), ids=np.arange(len(clean)),
             text=np.array(["a trigger"] * len(clean)),
         )  # fmt: skip

@@ -31,7 +31,6 @@ from tiny import (
 )
 
 from bdjax.cli import arguments, population
-from bdjax.experiments import inventory
 from bdjax.population import (
     inspect_population,
     load_population,
@@ -152,18 +151,18 @@ def test_ids_are_one_or_a_range():
 
 
 def test_populations_are_found(made, tmp_path):
-    assert inventory.find(made[0]) == [made[0]]
+    assert population.found_in(made[0]) == [made[0]]
     for name in "ba":
         (tmp_path / "populations" / name).mkdir(parents=True)
-    assert [p.name for p in inventory.find(tmp_path)] == ["a", "b"]
+    assert [p.name for p in population.found_in(tmp_path)] == ["a", "b"]
     with pytest.raises(UserError, match="no populations in"):
-        inventory.find(tmp_path / "populations" / "a")
+        population.found_in(tmp_path / "populations" / "a")
 
 
 def test_long_lists_are_told_in_short(made):
     summary = inspect_population(made[0])
     many = dataclasses.replace(summary, missing=[3, 5, 6, 7, *range(10, 60, 2)])
-    [line] = [line for line in inventory.lines(many) if "missing" in line]
+    [line] = [line for line in population.lines_of(many) if "missing" in line]
     assert "missing chunks: 3, 5 to 7, 10, 12, " in line
     assert "and more, 29 in all; resume" in line
     assert len(line) < 120
@@ -172,7 +171,9 @@ def test_long_lists_are_told_in_short(made):
         target_M=np.r_[np.arange(43), 0, 0].astype(np.int32),
         trojaned_M=np.ones(45, bool),
     )
-    assert any("43 labels, 1 to 3 each" in line for line in inventory.lines(everywhere))
+    assert any(
+        "43 labels, 1 to 3 each" in line for line in population.lines_of(everywhere)
+    )
 
 
 def test_the_command_line(copied):

@@ -1,5 +1,6 @@
 """AUC, its spread and gain, ROC curves and calibrated thresholds."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -137,7 +138,9 @@ def test_a_gain_is_reproducible_and_seeded():
 def test_summary_goes_to_json_and_back():
     labels, scores = fake_scores()
     summary = evaluation.summarize_auc(labels, scores.astype(np.float32))
-    restored = evaluation.AucSummary(**json.loads(json.dumps(summary.to_dict())))
+    restored = evaluation.AucSummary(
+        **json.loads(json.dumps(dataclasses.asdict(summary)))
+    )
     assert restored == summary
 
 

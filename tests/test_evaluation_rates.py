@@ -1,5 +1,6 @@
 """Rates at a threshold, calibration on benign models, overlap of masks."""
 
+import dataclasses
 import json
 import math
 
@@ -42,7 +43,9 @@ def test_perfect_rates_keep_an_interval():
     wide = evaluation.rates_at(0.0, [0, 1], [-1.0, 1.0], confidence=0.99)
     narrow = evaluation.rates_at(0.0, [0, 1], [-1.0, 1.0], confidence=0.5)
     assert wide.tpr_interval.low < narrow.tpr_interval.low
-    assert json.loads(json.dumps(rates.to_dict()))["tpr_interval"]["high"] == 1
+    assert (
+        json.loads(json.dumps(dataclasses.asdict(rates)))["tpr_interval"]["high"] == 1
+    )
 
 
 @pytest.mark.parametrize(

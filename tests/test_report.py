@@ -354,7 +354,7 @@ def spoil(directory, column, value, row=1):
         ),
         (lambda d: spoil(d, "score", "high"), "column 'score': .*'high'"),
         (lambda d: spoil(d, "holds", "", 3), "column 'holds' is empty in row 2"),
-        (lambda d: (d / "experiment.json").write_text("[]"), "holds no object"),
+        (lambda d: (d / "experiment.json").write_text("[]"), "holds no experiment"),
         (lambda d: (d / "experiment.json").write_text("{"), "is not JSON"),
     ],
 )
@@ -455,7 +455,9 @@ def test_words_are_explained_where_they_occur(written, page):
 def test_a_terminal_shows_names_whole_and_the_answer_first(tmp_path):
     directory = make_run(tmp_path, artefacts=False)
     path, why = directory / "scores.csv", "because of " + "x" * 90
-    path.write_text(path.read_text().replace("late", why).replace("the score lies", why))
+    path.write_text(
+        path.read_text().replace("late", why).replace("the score lies", why)
+    )
     stream = io.StringIO()
     made = report.write(directory)
     report.show(made, Console(file=stream, width=80))

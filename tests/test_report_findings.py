@@ -107,7 +107,9 @@ def test_the_target_label():
         "chance of 1 in 10)"
     ]
     (line,) = sentence("labels", "it", 1, 2, 10, 2)
-    assert line.endswith("; 2 more are left out, as several labels are suspected equally")
+    assert line.endswith(
+        "; 2 more are left out, as several labels are suspected equally"
+    )
     (line,) = sentence("labels", "it", 0, 0, 10, 4)
     assert line.endswith("in all of 4 Trojans, so none is named")
 

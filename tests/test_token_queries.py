@@ -199,7 +199,7 @@ def test_a_task_without_a_vocabulary_is_refused_before_anything_is_trained(tmp_p
 def test_figures_are_drawn(detector):
     near = np.asarray(words.similarities(VECTORS, detector.queries))
     named = [[NAMES[i] for i in row] for row in near.argmax(-1)]
-    figure = plots.QUERIES["text"](named, "queries", similarity=near.max(-1))
+    figure = plots.EXAMPLES["text"].queries(named, "queries", similarity=near.max(-1))
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert shown == " ".join(detector.sentences).split(" ")
     x = np.array([[2, 3, 4, 0, 0, 0], [5, 6, 0, 0, 0, 0]], np.int32)

@@ -96,7 +96,8 @@ def get_attack(name: str, *, task: Task, locations: Locations = "all") -> Attack
             f"unknown trigger locations {locations!r}; there are 'all' and 'official'"
         )
     attack = attacks[name](task, locations=locations)
-    return dataclasses.replace(attack, locations=locations)
+    # The key is the name: populations are called by it.
+    return dataclasses.replace(attack, name=name, locations=locations)
 
 
 __all__ = [

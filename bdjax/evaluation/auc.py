@@ -58,10 +58,6 @@ class AucSummary:
     positives: int
     negatives: int
 
-    def to_dict(self) -> dict[str, float | int]:
-        """Returns the fields by name, ready for JSON."""
-        return dataclasses.asdict(self)
-
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve; ties count one half.

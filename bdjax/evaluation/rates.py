@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,10 +34,6 @@ class Rates:
     fpr_interval: Interval
     positives: int
     negatives: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields by name, ready for JSON."""
-        return dataclasses.asdict(self)
 
 
 def rates_at(

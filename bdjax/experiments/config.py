@@ -133,7 +133,7 @@ class Zoo:
 
     def __post_init__(self):
         for role in ROLES:
-            here = [group for group in self.groups if group.role == role]
+            here = self.of(role)
             if here and not any(BENIGN in group.attacks for group in here):
                 raise UserError(
                     f"no benign models of role {role!r} to compare trojaned ones "

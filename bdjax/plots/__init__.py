@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from bdjax.plots import fields, images, sentences, series, waves
+from bdjax.plots import fields, images, sentences, signals
 from bdjax.plots.curves import roc_curves, sweep_curves, wall_times
 from bdjax.plots.distributions import (
     quality_distributions,
@@ -40,10 +40,10 @@ class Examples(NamedTuple):
 
 EXAMPLES = {
     "images": Examples(images.queries, images.triggers),
-    "series": Examples(series.queries, series.triggers),
+    "series": Examples(signals.series_queries, signals.series_triggers),
     "tables": Examples(fields.queries, fields.triggers),
     "text": Examples(sentences.queries, sentences.triggers),
-    "waves": Examples(waves.queries, waves.triggers),
+    "waves": Examples(signals.wave_queries, signals.wave_triggers),
 }
 """A modality -> how its examples are drawn."""
 

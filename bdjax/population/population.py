@@ -55,6 +55,10 @@ class Population(Origin):
         """The trigger of the ``i``-th model, with the bank, ready to be applied."""
         return tree.index(self.triggers, i)._replace(bank=self.bank)
 
+    def model(self, i: int) -> Variables:
+        """Variables of the ``i``-th model alone, as ``network.apply`` takes them."""
+        return tree.index(self.variables, i)
+
     def records(self) -> list[dict[str, Any]]:
         """What is known of each model, in plain Python.
 

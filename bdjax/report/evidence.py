@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bdjax.evaluation import AucSummary, binarize, iou
+from bdjax.evaluation import AucSummary, iou
 from bdjax.report.numbers import summary
 from bdjax.report.run import Judged, Run
 
@@ -20,20 +20,11 @@ def overlaps(run: Run, judged: Judged) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for model, shown, i in run.shown(judged.targets().models):
         arrays = run.found(judged.name, model.population, model.id)
-        mask, truth = top_trigger(arrays, model.top_label), true_mask(shown, i)
-        if mask and truth is not None and truth.any() and not truth.all():
+        mask = top_trigger(arrays, model.top_label)
+        truth = shown["mask"][i] if "mask" in shown else np.zeros(0)
+        if mask and truth.any() and not truth.all():
             found.setdefault(str(model.attack), []).append(iou(truth, mask[0]))
     return {attack: float(np.median(values)) for attack, values in found.items()}
-
-
-def true_mask(shown: dict[str, np.ndarray], i: int) -> np.ndarray | None:
-    """Where an image and the same with its trigger differ; ``[H, W]``, or None."""
-    if "mask" in shown:
-        return binarize(shown["mask"][i])
-    if "x_clean" not in shown or shown["x_clean"].ndim != 4:
-        return None
-    change = np.abs(shown["x_triggered"][i] - shown["x_clean"][i]).max(-1)
-    return np.asarray(change > 1e-6)
 
 
 def top_trigger(

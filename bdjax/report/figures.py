@@ -57,7 +57,7 @@ def _scores(judged: Judged, found: dict[str, Any]) -> Drawn:
         title=f"{judged.title}: scores of target models",
     )
     said = {
-        "calibrated": "; 'calibrated' is the threshold that was set on calibration models",
+        "calibrated": "; 'calibrated' is the threshold set on calibration models",
         numbers.OWN: "; the detector's own threshold comes with it",
     }
     caption = f"Scores of the targets by {judged.title}"
@@ -120,12 +120,11 @@ def _recovered(run: Run, judged: Judged) -> Iterator[Drawn]:
     for model, shown, i in run.shown(judged.targets().models, _EACH - 1):
         found = run.found(judged.name, model.population, model.id)
         trigger = evidence.top_trigger(found, model.top_label)
-        truth = evidence.true_mask(shown, i)
         benign = not model.trojaned
-        if trigger is None or truth is None or (benign and labels):
+        if trigger is None or "mask" not in shown or (benign and labels):
             continue
         image = shown["x_triggered"][i]
-        columns.append((image, truth[..., None] & (not benign), *trigger))
+        columns.append((image, shown["mask"][i, ..., None], *trigger))
         aim = f", T {model.target:.0f}" if model.target >= 0 else ""
         labels.append(f"{model.attack} {model.id:.0f}\nS {model.top_label:.0f}{aim}")
     if labels:

@@ -5,6 +5,7 @@ thresholds that are set here come from calibration models alone.
 """
 
 import collections
+import dataclasses
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -90,8 +91,8 @@ def rates(judged: Judged, false_alarms: float, confidence: float) -> dict[str, A
         for attack in attacks_of(models) if len(benign) else ():
             some = judged.targets(attack).models
             score = some.score.clip(-1e300, 1e300)  # infinite ones, too
-            found_ = rates_at(threshold, some.trojaned, score, confidence=confidence)
-            by_attack[attack] = found_.to_dict()
+            here = rates_at(threshold, some.trojaned, score, confidence=confidence)
+            by_attack[attack] = dataclasses.asdict(here)
         found[rule] = {
             "threshold": threshold,
             "benign": len(benign),

@@ -4,11 +4,12 @@ import base64
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown, TableElement
+from rich.table import Table
 
 from bdjax import plots, storage
 from bdjax.evaluation.tables import keep_first
@@ -41,9 +42,9 @@ class _Table(TableElement):
     def __rich_console__(self, console, options):
         for row in self.body.rows if self.body else ():
             for cell in row.cells[1:]:
-                cell.content.truncate(80, overflow="ellipsis")
+                cell.content.truncate(40, overflow="ellipsis")
         for table in super().__rich_console__(console, options):
-            yield keep_first(table)
+            yield keep_first(cast(Table, table))
 
 
 class _Terminal(Markdown):

@@ -7,8 +7,6 @@ import numpy as np
 
 from bdjax.report import evidence, numbers, sweeps, words
 from bdjax.report.run import CONTROL, Judged, Run
-from bdjax.tasks import get_task
-from bdjax.types import UserError
 
 _DEFAULTS = {"confidence": 0.95, "false_alarms": 0.1, "min_asr": 0.5}
 
@@ -99,14 +97,9 @@ def _at_chance(run: Run) -> tuple[dict[str, tuple[int, int]], float, float]:
 
     Two standard errors above chance are still chance.
     """
-    chance = float(run.facts.get("chance") or np.nan)
-    if np.isnan(chance):
-        try:
-            chance = 1 / get_task(run.task).num_classes
-        except UserError:
-            return {}, 1.0, 1.0
-    data = run.experiment.get("zoo", {}).get("data", {})
-    examples = int(run.facts.get("test_examples") or data.get("test", 0) or 1)
+    if "chance" not in run.facts:
+        return {}, 1.0, 1.0
+    chance, examples = run.facts["chance"], run.facts["test_examples"]
     bound = chance + 2 * float(np.sqrt(chance * (1 - chance) / examples))
     models = run.models[(run.models.role != "validation") & run.models.accuracy.notna()]
     found = {}

@@ -153,11 +153,10 @@ def read(directory: str | Path) -> Run:
             "--workdir of a `bdjax run` (runs of older versions cannot be read)"
         )
     found = storage.read_json(path)
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds no object; restore it or run again")
-    inner = found.get("experiment", found)
-    facts = {} if inner is found else {k: found[k] for k in found if k != "experiment"}
-    return Run(directory, inner, facts, _rows(directory / "scores.csv"))
+    if not isinstance(found, dict) or not isinstance(found.get("experiment"), dict):
+        raise UserError(f"{path} holds no experiment; restore it or run again")
+    experiment = found.pop("experiment")
+    return Run(directory, experiment, found, _rows(directory / "scores.csv"))
 
 
 def _rows(path: Path) -> pd.DataFrame:
