@@ -27,7 +27,6 @@ from bdjax.experiments import (
     judging,
     presets,
     runner,
-    scores,
     training,
     zoo,
 )
@@ -212,7 +211,7 @@ def test_every_model_has_its_rows(whole):
             assert sorted((row["id"], row["repeat"]) for row in some) == sorted(
                 (i, r) for i in ids for r in repeats
             )
-    assert [*whole.rows[0]] == list(scores.COLUMNS)
+    assert [*whole.rows[0]] == list(judging.COLUMNS)
 
 
 def test_rows_say_what_is_known_of_a_model(whole):
@@ -238,6 +237,22 @@ def test_rows_say_what_is_known_of_a_model(whole):
     assert (benign["trojaned"], benign["holds"]) == ("0", "1")
     (shifted, *_) = of(whole.rows, detector="fake", population="target-all_to_all")
     assert (shifted["trojaned"], shifted["target"]) == ("1", "")
+
+
+@pytest.mark.parametrize(
+    ("label_scores", "top"),
+    [
+        ([-1, 2, 0], (1, 2)), ([np.nan, 2, 0], (1, 2)), ([-1, -1, -1], None),
+        ([2, 2, 0], None), ([np.nan] * 3, None),
+    ],
+)  # fmt: skip
+def test_a_tie_has_no_top_label(label_scores, top):
+    detector = SimpleNamespace(slug="it", title="it")
+    found = Finding(0, 1.0, label_scores=np.array(label_scores, float))
+    row = judging.finding_row({}, detector, found)
+    assert ("top_label" in row) == ("top_score" in row) == bool(top)
+    assert (row.get("top_label"), row.get("top_score")) == (top or (None, None))
+    assert row["label_scores"].count("=") == 3
 
 
 def test_rows_say_what_was_found(whole):

@@ -9,7 +9,7 @@ from rich.console import Console
 from bdjax import detectors, storage, telemetry
 from bdjax.data import Dataset, Splits
 from bdjax.detectors import Detector, Resources
-from bdjax.experiments import directory, judging, scores, training, zoo
+from bdjax.experiments import directory, judging, training, zoo
 from bdjax.experiments.config import Experiment
 from bdjax.population.examples import Examples, embed, take
 from bdjax.tasks import get_task
@@ -94,7 +94,7 @@ def run(
     for population in trained:
         arrays = judging.population_arrays(population, dataset, splits.test)
         judging.save(shown / f"{population.name}.npz", arrays)
-    scores.write(workdir / directory.SCORES, rows)
+    judging.write_rows(workdir / directory.SCORES, rows)
     directory.write(
         workdir,
         experiment,
