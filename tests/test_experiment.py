@@ -239,6 +239,22 @@ def test_rows_say_what_is_known_of_a_model(whole):
     assert (shifted["trojaned"], shifted["target"]) == ("1", "")
 
 
+@pytest.mark.parametrize(
+    ("label_scores", "top"),
+    [
+        ([-1, 2, 0], (1, 2)), ([np.nan, 2, 0], (1, 2)), ([-1, -1, -1], None),
+        ([2, 2, 0], None), ([np.nan] * 3, None),
+    ],
+)  # fmt: skip
+def test_a_tie_has_no_top_label(label_scores, top):
+    detector = SimpleNamespace(slug="it", title="it")
+    found = Finding(0, 1.0, label_scores=np.array(label_scores, float))
+    row = judging.finding_row({}, detector, found)
+    assert ("top_label" in row) == ("top_score" in row) == bool(top)
+    assert (row.get("top_label"), row.get("top_score")) == (top or (None, None))
+    assert row["label_scores"].count("=") == 3
+
+
 def test_rows_say_what_was_found(whole):
     for row in of(whole.rows, detector="fake"):
         pairs = [pair.split("=") for pair in row["label_scores"].split(";")]

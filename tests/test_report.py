@@ -1,6 +1,7 @@
 """Reports of made-up runs: numbers against plain NumPy, files, errors, a browser."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from made_run import COLUMNS, DETECTORS, make_run
 from PIL import Image
+from rich.console import Console
 
 from bdjax import evaluation, report
 from bdjax.report import results
@@ -418,3 +420,49 @@ def test_a_browser_shows_it(written, tmp_path):
     chromium(written[0] / "report.html", tmp_path / "profile", f"--screenshot={path}")
     with Image.open(path) as image:
         assert len(image.convert("RGB").getcolors(1 << 24)) > 50
+
+
+def test_ties_and_rounding_noise_are_no_evidence(tmp_path):
+    name = "dl_tnd-per_class=5"
+    directory = make_run(tmp_path, detectors=(name,))
+    lines = (directory / "scores.csv").read_text().splitlines()
+    for row, line in enumerate(csv.DictReader(lines), 1):
+        if line["population"] == "target-M" and line["id"] in "023":
+            spoil(directory, "top_label", "", row)
+    for path in (directory / "artefacts" / name).glob("target-*-0.npz"):
+        with np.load(path) as file:
+            arrays = dict(file) | {"similarity": np.full((10, 9), 1 - 1e-8)}
+        np.savez(path, **arrays)
+    found = report.write(directory).results
+    entry = found["targets_named"][name]["M"]
+    assert (entry["models"], entry["tied"], entry["right"]) == (9, 3, 7)
+    assert found["quantiles"][name] == {}
+    assert any("; 3 more are left out" in line for line in found["findings"])
+
+
+def test_words_are_explained_where_they_occur(written, page):
+    text = (written[0] / "report.md").read_text()
+    assert text.count("M: modification, a part") == 1
+    assert "B: blending" not in text
+    assert "AUC of jumbo MNTD without and on failed attacks" in text
+    said = dict(re.findall(r"!\[(.*?)\]\(figures/(.*?).png\)", text))
+    captions = {name: caption for caption, name in said.items()}
+    assert "calibrated" in captions["scores-mntd"]
+    assert "the detector's own" not in captions["scores-accuracy"]
+    assert "Q does not decide" in captions["quantiles"]
+
+
+def test_a_terminal_shows_names_whole_and_the_answer_first(tmp_path):
+    directory = make_run(tmp_path, artefacts=False)
+    path, why = directory / "scores.csv", "because of " + "x" * 90
+    path.write_text(
+        path.read_text().replace("late", why).replace("the score lies", why)
+    )
+    stream = io.StringIO()
+    made = report.write(directory)
+    report.show(made, Console(file=stream, width=80))
+    text = stream.getvalue()
+    assert text.startswith(made.best[:60])
+    for name in (*DETECTORS.values(), *made.results["populations"]):
+        assert f"{name} " in text
+    assert why in (directory / "report.html").read_text()

@@ -106,6 +106,12 @@ def test_the_target_label():
         "The label that it suspects most is the true target of 5 of 6 Trojans (by "
         "chance of 1 in 10)"
     ]
+    (line,) = sentence("labels", "it", 1, 2, 10, 2)
+    assert line.endswith(
+        "; 2 more are left out, as several labels are suspected equally"
+    )
+    (line,) = sentence("labels", "it", 0, 0, 10, 4)
+    assert line.endswith("in all of 4 Trojans, so none is named")
 
 
 def test_failed_attacks():

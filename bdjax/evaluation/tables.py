@@ -56,7 +56,7 @@ class Table:
             )
         for row in self.rows:
             table.add_row(*map(rich.text.Text, row))
-        return table
+        return keep_first(table)
 
     def to_markdown(self) -> str:
         """Returns the table in GitHub's Markdown, without a final newline.
@@ -69,6 +69,15 @@ class Table:
         lines += [map(escape, row) for row in self.rows]
         body = ["| " + " | ".join(line) + " |" for line in lines]
         return "\n".join([f"**{escape(self.title)}**", "", *body])
+
+
+def keep_first(table: rich.table.Table) -> rich.table.Table:
+    """The table, its first column of texts never cut: the others give way."""
+    first = table.columns[0]
+    texts = (first.header, *first.cells)
+    first.min_width = max(t.cell_len for t in texts if isinstance(t, rich.text.Text))
+    first.no_wrap = True
+    return table
 
 
 def auc_cell(summary: AucSummary) -> str:

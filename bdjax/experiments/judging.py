@@ -237,15 +237,14 @@ def finding_row(model: Row, detector: Detector, finding: Finding) -> Row:
         labels_K = np.arange(len(scores_K))
         if finding.labels is not None:
             labels_K = np.asarray(finding.labels)
-        top = int(scores_K.argmax())
         pairs = zip(labels_K, scores_K, strict=True)
-        row |= {
-            "top_label": int(labels_K[top]),
-            "top_score": scores_K[top],
-            "label_scores": ";".join(
-                f"{k}={'' if np.isnan(s) else s}" for k, s in pairs
-            ),
-        }
+        row["label_scores"] = ";".join(
+            f"{k}={'' if np.isnan(s) else s}" for k, s in pairs
+        )
+        tops = np.flatnonzero(scores_K == np.fmax.reduce(scores_K))
+        if len(tops) == 1:  # in a tie, as of labels that none was reached, none is top
+            (top,) = tops
+            row |= {"top_label": int(labels_K[top]), "top_score": scores_K[top]}
     return row
 
 

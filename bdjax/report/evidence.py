@@ -28,16 +28,19 @@ def overlaps(run: Run, judged: Judged) -> dict[str, float]:
 
 
 def top_trigger(
-    found: dict[str, np.ndarray], label: float = 0
+    found: dict[str, np.ndarray], label: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Recovered mask and pattern of the most suspicious label, ``[H, W, C]`` each."""
+    """Recovered mask and pattern of the most suspicious label, ``[H, W, C]`` each.
+
+    None where there are none, or no label is the most suspicious.
+    """
     mask, pattern = (
         found.get(name, found.get(f"{name}s")) for name in ("mask", "pattern")
     )
-    if mask is None or pattern is None or pattern.ndim not in (3, 4):
+    if mask is None or pattern is None or pattern.ndim not in (3, 4) or np.isnan(label):
         return None
     if pattern.ndim == 4:  # of every label
-        k = 0 if np.isnan(label) else min(int(label), len(pattern) - 1)
+        k = min(int(label), len(pattern) - 1)
         mask, pattern = mask[k], pattern[k]
     return mask, pattern
 
@@ -47,12 +50,15 @@ def by_quantile(
 ) -> dict[float, AucSummary]:
     """AUC, all attacks, of each quantile of the similarities; {} without any.
 
+    And {} where a network's similarities differ by rounding alone.
+
     A model's score is the greatest of its labels' quantiles.
     """
     targets = judged.targets()
     found = [similarity(run, judged, m) for m in targets.models.itertuples()]
     known = [s[np.isfinite(s).any(axis=1)] for s in found if s is not None]
-    if not known or len(known) < len(found):
+    flat = any(np.nanmax(s) - np.nanmin(s) < 1e-6 for s in known)
+    if not known or len(known) < len(found) or flat:
         return {}
     result = {}
     for q in quantiles:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bdjax import plots
-from bdjax.report import evidence, numbers
+from bdjax.report import evidence, numbers, words
 from bdjax.report.run import CONTROL, Judged, Run
 from bdjax.tasks import get_task
 from bdjax.types import UserError
@@ -56,10 +56,12 @@ def _scores(judged: Judged, found: dict[str, Any]) -> Drawn:
         limits={name: rules[name]["threshold"] for name in names},
         title=f"{judged.title}: scores of target models",
     )
-    caption = (
-        f"Scores of the targets by {judged.title}; 'calibrated' is the threshold that "
-        "was set on calibration models, the detector's own comes with it"
-    )
+    said = {
+        "calibrated": "; 'calibrated' is the threshold set on calibration models",
+        numbers.OWN: "; the detector's own threshold comes with it",
+    }
+    caption = f"Scores of the targets by {judged.title}"
+    caption += "".join(said[name] for name in names)
     return f"scores-{judged.name}", caption, figure
 
 
@@ -81,7 +83,8 @@ def _sweeps(found: dict[str, Any]) -> Iterator[Drawn]:
     if curves:
         title = "AUC by quantile Q of the similarities"
         figure = plots.sweep_curves({numbers.ALL: curves}, title, unit="quantile Q")
-        yield "quantiles", f"{title}; bars: interval over models", figure
+        caption = f"{title}; bars: interval over models; {words.QUANTILES}"
+        yield "quantiles", caption, figure
 
 
 def _similarity(run: Run, judged: Judged) -> Iterator[Drawn]:
@@ -122,9 +125,8 @@ def _recovered(run: Run, judged: Judged) -> Iterator[Drawn]:
             continue
         image = shown["x_triggered"][i]
         columns.append((image, shown["mask"][i, ..., None], *trigger))
-        top = "-" if np.isnan(model.top_label) else f"{model.top_label:.0f}"
         aim = f", T {model.target:.0f}" if model.target >= 0 else ""
-        labels.append(f"{model.attack} {model.id:.0f}\nS {top}{aim}")
+        labels.append(f"{model.attack} {model.id:.0f}\nS {model.top_label:.0f}{aim}")
     if labels:
         x, truths, masks, patterns = map(np.stack, zip(*columns, strict=True))
         ends = _extra(run, {}).get("value_range", (0.0, 1.0))
@@ -168,7 +170,9 @@ def _queries(run: Run) -> Iterator[Drawn]:
             queries = shown.pop("words").tolist()
             shown["similarity"] = shown["word_similarities"]
         draw_ = plots.EXAMPLES[modality].queries
-        figure = draw_(queries, "Learned queries", **_extra(run, shown))
+        tuned = not judged.name.startswith("mntd_no_tuning")
+        title = "Learned queries" if tuned else "Queries"
+        figure = draw_(queries, title, **_extra(run, shown))
         yield f"queries-{judged.name}", f"The query set of {judged.title}", figure
 
 

@@ -148,19 +148,22 @@ def targets_named(judged: Judged, false_alarms: float) -> dict[str, Any]:
 
     ``share`` is of all models that count, ``share_of_detected`` of those above the
     first threshold; ``named`` are those whose verdict names a label, ``share_of_named``
-    how many of them name the right one. None where there are none.
+    how many of them name the right one. None where there are none. ``tied`` have no
+    most suspicious label, as several score the same, and count in none of these.
     """
     models = judged.targets().models
-    models = models[(models.trojaned == 1) & models.top_label.notna()]
+    models = models[(models.trojaned == 1) & (models.label_scores != "")]
     limit = next(iter(thresholds(judged, false_alarms).values()), np.nan)
     found = {}
-    for attack, some in models[models.target >= 0].groupby("attack", sort=False):
+    for attack, every in models[models.target >= 0].groupby("attack", sort=False):
+        some = every[every.top_label.notna()]
         right = some.top_label == some.target
         over, named = some.score > limit, some.named_target.notna()
         found[str(attack)] = {
             "models": len(some),
             "right": int(right.sum()),
-            "share": float(right.mean()),
+            "tied": len(every) - len(some),
+            "share": _mean(right),
             "detected": int(over.sum()),
             "share_of_detected": _mean(right[over]),
             "named": int(named.sum()),

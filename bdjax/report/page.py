@@ -4,13 +4,15 @@ import base64
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from rich.console import Console
-from rich.markdown import Markdown
+from rich.markdown import Markdown, TableElement
+from rich.table import Table
 
 from bdjax import plots, storage
+from bdjax.evaluation.tables import keep_first
 from bdjax.report import figures, results, words
 from bdjax.report.run import Run, read
 
@@ -32,6 +34,21 @@ class Report:
     answer: str
     details: str
     results: dict[str, Any]
+
+
+class _Table(TableElement):
+    """For a terminal: names whole, reasons cut."""
+
+    def __rich_console__(self, console, options):
+        for row in self.body.rows if self.body else ():
+            for cell in row.cells[1:]:
+                cell.content.truncate(40, overflow="ellipsis")
+        for table in super().__rich_console__(console, options):
+            yield keep_first(cast(Table, table))
+
+
+class _Terminal(Markdown):
+    elements = Markdown.elements | {"table_open": _Table}
 
 
 class Figure(NamedTuple):
@@ -78,8 +95,10 @@ def write(directory: str | Path) -> Report:
 
 
 def show(report: Report, console: Console) -> None:
-    """Prints tables and findings."""
-    console.print(Markdown(f"{report.answer}\n{report.details}"))
+    """Prints the answer, all tables, and findings."""
+    if report.best:
+        console.print(f"{report.best}.", markup=False, highlight=False)
+    console.print(_Terminal(f"{report.answer}\n{report.details}"))
     for line in report.findings:
         console.print(f"- {line}.", markup=False, highlight=False)
 

@@ -43,6 +43,7 @@ def compute(run: Run) -> dict[str, Any]:
         "settings": settings,
         "titles": {name: j.title for name, j in judged.items()},
         "main": main,
+        "first": first.title if first else "",
         **{k: {n: f(j) for n, j in judged.items()} for k, f in measures.items()},
         "sweeps": {
             s.option: sweeps.results(run, s, confidence) for s in sweeps.find(run)

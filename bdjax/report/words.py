@@ -12,6 +12,15 @@ from bdjax.evaluation import auc_cell
 from bdjax.evaluation.tables import escape
 from bdjax.report.numbers import ALL, CALLS
 
+QUANTILES = "Q does not decide the score of bdjax's own DL-TND"
+
+ATTACKS = {
+    "M": "modification, a part of the input is overwritten",
+    "B": "blending, a faint pattern over the whole input",
+    "jumbo": "MNTD's random mixture of M and B, which its shadows are trained with",
+}
+"""What names of attacks stand for that do not say it themselves."""
+
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("bdjax.report"),
     autoescape=jinja2.select_autoescape(["html"]),
@@ -20,7 +29,7 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_TEMPLATES.globals["all_attacks"] = ALL
+_TEMPLATES.globals |= {"all_attacks": ALL, "legend": ATTACKS, "on_Q": QUANTILES}
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
