@@ -476,17 +476,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(whole, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": 1}, "config.seed: 3 on disk, 1 asked"),
+        ({"seed": 1}, "seed: 3 on disk, 1 asked"),
         (
             {"zoo.groups.target.recipes.steps": 6},
-            "config.zoo.groups.3.recipes.0.steps: 20 on disk, 6 asked",
+            "zoo.groups.target.recipes.steps: 20 on disk, 6 asked",
         ),
-        ({"zoo.data.defender": 70}, "config.zoo.data.defender: 100 on disk, 70 asked"),
+        ({"zoo.data.defender": 70}, "zoo.data.defender: 100 on disk, 70 asked"),
         (
             {"zoo.groups.shadow.models": (6,)},
-            "config.zoo.groups.0.models.0: 4 on disk, 6 asked",
+            "zoo.groups.shadow.models: 4 on disk, 6 asked",
         ),
-        ({"zoo.locations": "official"}, "config.zoo.locations"),
+        ({"zoo.locations": "official"}, "zoo.locations"),
     ],
 )
 def test_another_zoo_is_refused_by_the_field_that_differs(whole, changes, message):

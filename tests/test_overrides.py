@@ -2,13 +2,11 @@
 
 import dataclasses
 import json
-import re
 
 import pytest
 
 from bdjax.experiments import presets
 from bdjax.experiments.config import DataConfig, Experiment, Group, Zoo, models_of
-from bdjax.experiments.directory import claim
 from bdjax.experiments.overrides import apply, change
 from bdjax.models import FORMULATIONS
 from bdjax.population import Recipe
@@ -139,22 +137,6 @@ def test_a_mistake_is_one_line(argument, message):
     with pytest.raises(UserError, match=message) as error:
         apply(PLAIN, [argument])
     assert "\n" not in str(error.value)
-
-
-def test_another_zoo_of_a_run_is_told_as_it_is_typed(tmp_path):
-    claim(tmp_path / "run", PLAIN)
-    for said in (
-        "seed: 0 on disk, 1 asked",
-        "zoo.groups.shadow.models: 8 on disk, 4 asked",
-        "zoo.groups.target.recipes.steps: 150 on disk, 9 asked",
-        'zoo.groups.target.attacks.1: "M" on disk, "B" asked',
-    ):
-        name, value = said.split(": ")[0], said.split()[-2].strip('"')
-        text = "benign,B,M" if name.endswith("1") else value
-        other = apply(PLAIN, [f"--{name.removesuffix('.1')}={text}"])
-        with pytest.raises(UserError, match=f"another run: {re.escape(said)}; use"):
-            claim(tmp_path / "run", other)
-    claim(tmp_path / "run", PLAIN)
 
 
 def test_models_follow_from_the_zoo_and_the_seed_alone():

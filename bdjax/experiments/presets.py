@@ -6,6 +6,7 @@ A change takes an experiment and gives another one, such as :func:`smoke`.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bdjax import checks
 from bdjax.experiments.config import BENIGN, DataConfig, Experiment, Group, Zoo
 from bdjax.experiments.overrides import change
 from bdjax.mntd import FitConfig
@@ -227,7 +228,8 @@ def apply(arguments: str, experiment: Experiment, **changes: Change) -> Experime
     named = [name for name in (arguments or "").split(",") if name]
     if unknown := [name for name in named if name not in changes]:
         raise UserError(
-            f"unknown argument {unknown[0]!r} after the colon; there are {[*changes]}"
+            f"unknown argument {unknown[0]!r} after the colon; "
+            f"{checks.there_are(changes, unknown[0])}"
         )
     for name, changed in changes.items():
         if name in named:
