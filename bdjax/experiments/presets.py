@@ -210,8 +210,8 @@ def sweep(
     detectors = tuple(dict.fromkeys((*experiment.detectors, *swept)))
     if detectors == experiment.detectors:
         raise UserError(
-            f"a sweep of {most} shadow models adds no fit to the run's own; give smaller "
-            "sizes, such as --sizes=4, or train more shadows"
+            f"a sweep of {most} shadow models adds no fit to the run's own; give "
+            "smaller sizes, such as --sizes=4, or train more shadows"
         )
     return change(experiment, {"detectors": detectors})
 
