@@ -151,7 +151,7 @@ def test_where_one_ends_early_all_do(house, alone):
     assert [job.wait() for job in jobs] == [2, 2]
     assert "holds another run: seed: 0 on disk, 1 asked" in jobs[0].text
     assert jobs[0].text.startswith("error: ")
-    assert "config.seed" in jobs[1].lines[-1]
+    assert "run: seed: 0" in jobs[1].lines[-1]
     assert_same(content(house.population("alone")), alone)
 
 
