@@ -204,7 +204,9 @@ def test_figures_are_drawn(detector):
     assert shown == " ".join(detector.sentences).split(" ")
     x = np.array([[2, 3, 4, 0, 0, 0], [5, 6, 0, 0, 0, 0]], np.int32)
     triggered = np.array([[2, 9, 3, 4, 0, 0], [5, 6, 7, 8, 0, 0]], np.int32)
-    figure = plots.TRIGGERS["text"](x, triggered, ["M 0", "M 1"], "t", words=NAMES)
+    figure = plots.EXAMPLES["text"].triggers(
+        x, triggered, ["M 0", "M 1"], "t", words=NAMES
+    )
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert shown == [
         *("M 0", "word0", "word7", "word1 word2"),
