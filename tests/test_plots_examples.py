@@ -15,9 +15,11 @@ COLUMNS = np.array(["age", "job=none", "job=cook", "height"])
 SHAPES = {"images": (8, 6, 2), "series": (12, 2), "tables": (4,), "waves": (900,)}
 
 
-@pytest.mark.parametrize("modality", SHAPES)
-def test_queries_and_triggers_of_any_modality(modality, tmp_path):
-    x = RNG.uniform(size=(6, *SHAPES[modality]))
+@pytest.mark.parametrize(
+    ("modality", "shape"), [*SHAPES.items(), ("series", (12,))], ids=str
+)
+def test_queries_and_triggers_of_any_modality(modality, shape, tmp_path):
+    x = RNG.uniform(size=(6, *shape))
     shown = {"columns": COLUMNS} if modality == "tables" else {}
     queries = plots.EXAMPLES[modality].queries(
         x, "queries", value_range=(0, 1), **shown

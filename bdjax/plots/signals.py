@@ -25,7 +25,7 @@ def series_queries(
     **_: Any,
 ) -> Figure:
     """Curves, a panel a query, a colour a channel; two lines mark the range."""
-    curves = panels.check(queries_QxTxC, "queries", *_STEPS)
+    curves = panels.check(_channels(queries_QxTxC), "queries", *_STEPS)
     figure, grid = panels.grid(len(curves), 5, title, (2.3, 1.9), **_SHARED)
     for i, (axes, query) in enumerate(zip(grid, curves, strict=False)):
         _curves(axes, query, f"query {i + 1}")
@@ -42,12 +42,20 @@ def series_triggers(
     **_: Any,
 ) -> Figure:
     """Clean series, dashed and grey, below the same with their triggers."""
-    clean, triggered = panels.check_pairs(clean_KxTxC, triggered_KxTxC, labels, *_STEPS)
+    clean, triggered = panels.check_pairs(
+        _channels(clean_KxTxC), _channels(triggered_KxTxC), labels, *_STEPS
+    )
     figure, grid = panels.grid(len(clean), 4, title, (2.3, 1.9), **_SHARED)
     for axes, before, after, label in zip(grid, clean, triggered, labels, strict=False):
         _curves(axes, after, label)
         axes.plot(before, color=style.FAINT, linewidth=1.2, linestyle="--")
     return figure
+
+
+def _channels(x: ArrayLike) -> NDArray:
+    """Series ``[K, T]`` are of one channel."""
+    array = np.asarray(x)
+    return array[..., None] if array.ndim == 2 else array
 
 
 def _curves(axes: Axes, x_TxC: NDArray, label: str) -> None:
