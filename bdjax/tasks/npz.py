@@ -101,14 +101,14 @@ def _otherwise(shape: tuple[int, ...], num_classes: int) -> str:
     sizes = "x".join(map(str, shape))
     if len(shape) == 2:
         return (
-            f"; or say what they are: --config.task=npz:{sizes}:{num_classes} (series "
+            f"; or say what they are: --zoo.task=npz:{sizes}:{num_classes} (series "
             f"of {shape[0]} steps), or npz:{sizes}x1:{num_classes} (grey images)"
         )
     if min(shape[:2]) < SMALLEST:
         return ""
     return (
         f"; or, if they are images of {shape[0]} x {shape[1]} pixels and {shape[2]} "
-        f"channels, say so: --config.task=npz:{sizes}:{num_classes}"
+        f"channels, say so: --zoo.task=npz:{sizes}:{num_classes}"
     )
 
 
