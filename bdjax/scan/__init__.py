@@ -1,0 +1,5 @@
+"""Is this network backdoored? One call on whatever a user has."""
+
+from bdjax.scan.report import Candidate, Judgement, Preflight, Report
+
+__all__ = ["Candidate", "Judgement", "Preflight", "Report"]
