@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bdjax.scan.report import Report
+    from bdjax.scanning.report import Report
 
 
 def to_dict(report: "Report") -> dict[str, Any]:

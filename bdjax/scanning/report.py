@@ -144,6 +144,6 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but images, for JSON; see docs/report.md."""
-        from bdjax.scan.render import plain
+        from bdjax.scanning.render import plain
 
         return plain.to_dict(self)
