@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from bdjax.detectors import get_detector
     from bdjax.mntd import MetaDetector, load
     from bdjax.population import load_population
-    from bdjax.scanning import Report, scan
+    from bdjax.scanning.report import Report
+    from bdjax.scanning.scan import scan
     from bdjax.tasks import get_task
     from bdjax.tnd import df_tnd, dl_tnd
     from bdjax.types import UserError
