@@ -18,6 +18,7 @@ from bdjax.networks.onnx.interpreter import function
 from bdjax.networks.onnx.operators.common import DTYPES
 from bdjax.types import UserError
 
+Shape = tuple[int, ...]
 TOLERANCE = 1e-3
 """What answers of the two may differ by, as a share of the answers' spread."""
 QUANTISED = {
@@ -58,7 +59,7 @@ def open(source: Any, given: Given) -> Opened:
         graph = read(proto)
         output, notes = _output(graph)
         ask = answers.asker(answers.session(proto, output, name), graph)
-        probe = _probe(graph, ask)
+        probe = _probe(graph, ask, given.shapes)
     except UserError as error:
         also = f"; operators that bdjax lacks: {', '.join(lacking)}" if lacking else ""
         raise UserError(f"{name}: {error}{also}") from error
@@ -105,23 +106,36 @@ def _output(graph: Graph) -> tuple[str, list[str]]:
     return name, notes
 
 
-def _probe(graph: Graph, ask: Ask) -> tuple[np.ndarray, np.ndarray] | None:
-    """Random inputs and answers; None if no shape that was tried fits."""
+def _shapes(graph: Graph, likely: tuple[Shape, ...]) -> list[Shape]:
+    """Of one input: the file's, or some that agree with what the file leaves free."""
     if graph.shape is None:
-        return None
-    free = None in graph.shape[1:]
-    rng = np.random.default_rng(0)
+        return list(likely)
+    if None not in graph.shape[1:]:
+        return [graph.shape[1:]]  # type: ignore[list-item]
+    found = list(likely)
     for channels, side in itertools.product((3, 1), (32, 28, 224)):
         fill = {1: channels} if len(graph.shape) == 4 else {}
-        sizes = [n or fill.get(i, side) for i, n in enumerate(graph.shape)][1:]
-        count = graph.shape[0] or 2
-        x = rng.standard_normal((count, *sizes)).astype(np.float32)
+        found.append(
+            tuple(n or fill.get(i, side) for i, n in enumerate(graph.shape))[1:]
+        )
+    return found
+
+
+def _probe(
+    graph: Graph, ask: Ask, likely: tuple[Shape, ...]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Random inputs and answers; None if no shape that was tried fits."""
+    rng = np.random.default_rng(0)
+    shapes = _shapes(graph, likely)
+    for shape in shapes:
+        count = (graph.shape or (None,))[0] or 2
+        x = rng.standard_normal((count, *shape)).astype(np.float32)
         if graph.dtype == np.uint8:
             x = rng.integers(0, 256, x.shape).astype(np.float32)
         try:
             return x, ask(x)
         except UserError:
-            if not free:
+            if graph.shape and graph.shape[1:] == shape:
                 raise
     return None
 
