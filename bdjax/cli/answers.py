@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import importlib
 import math
 import os
 import sys
@@ -16,7 +15,8 @@ from rich.console import Console
 from bdjax import telemetry
 from bdjax.cli import interrupts
 from bdjax.cli.arguments import UsageError
-from bdjax.cli.scan_arguments import FORMATS, USAGE
+from bdjax.cli.scan_arguments import USAGE
+from bdjax.scanning import render
 from bdjax.scanning.render import text, words
 from bdjax.scanning.report import Judgement, Report
 from bdjax.types import UserError
@@ -25,13 +25,6 @@ from bdjax.verdicts import Conclusion
 _GRACE = 0.1  # of the budget, for the step in which it ends
 _LEAST_GRACE = 3.0
 _LAST_SECONDS = 20.0  # to write what is known, should the process have to end
-
-_RENDERS = {
-    "text": "text.to_text",
-    "json": "plain.to_json",
-    "sarif": "sarif.to_sarif",
-    "html": "html.to_html",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,21 +51,12 @@ class Answer:
           UsageError: a file's name does not say what to write, nor does an option.
           UserError: a file cannot be written.
         """
-        known = {suffix: name for name, suffix in FORMATS.items()}
-        files = []
-        for path in map(Path, options.out):
-            form = known.get(path.suffix.lower(), options.format)
-            if form is None:
-                raise UsageError(
-                    f"--out {path} does not say what to write; end it in one of "
-                    f"{list(known)}, or give --format",
-                    USAGE,
-                )
+        files = tuple((path, _format(path, options)) for path in map(Path, options.out))
+        for path, _ in files:
             _check(path)
-            files.append((path, form))
-        written = {form for _, form in files}
-        printed = options.format if options.format not in written else None
-        return cls(tuple(files), printed or "text", options.fail_on, options.quiet)
+        asked = options.format or "text"
+        printed = "text" if asked in {form for _, form in files} else asked
+        return cls(files, printed, options.fail_on, options.quiet)
 
     def write(self, report: Report) -> None:
         """Writes the files.
@@ -81,12 +65,12 @@ class Answer:
           OSError: one cannot be written.
         """
         for path, form in self.files:
-            path.write_text(_rendered(report, form), encoding="utf-8")
+            path.write_text(render.render(report, form), encoding="utf-8")
 
     def show(self, report: Report) -> None:
         """Prints the report, or a line of it."""
         if self.printed != "text":
-            print(_rendered(report, self.printed), end="")
+            print(render.render(report, self.printed), end="")
         elif self.quiet:
             why = f": {report.reasons[0]}" if report.reasons else ""
             print(f"{report.source}: {words.headline(report)}{why}")
@@ -104,6 +88,16 @@ class Answer:
         return failures.get(report.conclusion, 0)
 
 
+def _format(path: Path, options: argparse.Namespace) -> str:
+    """What is written to a file: what its name says, else what the option does."""
+    try:
+        return render.format_of(path)
+    except UserError as error:
+        if options.format:
+            return options.format
+        raise UsageError(f"--out: {error}, or give --format", USAGE) from error
+
+
 def _check(path: Path) -> None:
     """Refuses, before any work, what will not be written."""
     if path.is_dir():
@@ -111,12 +105,6 @@ def _check(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise UserError(f"--out {path} cannot be written; check its rights")
-
-
-def _rendered(report: Report, form: str) -> str:
-    module, function = _RENDERS[form].split(".")
-    render = importlib.import_module(f"bdjax.scanning.render.{module}")
-    return getattr(render, function)(report)
 
 
 class Watch:
@@ -190,12 +178,13 @@ class Watch:
 
 def _stopped(report: Report, why: str, seconds: float) -> Report:
     """The report so far as that of a scan that was ended."""
-    changes = {"seconds": seconds, "peak_mib": telemetry.peak_memory_bytes() / 2**20}
+    peak = telemetry.peak_memory_bytes() / 2**20
+    report = dataclasses.replace(report, seconds=seconds, peak_mib=peak)
     if report.conclusion is Conclusion.TROJANED:
-        notes = (*report.notes, f"{why}; detectors that come later were not asked")
-        return dataclasses.replace(report, notes=notes, **changes)
+        more = f"{why}; detectors that come later were not asked"
+        return dataclasses.replace(report, notes=(*report.notes, more))
     return dataclasses.replace(
-        report, conclusion=Conclusion.INCONCLUSIVE, reasons=(why,), **changes
+        report, conclusion=Conclusion.INCONCLUSIVE, reasons=(why,)
     )
 
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-FORMATS = {"text": ".txt", "json": ".json", "sarif": ".sarif", "html": ".html"}
-"""Ways to write a report, and what files of each are called."""
+FORMATS = ("text", "json", "sarif", "html")
+"""Ways to write a report; keys of ``scanning.render.FORMATS``."""
 
 USAGE = 64
 """Exit status of a command line that is at fault, as sysexits.h has it."""
@@ -67,7 +67,7 @@ def scan(parser: argparse.ArgumentParser, add: Add) -> None:
     add("--detector", default=None, metavar="DIR", help=fitted)
     own = "thresholds of `bdjax calibrate`; the built-in ones without"
     add("--calibration", default=None, metavar="FILE", help=own)
-    kept = {"type": seconds, "default": None, "metavar": "TIME"}
+    kept: dict[str, Any] = {"type": seconds, "default": None, "metavar": "TIME"}
     add("--budget", help="for all, such as 60s, 2m or 1h; no bound without", **kept)
     _seed(add)
     _answer(parser)
@@ -97,16 +97,10 @@ def calibrate(parser: argparse.ArgumentParser, add: Add) -> None:
 def seconds(text: str) -> float:
     """``"90"``, ``"90s"``, ``"1.5m"`` and ``"1h"`` as seconds."""
     match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(s|m|min|h|)", text.strip())
-    found = (
-        float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2], 1)
-        if match
-        else 0
-    )
-    if not found:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time; give one such as 60s, 2m or 1h"
-        )
-    return found
+    if not match or not float(match[1]):
+        wrong = f"{text!r} is no time; give one such as 60s, 2m or 1h"
+        raise argparse.ArgumentTypeError(wrong)
+    return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2], 1)
 
 
 def _network(add: Add) -> None:
@@ -135,14 +129,13 @@ def _images(parser: argparse.ArgumentParser) -> None:
     add("--labels-from", default=None, metavar="FILE", help=labels)
     called = "what labels are called, in the network's order"
     add("--classes", type=_names, default=(), metavar="NAME,...", help=called)
-    group = parser.add_argument_group("how the network takes images", _READING)
-    add = group.add_argument
+    add = parser.add_argument_group("how it takes images", _READING).add_argument
     usual = "such as imagenet, cifar10, mnist, 0..1, 0..255 or -1..1"
     add("--preprocess", default=None, metavar="NAME", help=usual)
     ends = "what black and white are: 0 1, 0 255, -1 1"
-    pair = {"nargs": 2, "type": _finite, "metavar": ("LOW", "HIGH")}
+    pair: dict[str, Any] = {"nargs": 2, "type": _finite, "metavar": ("LOW", "HIGH")}
     add("--value-range", default=None, help=ends, **pair)
-    of = {"type": _numbers, "default": None, "metavar": "X,..."}
+    of: dict[str, Any] = {"type": _numbers, "default": None, "metavar": "X,..."}
     add("--mean", help="then subtracted: one number, or one a channel", **of)
     add("--std", help="then divided by, likewise", **of)
     add("--layout", choices=("NCHW", "NHWC"), default=None, help="order of axes")
@@ -159,7 +152,10 @@ def _answer(parser: argparse.ArgumentParser) -> None:
     add("--out", action="append", default=[], metavar="FILE", help=file)
     when = "what ends in a status that is not 0: trojaned,inconclusive (without this), \
 trojaned, or never; errors always do"
-    outcomes = {"type": _outcomes, "default": ("trojaned", "inconclusive")}
+    outcomes: dict[str, Any] = {
+        "type": _outcomes,
+        "default": ("trojaned", "inconclusive"),
+    }
     add("--fail-on", metavar="WHAT", help=when, **outcomes)
     add("--quiet", action="store_true", help="one line of text, and no progress")
 
@@ -235,7 +231,9 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """Commas part names, but not the options of one: ``dl_tnd:a=1,b=2,df_tnd``."""
+    parts = (part.strip() for part in re.split(r",(?!\s*\w+=)", text))
+    return tuple(part for part in parts if part)
 
 
 def _outcomes(text: str) -> tuple[str, ...]:
