@@ -1,11 +1,15 @@
 """Options of ``bdjax scan`` and ``bdjax calibrate``. Imports nothing heavy."""
 
 import argparse
+import functools
 import math
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
+
+ACCESS = ("labels", "probabilities", "logits", "gradients", "features", "weights")
+"""Values of ``detectors.Access`` that scans can be kept to."""
 
 FORMATS = ("text", "json", "sarif", "html")
 """Ways to write a report; keys of ``scanning.render.FORMATS``."""
@@ -14,39 +18,39 @@ USAGE = 64
 """Exit status of a command line that is at fault, as sysexits.h has it."""
 
 SCAN = """\
-Is this network backdoored? Every detector that what can be seen of it allows is asked,
-the cheapest first, and one answer is given, with all that it rests on.
+Is this network backdoored? Asks every detector that fits what can be seen of the
+network, the cheapest first, and gives one answer with all that it rests on.
 
-  bdjax scan net.onnx --images clean/          clean images, a folder a class
-  bdjax scan net.onnx                          without any: less can be asked
+  bdjax scan net.onnx --images clean/            a folder a class
+  bdjax scan net.onnx                            no images: less can be asked
   bdjax scan net.pt2 --images clean.npz --out report.html
   bdjax scan mypackage.nets:build --weights w.safetensors --images clean/
   bdjax scan http://localhost:8000/predict --detector runs/mnist5k/detector
-  bdjax scan net.onnx --images clean/ --budget 2m --out scan.sarif --quiet    # in CI
+  bdjax scan net.onnx --images clean/ --budget 2m --out scan.sarif     in CI
 
-Exit status: 0 nothing found, 1 trojaned, 2 inconclusive or an error, 64 a mistake in
-this line. Nothing found is no proof that there is nothing."""
+Exit status: 0 nothing found (no proof that there is nothing), 1 trojaned,
+2 inconclusive or an error, 64 a mistake in the command line."""
 
 CALIBRATE = """\
-Sets the thresholds of `bdjax scan` on networks of your own that are known to be clean,
-trained as those to be judged are. Without, they are what comes with bdjax.
+Sets the thresholds of `bdjax scan` on networks of your own that are known to be
+clean, trained as those to be judged are. Others come with bdjax.
 
   bdjax calibrate networks/ --images clean/ --out mine.json
   bdjax scan suspect.onnx --images clean/ --calibration mine.json
 
-With a false-alarm rate of 5 %, at least 19 networks are needed; more are better."""
+A false-alarm rate of 5 % takes at least 19 networks; more are better."""
 
 _NETWORK = """\
-a file (.onnx; .pt2 or TorchScript .pt; .keras; .jax of jax.export), \
+a file (.onnx; .pt2, or .pt of TorchScript; .keras; .jax of jax.export), \
 package.module:callable, or an http address"""
 
 _READING = """\
-Found out with labelled images: the usual readings are tried, and the report says which
-fits. What is said here is tried first."""
+Say what you know: it is checked on labelled images, against the usual ways.
+The report says which fits."""
 
 _HTTP = """\
-JSON both ways. Secrets come from the environment: --auth-env NAME sends the value of
-$NAME; it is never printed."""
+JSON both ways. No secrets here: --auth-env NAME sends what the environment
+variable NAME holds, and never prints it."""
 
 Add = Callable[..., Any]
 
@@ -54,7 +58,7 @@ Add = Callable[..., Any]
 def scan(parser: argparse.ArgumentParser, add: Add) -> None:
     """Adds those of ``bdjax scan``."""
     parser.usage = f"{parser.prog} NETWORK [--images PATH] [options]"
-    parser.description = SCAN
+    _look(parser, SCAN)
     parser.set_defaults(started=time.monotonic())
     group = parser.add_argument_group("network")
     group.add_argument("network", metavar="NETWORK", help=_NETWORK)
@@ -77,7 +81,7 @@ def scan(parser: argparse.ArgumentParser, add: Add) -> None:
 def calibrate(parser: argparse.ArgumentParser, add: Add) -> None:
     """Adds those of ``bdjax calibrate``."""
     parser.usage = f"{parser.prog} NETWORK ... --out FILE [--images PATH] [options]"
-    parser.description = CALIBRATE
+    _look(parser, CALIBRATE)
     group = parser.add_argument_group("networks")
     what = "clean ones, as `bdjax scan` takes them, or directories of files"
     group.add_argument("networks", metavar="NETWORK", nargs="+", help=what)
@@ -103,22 +107,26 @@ def seconds(text: str) -> float:
     return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2], 1)
 
 
+def _look(parser: argparse.ArgumentParser, description: str) -> None:
+    looks = functools.partial(
+        argparse.RawDescriptionHelpFormatter, max_help_position=27
+    )
+    parser.formatter_class = cast(Any, looks)
+    parser.description = description
+
+
 def _network(add: Add) -> None:
     file = "weights of what a callable builds: .safetensors, or .pth of a state dict"
     add("--weights", default=None, metavar="FILE", help=file)
-    layer = "the penultimate layer, if it is not found by itself"
+    most = {"choices": ACCESS, "default": None, "metavar": "WHAT"}
+    what = f"see no more of it than this: {', '.join(ACCESS)}; all that can be without"
+    add("--access", help=what, **most)
+    layer = "its penultimate layer, if that is not found by itself"
     add("--layer", default=None, metavar="NAME", help=layer)
-    few = "labels that it tells apart, if that cannot be found out"
+    few = "how many labels it tells apart, if it does not say"
     add("--num-classes", type=_from(2), default=None, metavar="N", help=few)
-    most = "the most that may be seen of it; found out without"
-    choices = ("labels", "probabilities", "logits", "gradients", "features", "weights")
-    add(
-        "--access",
-        choices=choices,
-        default=None,
-        metavar="WHAT",
-        help=f"{most}: {', '.join(choices)}",
-    )
+    called = "what they are called, in its order"
+    add("--classes", type=_names, default=(), metavar="NAME,...", help=called)
 
 
 def _images(parser: argparse.ArgumentParser) -> None:
@@ -127,9 +135,7 @@ def _images(parser: argparse.ArgumentParser) -> None:
     add("--images", default=None, metavar="PATH", help=where)
     labels = "labels in the images' order, .npy or one a line"
     add("--labels-from", default=None, metavar="FILE", help=labels)
-    called = "what labels are called, in the network's order"
-    add("--classes", type=_names, default=(), metavar="NAME,...", help=called)
-    add = parser.add_argument_group("how it takes images", _READING).add_argument
+    add = parser.add_argument_group("how it takes them", _READING).add_argument
     usual = "such as imagenet, cifar10, mnist, 0..1, 0..255 or -1..1"
     add("--preprocess", default=None, metavar="NAME", help=usual)
     ends = "what black and white are: 0 1, 0 255, -1 1"
@@ -161,7 +167,7 @@ trojaned, or never; errors always do"
 
 
 def _http(parser: argparse.ArgumentParser) -> None:
-    add: Add = parser.add_argument_group("http", _HTTP).add_argument
+    add: Add = parser.add_argument_group("network behind HTTP", _HTTP).add_argument
     body = "field of the request with the images, a.b for inner ones; '' for the body"
     add("--request-field", default=None, metavar="FIELD", help=f"{body} (instances)")
     answer = "field of the answer, likewise (predictions)"
