@@ -16,6 +16,7 @@ from bdjax.networks.base import (
     Opened,
     Web,
     no_features,
+    said_in_callback,
 )
 from bdjax.types import UserError
 
@@ -70,4 +71,5 @@ __all__ = [
     "Web",
     "no_features",
     "open_network",
+    "said_in_callback",
 ]
