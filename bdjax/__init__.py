@@ -1,5 +1,6 @@
 """bdjax: does a trained neural network carry a backdoor?
 
+``bdjax.scan(network, images)`` is the question, of whatever a user has.
 ``bdjax.load(directory).score(network)`` asks a network as a black box; ``dl_tnd`` and
 ``df_tnd`` look at one from inside. ``bdjax --help`` is the command. What is named here
 is imported when it is first used.
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from bdjax.detectors import get_detector
     from bdjax.mntd import MetaDetector, load
     from bdjax.population import load_population
+    from bdjax.scanning.report import Report
+    from bdjax.scanning.scan import scan
     from bdjax.tasks import get_task
     from bdjax.tnd import df_tnd, dl_tnd
     from bdjax.types import UserError
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MetaDetector",
+    "Report",
     "UserError",
     "__version__",
     "df_tnd",
@@ -30,10 +34,12 @@ __all__ = [
     "get_task",
     "load",
     "load_population",
+    "scan",
 ]
 
 _PLACES = {
     "MetaDetector": "mntd",
+    "Report": "scanning",
     "UserError": "types",
     "df_tnd": "tnd",
     "dl_tnd": "tnd",
@@ -42,6 +48,7 @@ _PLACES = {
     "get_task": "tasks",
     "load": "mntd",
     "load_population": "population",
+    "scan": "scanning",
 }
 
 

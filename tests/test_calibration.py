@@ -134,7 +134,13 @@ class TestThreshold:
 class TestFiles:
     def test_round_trip(self, tmp_path):
         rng = np.random.default_rng(0)
-        given = calibration(rng.normal(size=30) / 3, settings={"a": [1, None, "x"]})
+        given = calibration(
+            rng.normal(size=30) / 3,
+            settings={"a": [1, None, "x"]},
+            regimes={"mlp": 20, "resnet": 10},
+            found=(7, 12),
+            command="bdjax calibrate networks",
+        )
         given.save(tmp_path / "c.json")
         found = load_calibration(str(tmp_path / "c.json"))
         for name, value in vars(given).items():
@@ -146,6 +152,26 @@ class TestFiles:
             given = calibration(settings=settings_of(config))
             given.save(tmp_path / "c.json")
             assert load_calibration(tmp_path / "c.json").settings == given.settings
+
+    def test_files_of_old_know_less_of_their_references(self, tmp_path):
+        calibration().save(tmp_path / "c.json")
+        record = json.loads((tmp_path / "c.json").read_text())
+        for name in ("regimes", "found", "command"):
+            del record[name]
+        (tmp_path / "c.json").write_text(json.dumps(record))
+        found = load_calibration(tmp_path / "c.json")
+        assert (found.regimes, found.found, found.command) == ({}, (0, 0), "")
+
+    def test_the_basis_in_words(self):
+        assert by_threshold(1.0, "published").basis == "no benign networks"
+        words = "1 of 3 benign networks is above the threshold"
+        assert calibration().basis == words
+        words = "1 of 3 benign networks of 1 regime is above the threshold"
+        assert calibration(regimes={"mlp": 3}).basis == words
+        found = calibration(regimes={"a": 2, "b": 1}, found=(4, 5)).basis
+        assert found == words.replace("1 regime", "2 regimes") + "; 4 of 5 Trojans are"
+        with pytest.raises(UserError, match=r"found is \(5, 4\)"):
+            calibration(found=(5, 4))
 
     @pytest.mark.parametrize(
         ("damage", "message"),
@@ -161,6 +187,7 @@ class TestFiles:
             (lambda text: text.replace("1.5", "7"), "damaged"),
             (lambda text: text.replace("3.0", "NaN"), "damaged"),
             (lambda text: text.replace("{}", "5"), "damaged"),
+            (lambda text: text.replace('"found": [', '"found": [1,'), "damaged"),
         ],
     )
     def test_damaged(self, tmp_path, damage, message):

@@ -75,7 +75,7 @@ ROOMS: dict[str, set[str]] = {
     "bdjax.cli": BELOW
     | {
         f"bdjax.{room}"
-        for room in ("experiments", "report", "benchmarks", "scan", "networks")
+        for room in ("experiments", "report", "benchmarks", "scanning", "networks")
     },
     "bdjax.__main__": {"bdjax.cli"},
     "configs": {"bdjax", "configs"},

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from bdjax.experiments import references
 from bdjax.types import UserError
+from bdjax.verdicts import load_calibration
 
 ROOT = Path(__file__).parents[1]
 DETECTORS = ("dl_tnd", "df_tnd")
@@ -42,6 +43,18 @@ def test_the_files_in_the_package_follow_from_the_documented_scores(detector):
     benign = sorted(found[found.attack == "benign"].score)
     np.testing.assert_allclose(shipped["scores"], benign)
     assert len(benign) >= 100
+    command = "bdjax references --mnist=mnist.npz --cifar10=cifar10.npz"
+    made = references.calibration(found, shipped["settings"], command)
+    loaded = load_calibration(path)
+    fields = ("threshold", "grey", "source", "regimes", "found", "command")
+    for name in fields:
+        assert getattr(loaded, name) == getattr(made, name)
+    detected = 101 if detector == "dl_tnd" else 42
+    assert loaded.basis == (
+        "0 of 140 benign networks of 14 regimes are above the threshold; "
+        f"{detected} of 129 Trojans are"
+    )
+    assert sum(loaded.regimes.values()) == loaded.references
 
 
 @pytest.mark.parametrize("detector", DETECTORS)

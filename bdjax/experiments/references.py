@@ -82,8 +82,18 @@ def run(
     if not asked:
         raise UserError("no regime is left; give --mnist or --cifar10")
     return write(
-        out or workdir / "calibrations", pd.concat(found, ignore_index=True), asked
+        out or workdir / "calibrations",
+        pd.concat(found, ignore_index=True),
+        asked,
+        _command(() if list(names) == list(regimes) else names, paths),
     )
+
+
+def _command(names: Sequence[str], paths: Mapping[str, str]) -> str:
+    """What a user types for these regimes, ``names`` of all being none."""
+    files = (f"--{task}={task}.npz" for task, path in paths.items() if path)
+    some = [f"--regimes={','.join(names)}"] if names else []
+    return " ".join(["bdjax references", *some, *files])
 
 
 def collect(regime: str, path: Path) -> pd.DataFrame:
@@ -180,8 +190,35 @@ def table(title: str, references: pd.DataFrame) -> Table:
     )
 
 
+def calibration(
+    references: pd.DataFrame, settings: dict[str, Any], command: str = ""
+) -> Calibration:
+    """What references of one detector come to.
+
+    Args:
+      references: columns as :data:`COLUMNS`.
+      settings: that the scores depend on.
+      command: that made it all.
+    """
+    grey, threshold = (round(limit, 3) for limit in thresholds(references))
+    benign = references[references.attack == BENIGN]
+    trojaned = references.drop(benign.index)
+    kinds = benign.architecture.nunique()
+    regimes = benign.groupby("regime", sort=False).size()
+    return Calibration(
+        benign.score.to_numpy(),
+        threshold=threshold,
+        grey=grey,
+        source=f"built-in references of {kinds} architectures, 10 classes",
+        settings=settings,
+        regimes={str(name): int(n) for name, n in regimes.items()},
+        found=(int((trojaned.score > threshold).sum()), len(trojaned)),
+        command=command,
+    )
+
+
 def write(
-    folder: Path, found: pd.DataFrame, asked: Iterable[Detector]
+    folder: Path, found: pd.DataFrame, asked: Iterable[Detector], command: str = ""
 ) -> dict[str, Table]:
     """Calibrations as JSON, all scores as CSV, and the tables, which are returned."""
     tables = {}
@@ -189,16 +226,8 @@ def write(
     for detector in asked:
         assert isinstance(detector, Perturbing)
         references = found[found.detector == detector.slug]
-        grey, threshold = thresholds(references)
-        benign = references[references.attack == BENIGN]
-        kinds = benign.architecture.nunique()
-        Calibration(
-            benign.score.to_numpy(),
-            threshold=round(threshold, 3),
-            grey=round(grey, 3),
-            source=f"built-in references of {kinds} architectures, 10 classes",
-            settings=settings_of(detector.config),
-        ).save(folder / f"{detector.name}.json")
+        made = calibration(references, settings_of(detector.config), command)
+        made.save(folder / f"{detector.name}.json")
         references[list(COLUMNS)].to_csv(folder / f"{detector.name}.csv", index=False)
         tables[detector.name] = table(detector.title, references)
     text = "\n\n".join(table.to_markdown() for table in tables.values())

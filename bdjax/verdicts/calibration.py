@@ -17,6 +17,7 @@ from bdjax.types import UserError
 
 _KIND = "bdjax calibration"
 _FIELDS = ("threshold", "grey", "source", "settings")
+_LATER = ("regimes", "found", "command")  # which files of old lack
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,6 +31,11 @@ class Calibration:
       source: what the references are, in words.
       settings: what the scores depend on, such as a detector's configuration; a
         calibration is refused where they differ. JSON.
+      regimes: number of benign references by what they are and how they were trained;
+        empty if that is not known.
+      found: how many trojaned references score above the threshold, and how many there
+        are; (0, 0) without any.
+      command: that made it; "" if none did.
     """
 
     benign_scores: np.ndarray
@@ -37,6 +43,9 @@ class Calibration:
     grey: float
     source: str
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    regimes: dict[str, int] = dataclasses.field(default_factory=dict)
+    found: tuple[int, int] = (0, 0)
+    command: str = ""
 
     def __post_init__(self):
         scores = np.sort(np.asarray(self.benign_scores, np.float64).reshape(-1))
@@ -46,11 +55,38 @@ class Calibration:
                 f"threshold is {self.threshold} and grey {self.grey}; both must be "
                 "numbers, and grey not above the threshold"
             )
+        found, trojaned = self.found
+        if not 0 <= found <= trojaned:
+            raise UserError(
+                f"found is {self.found}: trojaned references above the threshold, and "
+                "all; give no more found than there are"
+            )
 
     @property
     def references(self) -> int:
         """Number of benign networks that it rests on."""
         return len(self.benign_scores)
+
+    @property
+    def flagged(self) -> int:
+        """Number of benign references above the threshold."""
+        return int(np.count_nonzero(self.benign_scores > self.threshold))
+
+    @property
+    def basis(self) -> str:
+        """On how many networks the threshold rests, and what it makes of them."""
+        if not self.references:
+            return "no benign networks"
+        kinds = len(self.regimes)
+        some = f" of {kinds} regime{'s' * (kinds > 1)}" if kinds else ""
+        are = "is" if self.flagged == 1 else "are"
+        words = (
+            f"{self.flagged} of {self.references} benign networks{some} {are} above "
+            "the threshold"
+        )
+        found, trojaned = self.found
+        are = "is" if found == 1 else "are"
+        return f"{words}; {found} of {trojaned} Trojans {are}" if trojaned else words
 
     def p_value(self, score: float) -> float:
         """Conformal p-value of a score: how rarely a benign network scores as much.
@@ -71,7 +107,7 @@ class Calibration:
         Raises:
           UserError: it cannot be written.
         """
-        fields = {name: getattr(self, name) for name in _FIELDS}
+        fields = {name: getattr(self, name) for name in _FIELDS + _LATER}
         record = {"kind": _KIND} | fields | {"scores": self.benign_scores.tolist()}
         try:
             Path(path).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -95,7 +131,11 @@ def load_calibration(path: str | os.PathLike[str]) -> Calibration:
         raise UserError(f"{path} is no calibration; give what Calibration.save wrote")
     try:
         fields = {name: record[name] for name in _FIELDS}
-        fields["settings"] = dict(fields["settings"])
+        fields |= {name: record[name] for name in _LATER if name in record}
+        for name in {"settings", "regimes"} & set(fields):
+            fields[name] = dict(fields[name])
+        found, trojaned = fields.get("found", (0, 0))
+        fields["found"] = int(found), int(trojaned)
         scores = np.asarray(record["scores"], np.float64)
         if np.isnan(scores).any():
             raise ValueError("a score is no number")
