@@ -55,7 +55,9 @@ def pixels(address):
 
 
 class TestPage:
-    def test_is_whole_and_fetches_nothing(self, report):
+    @pytest.mark.parametrize("made", MADE)
+    def test_is_whole_and_fetches_nothing(self, made):
+        report = MADE[made]()
         text = render.render(report, "html")
         page = Page(text)
         assert words.headline(report) in page.said("answer")

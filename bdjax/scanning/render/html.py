@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import bdjax
 from bdjax.detectors import Access
 from bdjax.scanning.render import drawing, pictures, words
 from bdjax.verdicts import Conclusion
@@ -98,7 +97,7 @@ def _bars(report: "Report", judgement: "Judgement") -> dict[str, Any]:
 def _templates() -> "jinja2.Environment":
     import jinja2
 
-    house = Path(bdjax.__file__).parent
+    house = Path(__file__).parents[2]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(
             [house / "scanning" / "templates", house / "report" / "templates"]
