@@ -70,7 +70,7 @@ def open_network(
 
 
 def _check_path(source: Any) -> None:
-    """Refuses, before a framework is imported, files that are not there or too large."""
+    """Refuses files that are not there or too large, before importing a framework."""
     if not isinstance(source, str | os.PathLike) or ":" in str(source):
         return
     path = Path(source)
