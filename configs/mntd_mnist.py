@@ -25,7 +25,7 @@ def get_config(arguments: str = "") -> Experiment:
         validation=256,
         targets=256,
         # TF32 where there is such a thing; bfloat16, which is coarser, costs nothing on
-        # the 5,000 digits (README).
+        # the 5,000 digits (docs/populations.md).
         shadow=Recipe(epochs=100, precision="tf32"),
         target=Recipe(epochs=4, precision="tf32"),
     )

@@ -5,8 +5,12 @@ imported when a network of theirs comes, and none is needed for the others.
 """
 
 import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from bdjax import checks
 from bdjax.networks.base import (
     Apply,
     Ask,
@@ -16,6 +20,7 @@ from bdjax.networks.base import (
     Opened,
     Web,
     no_features,
+    said_in_callback,
 )
 from bdjax.types import UserError
 
@@ -26,6 +31,11 @@ Each has ``recognises(source) -> bool``, in no time and without importing its fr
 and ``open(source, given) -> Opened``, which raises ``UserError`` in one line.
 """
 
+_KNOWN = (
+    "give a file (.onnx; .pt2, or .pt of TorchScript; .keras; .jax of jax.export), an "
+    "http address, package.module:callable, a module or a function"
+)
+
 
 def open_network(
     source: Any,
@@ -33,6 +43,7 @@ def open_network(
     weights: str | None = None,
     variables: Any = None,
     web: Web = Web(),
+    shapes: Sequence[tuple[int, ...]] = (),
 ) -> Opened:
     """Opens a network, in inference mode.
 
@@ -42,21 +53,32 @@ def open_network(
       weights: a file of weights for what a callable builds.
       variables: of a Linen module or a JAX function ``apply(variables, x)``.
       web: how an HTTP endpoint is asked.
+      shapes: that one input may have, without N, the likeliest first; JAX functions
+        are traced with the first that they read, or with the usual ones.
 
     Raises:
       UserError: it is no network, cannot be read, or is refused (pickles are).
     """
-    given = Given(weights, variables, web)
+    _check_path(source)
+    given = Given(weights, variables, web, tuple(map(tuple, shapes)))
     for name in FORMATS:
         form = importlib.import_module(f"bdjax.networks.{name}")
         if form.recognises(source):
             return form.open(source, given)
     what = repr(source) if isinstance(source, str) else type(source).__name__
-    known = "a file (.pt2, .pt of TorchScript, .onnx, .jax, .keras), an http address"
-    raise UserError(
-        f"{what} is no network; give {known}, package.module:callable, a module or a "
-        "function"
-    )
+    raise UserError(f"{what} is no network; {_KNOWN}")
+
+
+def _check_path(source: Any) -> None:
+    """Refuses files that are not there or too large, before importing a framework."""
+    if not isinstance(source, str | os.PathLike) or ":" in str(source):
+        return
+    path = Path(source)
+    if not path.exists():
+        raise UserError(f"there is no file {str(path)!r}; {_KNOWN}")
+    if path.is_file():
+        fix = "scan it where there is more, or ask it over HTTP"
+        checks.fits_memory(path, path.stat().st_size, fix)
 
 
 __all__ = [
@@ -70,4 +92,5 @@ __all__ = [
     "Web",
     "no_features",
     "open_network",
+    "said_in_callback",
 ]

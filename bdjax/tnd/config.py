@@ -178,7 +178,7 @@ class DFTNDConfig:
         step, or greatest step before the projection. With 0.3 a handful of neurons is
         left after 60 iterations; with the default all but all. Selective weights are
         what the paper describes, but few neurons are any network's loudest, not the
-        Trojan's: the slower, the better it detects (README).
+        Trojan's: the slower, the better it detects (docs/results.md).
       geometry: ours, of the simplex: ``"mirror"`` (multiplicative steps) or
         ``"euclidean"`` (projected ones).
       shared_mask: ours, one mask and pattern for all images from the start.
