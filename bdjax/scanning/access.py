@@ -71,8 +71,8 @@ def of(
     if ORDER.index(bound) > max(map(ORDER.index, found)):
         why = f": {features.why}" if bound is Access.FEATURES and features.why else ""
         raise UserError(
-            f"access is {most!r}, and no more than {found[-1].value} can be had of this "
-            f"{opened.kind}{why}; leave access out"
+            f"access is {most!r}, and no more than {found[-1].value} can be had of "
+            f"this {opened.kind}{why}; leave access out"
         )
     found = [a for a in found if ORDER.index(a) <= ORDER.index(bound)]
     if Access.FEATURES not in found:
@@ -182,9 +182,9 @@ def _lacking(
             f"it needs {detector.access.value}, and no more than {found[-1].value} can "
             "be had"
         )
-    if detector.needs.test_rows or detector.needs.images_per_class:
-        if checked.clean is None:
-            return "it needs clean images of each class, and there are none"
+    needs_images = detector.needs.test_rows or detector.needs.images_per_class
+    if needs_images and checked.clean is None:
+        return "it needs clean images of each class, and there are none"
     return ""
 
 

@@ -45,6 +45,10 @@ class Answering(NamedTuple):
         """For people."""
         return "one probability" if self.kind == "sigmoid" else self.kind
 
+    def labels(self, answers: np.ndarray) -> np.ndarray:
+        """Answers ``[N, columns]`` or labels as labels ``[N]``."""
+        return answers if self.is_labels else self.logits(answers).argmax(1)
+
     def logits(self, answers: Any, xp: ModuleType = np) -> Any:
         """Answers ``[N, columns]`` as logits ``[N, C]``; in JAX with ``xp=jnp``."""
         if self.kind in ("sigmoid", "values in [0, 1]"):
@@ -70,7 +74,7 @@ def read(answers: Any, count: int) -> tuple[Answering, np.ndarray]:
     if given.ndim == 1 and given.dtype.kind == "f":
         given = given[:, None]
     labels = given.ndim == 1 and given.dtype.kind in "iu"
-    if len(given) != count or not (labels or given.ndim == 2 and given.shape[1]):
+    if len(given) != count or not (labels or (given.ndim == 2 and given.shape[1])):
         raise UserError(
             f"the network answers {count} images with shape {given.shape}; it must "
             f"give ({count}, classes), or ({count},) of labels: name the output, or "

@@ -23,7 +23,8 @@ def read(
     Raises:
       UserError: there are none, or shapes or labels make no sense.
     """
-    where, own, classes = "images", None, ()
+    where, own = "images", None
+    classes: tuple[str, ...] = ()
     if isinstance(images, (str, os.PathLike)):
         where = str(images)
         images, own, classes = _file(Path(images))
@@ -129,8 +130,8 @@ def unit(x: np.ndarray, rows: np.ndarray, where: str) -> np.ndarray:
     if low < -1e-3 * top or high > top * 1.001:
         raise UserError(
             f"{where}: images lie in [{low:.4g}, {high:.4g}]; give them as they were "
-            "before normalisation, in 0..255 or 0..1, and say what the network takes by "
-            "value_range, mean and std"
+            "before normalisation, in 0..255 or 0..1, and say by value_range, mean and "
+            "std what the network takes"
         )
     if x.dtype.kind != "f" and high <= 1 < len(x):
         raise UserError(

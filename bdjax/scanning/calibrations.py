@@ -12,9 +12,7 @@ from bdjax.verdicts import Calibration
 KIND = "bdjax calibrations"
 
 
-def save(
-    calibrations: Mapping[str, Calibration], path: str | os.PathLike[str]
-) -> None:
+def save(calibrations: Mapping[str, Calibration], path: str | os.PathLike[str]) -> None:
     """Writes a calibration a detector into one JSON file.
 
     Raises:
@@ -43,7 +41,9 @@ def load(path: str | os.PathLike[str]) -> dict[str, Calibration]:
             f"{path} is no JSON ({error}); give what bdjax calibrate wrote"
         ) from error
     if not isinstance(record, dict) or record.get("kind") != KIND:
-        raise UserError(f"{path} holds no calibrations; give what bdjax calibrate wrote")
+        raise UserError(
+            f"{path} holds no calibrations; give what bdjax calibrate wrote"
+        )
     each = record.get("detectors")
     if not isinstance(each, dict) or not each:
         raise UserError(f"{path} is damaged: it names no detectors; make it again")
@@ -65,6 +65,6 @@ def given(calibration: Any) -> dict[str, Calibration]:
     ):
         return dict(calibration)
     raise UserError(
-        f"calibration is a {type(calibration).__name__}; give a file of bdjax calibrate,"
-        " or calibrations by detector"
+        f"calibration is a {type(calibration).__name__}; give a file of bdjax "
+        "calibrate, or calibrations by detector"
     )

@@ -185,7 +185,8 @@ def _picture(file: Path) -> np.ndarray:
     from PIL import Image  # slow to import, and not always needed
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file) as opened:
+            image: Image.Image = opened
             if image.mode.startswith(("I", "F")):
                 grey = np.asarray(image, np.float32)[..., None]
                 return grey / (65535 if image.mode.startswith("I") else 1)

@@ -27,7 +27,7 @@ def stop() -> None:
     _stopped.set()
 
 
-class Ended(Exception):
+class EndedError(Exception):
     """The budget is spent, or somebody stopped the scan."""
 
 
@@ -35,13 +35,15 @@ class Clock:
     """Time since a scan began, and its end.
 
     Attributes:
-      budget: seconds; infinity for no bound.
+      budget: seconds; None or infinity for no bound.
       interrupted: whether somebody stopped it.
     """
 
-    def __init__(self, budget: float):
+    def __init__(self, budget: float | None):
         self._start = time.perf_counter()
-        self.budget = budget
+        self.budget = math.inf if budget is None else float(budget)
+        if not self.budget > 0:
+            raise UserError(f"budget is {budget} s; it must be above 0, or None")
         self.interrupted = False
         _stopped.clear()
 
@@ -60,9 +62,9 @@ class Clock:
         return ""
 
     def tick(self) -> None:
-        """Raises :class:`Ended` once there is no more time."""
+        """Raises :class:`EndedError` once there is no more time."""
         if why := self.why:
-            raise Ended(why)
+            raise EndedError(why)
 
 
 def judge(
@@ -107,7 +109,7 @@ def judge(
 
             clock.tick()
             finding = _ask(planned, group, resources, ask, tell)
-    except Ended as error:
+    except EndedError as error:
         why = f"{error}{about()}"
     except KeyboardInterrupt:
         clock.interrupted = True
@@ -155,7 +157,8 @@ def _ask(
             reasons=verdict.reasons,
             seconds=time.perf_counter() - start,
         )
-    assert isinstance(detector, Detector) and group is not None
+    assert isinstance(detector, Detector)
+    assert group is not None
     mine = dataclasses.replace(resources, tell=tell)
     detector.check(mine)
     detector.prepare(mine)

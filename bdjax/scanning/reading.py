@@ -130,9 +130,8 @@ class Stated(NamedTuple):
     layout: Layout | None = None
     order: str | None = None
 
-    @property
-    def norm(self) -> Norm | None:
-        """Of values; None if nothing was said of them.
+    def check(self) -> None:
+        """Refuses values that make no sense.
 
         Raises:
           UserError: a value is at fault, or two exclude each other.
@@ -141,9 +140,16 @@ class Stated(NamedTuple):
             checks.one_of(("NCHW", "NHWC"), layout=self.layout)
         if self.order is not None:
             checks.one_of(("RGB", "BGR"), order=self.order)
-        own = {
-            n: getattr(self, n) is not None for n in ("value_range", "mean", "std")
-        }
+        assert self.norm is None or self.norm.name
+
+    @property
+    def norm(self) -> Norm | None:
+        """Of values; None if nothing was said of them.
+
+        Raises:
+          UserError: as :meth:`check`.
+        """
+        own = {n: getattr(self, n) is not None for n in ("value_range", "mean", "std")}
         if self.preprocess is not None:
             checks.one_of(READINGS, preprocess=self.preprocess)
             if any(own.values()):

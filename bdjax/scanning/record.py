@@ -36,6 +36,7 @@ class Counted:
         self.images = 0
 
     def __call__(self, x: Any) -> np.ndarray:
+        """Its answers."""
         self.images += len(x)
         return self._ask(x)
 

@@ -2,14 +2,14 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bdjax import checks, mntd, tnd
+from bdjax import mntd, tnd
 from bdjax.detectors import Group, Resources
 from bdjax.models import Model
 from bdjax.networks import Features, Layout, Opened, Web, open_network
