@@ -207,6 +207,7 @@ class DLTND(Perturbing):
             labels=verdict.labels,
             similarities=verdict.similarity,
             mask_area=verdict.mask_area,
+            success=verdict.success,
             image_area=verdict.image_area,
             mask=verdict.mask[top],
             pattern=verdict.pattern[top],
