@@ -30,6 +30,7 @@ def _end_early(why: str, status: int) -> NoReturn:
 
 
 _end: Callable[[str, int], NoReturn] = _end_early
+_status: int | None = None
 
 
 def on_end(end: Callable[[str, int], NoReturn]) -> None:
@@ -41,6 +42,12 @@ def on_end(end: Callable[[str, int], NoReturn]) -> None:
     """
     global _end
     _end = end
+
+
+def end_in(status: int) -> None:
+    """Sets the status for both signals, in place of the usual ones."""
+    global _status
+    _status = status
 
 
 def install() -> None:
@@ -71,7 +78,11 @@ def once() -> None:
 
 
 def leave(
-    line: str, status: int, *, before: Callable[[], None] | None = None
+    line: str,
+    status: int,
+    *,
+    before: Callable[[], None] | None = None,
+    seconds: float = _SAY_SECONDS,
 ) -> NoReturn:
     """Says a line and exits at once: Python would wait for what JAX is computing.
 
@@ -79,6 +90,7 @@ def leave(
       line: why.
       status: to exit with.
       before: puts the terminal in order; given up on where it takes long.
+      seconds: that is.
     """
 
     def say() -> None:
@@ -90,7 +102,7 @@ def leave(
 
     thread = threading.Thread(target=say, daemon=True)
     thread.start()
-    thread.join(_SAY_SECONDS)
+    thread.join(seconds)
     os._exit(status)
 
 
@@ -105,6 +117,7 @@ def _listen(heard: int) -> None:
             if number in ENDINGS:
                 once()
                 why, status = ENDINGS[signal.Signals(number)]
+                status = status if _status is None else _status
                 try:
                     _end(why, status)
                 finally:  # whatever fails
