@@ -473,3 +473,13 @@ def test_files_that_are_no_exported_program_are_refused(tmp_path):
     data = export.export(jax.jit(calls_back), disabled_checks=checks)(x).serialize()
     with pytest.raises(UserError, match="calls back into Python"):
         open_network(write(tmp_path / "m.jax", bytes(data)))
+
+
+def test_every_image_network_of_ours_has_its_penultimate_layer():
+    from bdjax.models import get_model
+
+    for name in ("lenet", "global_net", "preact_resnet"):
+        model = get_model(name, input_shape=(32, 32, 3), num_classes=4)
+        variables = jax.eval_shape(model.init, jax.random.key(0))
+        layer = penultimate.find(model.apply, variables, (32, 32, 3)).layer
+        assert layer == "logits (input)"
