@@ -19,6 +19,7 @@ from bdjax.networks.base import Apply, Features, no_features
 from bdjax.networks.weights import by_path
 from bdjax.types import PyTree
 
+_PRODUCTS = ("dot_general", "conv_general_dilated")
 # What may follow the last product: a bias, scales, pooling, the parts of a softmax.
 _AFTER = {
     *("add", "sub", "mul", "div", "neg", "integer_pow", "copy", "stop_gradient"),
@@ -162,13 +163,13 @@ class _Last(NamedTuple):
 
 def _product(eqn: JaxprEqn) -> JaxprEqn | None:
     """The product that an equation is, or with derivatives of its own; else None."""
-    if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
+    if eqn.primitive.name in _PRODUCTS:
         return eqn
     inner = eqn.params.get("call_jaxpr")
     body = getattr(inner, "jaxpr", inner)
     if body is None or len(body.eqns) != 1 or body.constvars:
         return None
-    if _product(body.eqns[0]) is not body.eqns[0]:
+    if body.eqns[0].primitive.name not in _PRODUCTS:
         return None
     outer = dict(zip(body.invars, eqn.invars, strict=True))
     inputs = [outer[v] for v in body.eqns[0].invars]
