@@ -164,9 +164,9 @@ class TestFiles:
 
     def test_the_basis_in_words(self):
         assert by_threshold(1.0, "published").basis == "no benign networks"
-        words = "1 of 3 benign networks are above the threshold"
+        words = "1 of 3 benign networks is above the threshold"
         assert calibration().basis == words
-        words = "1 of 3 benign networks of 1 regime are above the threshold"
+        words = "1 of 3 benign networks of 1 regime is above the threshold"
         assert calibration(regimes={"mlp": 3}).basis == words
         found = calibration(regimes={"a": 2, "b": 1}, found=(4, 5)).basis
         assert found == words.replace("1 regime", "2 regimes") + "; 4 of 5 Trojans are"

@@ -2,15 +2,16 @@
 
 import dataclasses
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bdjax.detectors import Finding
-from bdjax.verdicts import Calibration, Conclusion
-
-SCHEMA = 1
-"""Of :meth:`Report.to_dict`; see docs/report.md."""
+from bdjax.scanning import render
+from bdjax.types import UserError
+from bdjax.verdicts import Calibration, Conclusion, InconclusiveError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,9 +88,13 @@ class Judgement:
         return self.calibration.p_value(self.finding.score)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Report:
     """The answer of a scan.
+
+    ``bool(report)`` is whether the network is trojaned, and raises
+    :class:`bdjax.verdicts.InconclusiveError` where the answer is neither.
+    ``print(report)`` sums up; a notebook shows it as a page.
 
     Attributes:
       source: the network, as it was given.
@@ -142,8 +147,34 @@ class Report:
         """A label as people know it: its number, and its name if it has one."""
         return f"{k} ({self.classes[k]})" if k < len(self.classes) else str(k)
 
+    def __bool__(self) -> bool:
+        if self.conclusion is Conclusion.INCONCLUSIVE:
+            raise InconclusiveError(
+                f"the scan is inconclusive ({'; '.join(self.reasons)}); it is neither "
+                "yes nor no: look at report.conclusion"
+            )
+        return self.conclusion is Conclusion.TROJANED
+
+    def __str__(self) -> str:
+        return render.render(self, "text")
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return render.html.to_cell(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but images, for JSON; see docs/report.md."""
-        from bdjax.scanning.render import plain
+        return render.plain.to_dict(self)
 
-        return plain.to_dict(self)
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a file: ``.html``, ``.json``, ``.sarif`` or ``.txt``.
+
+        Raises:
+          UserError: the name ends otherwise, or the file cannot be written.
+        """
+        text = render.render(self, render.format_of(os.fspath(path)))
+        try:
+            Path(path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error

@@ -79,12 +79,14 @@ class Calibration:
             return "no benign networks"
         kinds = len(self.regimes)
         some = f" of {kinds} regime{'s' * (kinds > 1)}" if kinds else ""
+        are = "is" if self.flagged == 1 else "are"
         words = (
-            f"{self.flagged} of {self.references} benign networks{some} are above the "
-            "threshold"
+            f"{self.flagged} of {self.references} benign networks{some} {are} above "
+            "the threshold"
         )
         found, trojaned = self.found
-        return f"{words}; {found} of {trojaned} Trojans are" if trojaned else words
+        are = "is" if found == 1 else "are"
+        return f"{words}; {found} of {trojaned} Trojans {are}" if trojaned else words
 
     def p_value(self, score: float) -> float:
         """Conformal p-value of a score: how rarely a benign network scores as much.
