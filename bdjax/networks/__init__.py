@@ -5,6 +5,7 @@ imported when a network of theirs comes, and none is needed for the others.
 """
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from bdjax.networks.base import (
@@ -33,6 +34,7 @@ def open_network(
     weights: str | None = None,
     variables: Any = None,
     web: Web = Web(),
+    shapes: Sequence[tuple[int, ...]] = (),
 ) -> Opened:
     """Opens a network, in inference mode.
 
@@ -42,11 +44,13 @@ def open_network(
       weights: a file of weights for what a callable builds.
       variables: of a Linen module or a JAX function ``apply(variables, x)``.
       web: how an HTTP endpoint is asked.
+      shapes: that one input may have, without N, the likeliest first; JAX functions
+        are traced with the first that they read, or with the usual ones.
 
     Raises:
       UserError: it is no network, cannot be read, or is refused (pickles are).
     """
-    given = Given(weights, variables, web)
+    given = Given(weights, variables, web, tuple(map(tuple, shapes)))
     for name in FORMATS:
         form = importlib.import_module(f"bdjax.networks.{name}")
         if form.recognises(source):

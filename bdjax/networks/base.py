@@ -123,8 +123,11 @@ class Given(NamedTuple):
       weights: path of a file with its weights; None for none.
       variables: of a JAX function or Linen module, a pytree; None for none.
       web: of an HTTP endpoint.
+      shapes: that one input may have, without N, the likeliest first: for functions
+        of JAX, which say so themselves as little as where it is traced with.
     """
 
     weights: str | None = None
     variables: Any = None
     web: Web = Web()
+    shapes: tuple[tuple[int, ...], ...] = ()
