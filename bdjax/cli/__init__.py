@@ -13,8 +13,9 @@ from bdjax.cli import interrupts
 def main(arguments: Sequence[str] | None = None) -> None:
     """Does what the arguments say.
 
-    What the user can mend ends in one line and exit status 2, an interrupt in 130,
-    SIGTERM in 143, at any moment and in one line.
+    What the user can mend ends in one line and exit status 2 (a mistake in the line of
+    `scan` or `calibrate` in 64), an interrupt in 130, SIGTERM in 143, at any moment and
+    in one line.
 
     Args:
       arguments: those of the command line if None.
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = known.parse(sys.argv[1:] if arguments is None else arguments)
     except known.UsageError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
     from bdjax.cli import common
 
     common.carry_out(options)

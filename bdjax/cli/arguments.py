@@ -4,17 +4,21 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from bdjax.cli import scan_arguments
+
 _INTRO = """\
-Does a trained neural network carry a backdoor? Trains networks with and without one,
-and measures how well detectors tell them apart.
+Does a trained neural network carry a backdoor? Scans a network, whatever it was made
+with; and trains networks with and without one, to measure how well detectors tell.
 
-  bdjax run --list                   the experiments that come with it
-  bdjax run mntd_mnist5k:smoke       a first one, in a minute: all parts, tiny
-  bdjax run mntd_mnist5k             the default one, in minutes on two CPU cores
-  bdjax COMMAND --help               more of a command
+  bdjax scan net.onnx --images clean/   is this network backdoored?
+  bdjax scan --help                     other formats, other answers
 
-To judge a network of your own with a detector that a run has fitted, use Python:
-bdjax.mntd.load("runs/mntd_mnist5k").score(network)."""
+  bdjax run --list                      experiments that come with it
+  bdjax run mntd_mnist5k:smoke          a first one, in a minute: all parts, tiny
+  bdjax run mntd_mnist5k                the default one, in minutes on two CPU cores
+  bdjax COMMAND --help                  more of a command
+
+The same from Python: bdjax.scan(network, images=...) gives the report."""
 
 _EXPERIMENT = """\
 EXPERIMENT is a name of `bdjax run --list`, or a Python file with a function
@@ -32,12 +36,23 @@ Slurm, Open MPI and on TPU pods they find each other without."""
 
 
 class UsageError(Exception):
-    """The command line is at fault; the message is one line."""
+    """The command line is at fault; the message is one line.
+
+    Attributes:
+      status: to exit with.
+    """
+
+    def __init__(self, message: str, status: int = 2):
+        super().__init__(message)
+        self.status = status
 
 
 class _Parser(argparse.ArgumentParser):
+    status = 2  # of a mistake
+
     def error(self, message: str) -> NoReturn:
-        raise UsageError(" ".join(f"{message}; see {self.prog} --help".split()))
+        line = " ".join(f"{message}; see {self.prog} --help".split())
+        raise UsageError(line, self.status)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -59,6 +74,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         one = commands.add_parser(
             name, help=line, description=text, allow_abbrev=False, **looks
         )
+        if name in _STATUSES:
+            one.status = _STATUSES[name]
         add(one, one.add_argument)
         one.set_defaults(place=place)
     options, rest = parser.parse_known_args(list(arguments))
@@ -72,7 +89,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.exit(2)
     if rest and not getattr(options, "experiment", None):
         raise UsageError(
-            f"unknown arguments {rest}; see bdjax {options.command} --help"
+            f"unknown arguments {rest}; see bdjax {options.command} --help",
+            _STATUSES.get(options.command, 2),
         )
     options.overrides = rest
     return options
@@ -157,6 +175,12 @@ def _references(parser: argparse.ArgumentParser, add: _Add) -> None:
 
 _COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser, _Add], None]]]
 _COMMANDS = {
+    "scan": ("scan.run", "say whether a network is backdoored", scan_arguments.scan),
+    "calibrate": (
+        "scan.calibrate",
+        "set the thresholds of scans on clean networks of your own",
+        scan_arguments.calibrate,
+    ),
     "run": ("run.run", "run an experiment: train, ask the detectors, report", _run),
     "report": ("run.report", "write a run's report again, from its scores", _report),
     "sweep": ("run.sweep", "MNTD at several numbers of shadows of a run", _sweep),
@@ -169,6 +193,9 @@ _COMMANDS = {
     "bench": ("bench.run", "measure how fast this machine is, beside PyTorch", _bench),
     "references": ("run.references", "set the built-in thresholds anew", _references),
 }
+
+# Of mistakes in a command's line; 2 elsewhere, which says something of a network here.
+_STATUSES = dict.fromkeys(("scan", "calibrate"), scan_arguments.USAGE)
 
 
 def _experiment(parser: argparse.ArgumentParser, **options: Any) -> None:

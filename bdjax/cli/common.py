@@ -15,6 +15,7 @@ from rich.console import Console
 
 from bdjax import storage, telemetry
 from bdjax.cli import interrupts, processes
+from bdjax.cli.arguments import UsageError
 from bdjax.types import UserError
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def guarded(work: Callable[[], None]) -> None:
     interrupts.on_end(leave)
     try:
         work()
+    except UsageError as error:
+        _fail(f"{error}", error.status)
     except UserError as error:
         _fail(f"{error}")
     except OSError as error:
@@ -100,16 +103,16 @@ def say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _fail(line: str) -> NoReturn:
+def _fail(line: str, status: int = 2) -> NoReturn:
     """Ends in one line that says what to mend."""
     interrupts.once()
     print(f"error: {line}", file=sys.stderr)
     if storage.are_tied():
-        storage.leave(2, f"error: {line}")
+        storage.leave(status, f"error: {line}")
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(2)
-    sys.exit(2)
+        os._exit(status)
+    sys.exit(status)
 
 
 def leave(why: str, status: int) -> NoReturn:

@@ -71,7 +71,11 @@ def once() -> None:
 
 
 def leave(
-    line: str, status: int, *, before: Callable[[], None] | None = None
+    line: str,
+    status: int,
+    *,
+    before: Callable[[], None] | None = None,
+    seconds: float = _SAY_SECONDS,
 ) -> NoReturn:
     """Says a line and exits at once: Python would wait for what JAX is computing.
 
@@ -79,6 +83,7 @@ def leave(
       line: why.
       status: to exit with.
       before: puts the terminal in order; given up on where it takes long.
+      seconds: that is.
     """
 
     def say() -> None:
@@ -90,7 +95,7 @@ def leave(
 
     thread = threading.Thread(target=say, daemon=True)
     thread.start()
-    thread.join(_SAY_SECONDS)
+    thread.join(seconds)
     os._exit(status)
 
 

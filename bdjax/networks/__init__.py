@@ -17,6 +17,7 @@ from bdjax.networks.base import (
     Opened,
     Web,
     no_features,
+    said_in_callback,
 )
 from bdjax.types import UserError
 
@@ -74,4 +75,5 @@ __all__ = [
     "Web",
     "no_features",
     "open_network",
+    "said_in_callback",
 ]

@@ -1,13 +1,14 @@
 """What the rest of the house sees of a network that somebody brings."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
-from bdjax.types import PyTree
+from bdjax.types import PyTree, UserError
 
 Ask = Callable[[np.ndarray], np.ndarray]
 """Inputs ``[N, ...]`` as the network has them to its answers, both NumPy."""
@@ -26,16 +27,29 @@ class Features(NamedTuple):
         None if it was not found.
       layer: what the network calls it, such as ``"fc2 (input)"``.
       why: a sentence on why there is none; "" if there is one.
+      notes: what a reader must know of the network that only running it tells.
     """
 
     apply: Apply | None
     layer: str = ""
     why: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def no_features(why: str) -> Features:
     """Features that could not be had."""
     return Features(None, "", why)
+
+
+def said_in_callback(error: BaseException) -> UserError | None:
+    """What a network said that JAX called back, out of JAX's error; None if nothing.
+
+    JAX hands on only the text of a traceback, in errors of several classes.
+    """
+    if isinstance(error, UserError):
+        return error
+    found = re.search(r"UserError: (.*?)'?\s*$", str(error).replace("\\n", "\n"))
+    return UserError(found[1]) if found else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,84 @@
+"""The penultimate layer of a graph."""
+
+from collections.abc import Callable
+
+from bdjax import checks
+from bdjax.networks.base import Features, no_features
+from bdjax.networks.onnx.graph import Graph
+from bdjax.networks.onnx.interpreter import function
+from bdjax.networks.onnx.operators.common import Node
+from bdjax.types import UserError
+
+# What may follow the last dense layer: nothing that mixes or bends its outputs.
+BEHIND = {
+    *("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Cast"),
+    *("Add", "Sub", "Mul", "Div", "Softmax", "LogSoftmax", "BatchNormalization"),
+}
+POOLS = {"GlobalAveragePool", "ReduceMean", "AveragePool"}
+"""They commute with a convolution of one pixel."""
+
+
+def finder(
+    graph: Graph, output: str
+) -> Callable[[tuple[int, ...], str | None], Features]:
+    """``Opened.find_features`` of a graph."""
+
+    def find(shape: tuple[int, ...], layer: str | None) -> Features:
+        if layer is not None:
+            return Features(function(graph, _named(graph, layer)), layer)
+        return _last(graph, output)
+
+    return find
+
+
+def _named(graph: Graph, layer: str) -> str:
+    """The tensor of that name, or the first that the node of that name gives."""
+    known = graph.from_input()
+    if layer in known:
+        return layer
+    nodes = [n for n in graph.nodes if n.outputs[0] in known]
+    for node in nodes:
+        if layer in (node.name, _name(graph, node)):
+            return node.outputs[0]
+    names = dict.fromkeys(_name(graph, n) for n in nodes[-20:])
+    raise UserError(f"unknown layer {layer!r}; {checks.there_are(names, layer)}")
+
+
+def _last(graph: Graph, output: str) -> Features:
+    known, name, pooled = graph.from_input(), output, False
+    while (node := graph.producer(name)) is not None:
+        data = [i for i in node.inputs if i in known]
+        if len(data) != 1:
+            return no_features(
+                f"its answers come from {node.op} of {len(data)} tensors, and no dense "
+                "layer; name one"
+            )
+        if node.op in ("Gemm", "MatMul") and not pooled:
+            return _read(graph, node, data[0])
+        if node.op == "Conv" and set(node.get("kernel_shape", [1])) <= {1}:
+            mean = function(graph, data[0], pixels=True)
+            return Features(mean, f"{_name(graph, node)} (input, mean over pixels)")
+        pooled |= node.op in POOLS
+        if node.op not in BEHIND | POOLS:
+            return no_features(
+                f"its answers come from {node.op}, and no dense layer; name one"
+            )
+        name = data[0]
+    return no_features("it has no dense layer")
+
+
+def _name(graph: Graph, node: Node) -> str:
+    """For people: of the module whose weight it reads, or its own."""
+    for name in node.inputs:
+        if name in graph.weights and name.endswith(".weight"):
+            return name.removesuffix(".weight")
+    return node.name or node.outputs[0]
+
+
+def _read(graph: Graph, node: Node, data: str) -> Features:
+    first = node.inputs[0] == data
+    if not first or node.get("transA", 0):
+        return no_features(
+            f"{_name(graph, node)} has its inputs the other way round; name one"
+        )
+    return Features(function(graph, data), f"{_name(graph, node)} (input)")
