@@ -149,6 +149,7 @@ class Model(nnx.Module):
         return self.logits(nnx.relu(self.hidden(x.reshape(len(x), -1))))
 
 
+@pytest.mark.slow
 def test_nnx(weights, clean):
     model = Model(weights, (0.1307, 0.3081))
     names = run("Flax NNX", model=model, images=clean[0], labels=clean[1])
