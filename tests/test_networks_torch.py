@@ -281,6 +281,8 @@ def test_what_a_program_says_of_itself(tmp_path):
     assert (opened.shape, opened.num_classes) == (SHAPE, CLASSES)
     assert "fc.weight" in opened.weights
     assert opened.notes == ()
+    x = draw(130)  # of 64 at most
+    np.testing.assert_allclose(opened.ask(x), theirs(make(), x), atol=1e-5)
     module = make().train()
     trained = open_network(export(module, tmp_path / "trained.pt2"))
     assert "training mode" in trained.notes[0]
