@@ -100,7 +100,7 @@ def test_a_softmax_is_left_out_and_said(images, variables):
 @pytest.mark.parametrize("softmax", [False, True])
 def test_linen_features_are_what_the_last_dense_layer_reads(images, variables, softmax):
     network = open_network((Linen(softmax=softmax), variables))
-    features, layer, why = network.find_features(SHAPE, None)
+    features, layer, why = network.find_features(SHAPE, None)[:3]
     assert (layer, why) == ("head (input)", "")
     h = jax.jit(features)(network.variables, images)
     head = variables["params"]["head"]
@@ -122,12 +122,12 @@ def test_linen_features_are_what_the_last_dense_layer_reads(images, variables, s
 
 def test_linen_layers_go_by_name(images, variables):
     network = open_network((Linen(), variables))
-    features, layer, _ = network.find_features(SHAPE, "hidden")
+    features, layer, _ = network.find_features(SHAPE, "hidden")[:3]
     assert layer == "hidden"
     automatic = network.find_features(SHAPE, None).apply(network.variables, images)
     h = features(network.variables, images)
     np.testing.assert_allclose(nn.relu(h), automatic, atol=1e-6)
-    assert network.find_features(SHAPE, "tail") == (
+    assert network.find_features(SHAPE, "tail")[:3] == (
         None,
         "",
         "no layer is called 'tail'; there are BatchNorm_0, Conv_0, Dropout_0, head, "
@@ -142,11 +142,11 @@ def test_nnx_answers_in_inference_mode_on_a_copy(images):
     model.eval()
     same(network, lambda _, x: model(x), images)
     assert network.kind == "Flax NNX module"
-    features, layer, _ = network.find_features(SHAPE, None)
+    features, layer, _ = network.find_features(SHAPE, None)[:3]
     assert layer == "head (input)"
     h = jax.jit(features)(network.variables, images)
     np.testing.assert_allclose(model.head(h), model(images), atol=1e-6)
-    named, layer, _ = network.find_features(SHAPE, "blocks.0")
+    named, layer, _ = network.find_features(SHAPE, "blocks.0")[:3]
     assert layer == "blocks/0"
     np.testing.assert_allclose(
         nnx.relu(jax.jit(named)(network.variables, images)), h, atol=1e-6
@@ -225,7 +225,7 @@ def tempered(v, x):
 @pytest.mark.parametrize("apply", [conv_head, tokens, turned, by_example, tempered])
 def test_the_penultimate_layer_of_any_function(images, apply):
     v = {"w": jnp.arange(6.0).reshape(2, 3) / 6}
-    features, _, why = penultimate.find(apply, v, SHAPE)
+    features, _, why = penultimate.find(apply, v, SHAPE)[:3]
     assert why == ""
     h = jax.jit(features)(v, images)
     assert h.shape == (5, 3)
@@ -260,7 +260,7 @@ def rectified(v, x):
     ],
 )
 def test_a_function_without_a_penultimate_layer(apply, message):
-    features, _, why = penultimate.find(apply, {"w": jnp.ones((2, 3))}, SHAPE)
+    features, _, why = penultimate.find(apply, {"w": jnp.ones((2, 3))}, SHAPE)[:3]
     assert features is None
     assert message in why
 
@@ -300,7 +300,7 @@ def test_functions_of_numpy_only_answer(images):
     assert network.apply is None
     np.testing.assert_array_equal(network.ask(images), images.mean((1, 2)))
     why = "JAX cannot trace it, so it has no gradients"
-    assert network.find_features(SHAPE, None) == (None, "", why)
+    assert network.find_features(SHAPE, None)[:3] == (None, "", why)
     labels = open_network(lambda x: np.asarray(x).mean((1, 2)).argmax(1))
     assert labels.ask(images).dtype.kind == "i"
     assert labels.ask(np.repeat(images, 60, 0)).shape == (300,)

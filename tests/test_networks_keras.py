@@ -92,13 +92,13 @@ def test_keras_answers_and_has_gradients(network, model, images):
 
 
 def test_keras_features(network, model, images):
-    features, layer, _ = network.find_features(SHAPE, None)
+    features, layer, _ = network.find_features(SHAPE, None)[:3]
     assert layer == "head (input)"
     part = keras.Model(model.inputs[0], model.get_layer("hidden").output)
     expected = part(images, training=False)
     h = jax.jit(features)(network.variables, images)
     np.testing.assert_allclose(h, expected, atol=1e-6)
-    named, layer, _ = network.find_features(SHAPE, "hidden")
+    named, layer, _ = network.find_features(SHAPE, "hidden")[:3]
     assert layer == "hidden"
     np.testing.assert_allclose(
         jax.jit(named)(network.variables, images), expected, atol=1e-6

@@ -73,6 +73,7 @@ class TestPage:
         assert list(page.texts)[:2] == ["", "answer"]
         assert "None of 140 benign reference networks scores as" in page.said("answer")
         assert "The trigger that was recovered" in page.said("trigger")
+        assert "label 3 (cat); this one sends 93.0% of them" in page.said("trigger")
         assert "MNTD It takes a detector fitted" in page.said("detectors")
         assert "14 regimes" in page.said("basis")
         assert "42 of 129 Trojans are" in page.said("basis")

@@ -90,10 +90,10 @@ def _recovered(
         return None
     if not (np.isfinite(mask).all() and np.isfinite(pattern).all()):
         return None
-    success = finding.artefacts.get("success")
-    if success is not None and np.size(success) > 1 and top is not None:
-        success = np.ravel(success)[top]
-    share = None if success is None or np.size(success) != 1 else float(success)
+    share = None
+    success = np.ravel(finding.artefacts.get("success", ()))
+    if top is not None and scores is not None and len(success) == len(scores):
+        share = float(success[top])
     return np.clip(mask, 0, 1), np.clip(pattern, 0, 1), label, share
 
 
