@@ -117,7 +117,13 @@ def scan(
     if isinstance(network, Opened):
         opened = network
     else:
-        opened = open_network(network, weights=weights, variables=variables, web=web)
+        opened = open_network(
+            network,
+            weights=weights,
+            variables=variables,
+            web=web,
+            shapes=_shapes(clean, shape),
+        )
     counted = Counted(opened.ask)
     checked = preflight.check(
         opened,
@@ -148,6 +154,18 @@ def scan(
             )
             watch(record.report(judgements))
     return record.report(judgements)
+
+
+def _shapes(
+    clean: images_.Clean | None, shape: Sequence[int] | None
+) -> list[tuple[int, ...]]:
+    """That one input may have, the likeliest first."""
+    if shape is not None:
+        return [tuple(shape)]
+    if clean is None:
+        return []
+    h, w, c = clean.x.shape[1:]
+    return [(h, w, c), (c, h, w), *([(h, w)] if c == 1 else []), (h * w * c,)]
 
 
 def _fitted(given: Any) -> list[mntd.MetaDetector]:
