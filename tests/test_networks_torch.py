@@ -108,8 +108,6 @@ def test_answers_and_gradients_are_torch_s(form, tmp_path):
     def loss(x):
         return (opened.apply(opened.variables, x) * g).sum()
 
-    for function in (jax.grad(loss), jax.jit(jax.grad(loss))):
-        np.testing.assert_allclose(function(x), gradient, atol=1e-5)
     value, grad = jax.jit(jax.value_and_grad(loss))(x)
     np.testing.assert_allclose(value, (answers * g).sum(), rtol=1e-4)
     np.testing.assert_allclose(grad, gradient, atol=1e-5)
@@ -175,10 +173,18 @@ def test_modules_of_other_dtypes(dtype):
     assert jax.grad(lambda x: opened.apply({}, x).sum())(x).dtype == jnp.float32
 
 
-@pytest.mark.parametrize("form", ["module", "program", "fixed"])
-@pytest.mark.parametrize("last", [None, nn.Softmax(1), nn.LogSoftmax(-1)])
+def log_softmax(y):
+    return nn.functional.log_softmax(y, dim=1)
+
+
+@pytest.mark.parametrize("form", ["module", "program"])
+@pytest.mark.parametrize("last", [None, nn.Softmax(1), log_softmax])
 def test_features_are_what_the_last_layer_reads(form, last, tmp_path):
-    module, x = make(last=last), draw(5)
+    module, x = make(), draw(5)
+    if last is log_softmax:  # as most examples of PyTorch's own end
+        module.returns = last
+    elif last:
+        module.last = last
     logits = make()(torch.tensor(x)).detach().numpy()
     opened = open_network(FORMS[form](module, tmp_path))
     np.testing.assert_allclose(opened.ask(x), logits, atol=1e-5)  # softmax left out
@@ -219,7 +225,17 @@ def test_a_convolution_may_be_the_last_layer(form, tmp_path):
     np.testing.assert_allclose(
         opened.ask(x), theirs(module, x).reshape(4, CLASSES), atol=1e-5
     )
-    assert opened.find_features(SHAPE, None).apply({}, x).shape == (4, 6)
+    features = opened.find_features(SHAPE, None)
+    assert features.layer == "2 (input)"
+    assert features.apply({}, x).shape == (4, 6)
+    # The mean over space may come after it, too.
+    late = nn.Sequential(module[0], module[2], module[1], nn.Flatten())
+    opened = open_network(FORMS[form](late, tmp_path))
+    same = opened.find_features(SHAPE, None)
+    assert same.layer == "1 (input)"
+    np.testing.assert_allclose(
+        same.apply({}, x), features.apply({}, x), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_features_that_cannot_be_had(tmp_path):
