@@ -122,7 +122,7 @@ def scan(
             weights=weights,
             variables=variables,
             web=web,
-            shapes=_shapes(clean, shape),
+            shapes=_shapes(shape, clean),
         )
     counted = Counted(opened.ask)
     checked = preflight.check(
@@ -157,15 +157,14 @@ def scan(
 
 
 def _shapes(
-    clean: images_.Clean | None, shape: Sequence[int] | None
+    stated: Sequence[int] | None, clean: images_.Clean | None
 ) -> list[tuple[int, ...]]:
-    """That one input may have, the likeliest first."""
-    if shape is not None:
-        return [tuple(shape)]
-    if clean is None:
-        return []
-    h, w, c = clean.x.shape[1:]
-    return [(h, w, c), (c, h, w), *([(h, w)] if c == 1 else []), (h * w * c,)]
+    """That one input of the network may have, the likeliest first."""
+    shapes = [tuple(stated)] if stated else []
+    if clean is not None:
+        height, width, channels = clean.x.shape[1:]
+        shapes += [(height, width, channels), (channels, height, width)]
+    return shapes
 
 
 def _fitted(given: Any) -> list[mntd.MetaDetector]:
