@@ -57,8 +57,7 @@ def conclude(
     if flagged:
         return Answer(Conclusion.TROJANED, (), target, tuple(notes))
     reached = max(map(power, benign), default=(-1.0, 0.0))
-    reasons: list[str] = []
-    missing = []
+    reasons, missing = [], []
     for j in judgements:
         if power(j) <= reached:
             continue
