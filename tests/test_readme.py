@@ -99,6 +99,7 @@ def weights(digits):
     return trained
 
 
+@pytest.mark.slow
 def test_torch(weights, clean, tmp_path, monkeypatch, capsys):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
