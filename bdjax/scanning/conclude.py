@@ -56,8 +56,8 @@ def conclude(
         return Answer(Conclusion.INCONCLUSIVE, _once(reasons), target, tuple(notes))
     if flagged:
         return Answer(Conclusion.TROJANED, (), target, tuple(notes))
-    reached = max(map(power, benign), default=-1.0)
-    reasons = []
+    reached = max(map(power, benign), default=(-1.0, 0.0))
+    reasons, missing = [], []
     for j in judgements:
         if power(j) <= reached:
             continue
@@ -66,23 +66,21 @@ def conclude(
         elif j.finding is not None and j.conclusion is Conclusion.INCONCLUSIVE:
             reasons += _why(j)
         elif not benign and j.skipped and not DETECTORS[j.name].is_variant:
-            reasons.append(f"{j.title} did not run: {j.skipped}")
+            missing.append(f"{j.title} did not run: {j.skipped}")
     if benign and not reasons:
         return Answer(Conclusion.NOT_FLAGGED, (), None, tuple(notes))
-    suspects = [j.finding.target for j in ran if j.finding and j.finding.target]
-    if not reasons:
-        reasons = ["no detector ran"]
-    return Answer(
-        Conclusion.INCONCLUSIVE, _once(reasons), next(iter(suspects), None), ()
-    )
+    named = [j.finding.target for j in ran if j.finding]
+    suspect = next((target for target in named if target is not None), None)
+    reasons = reasons or missing or ["no detector ran"]
+    return Answer(Conclusion.INCONCLUSIVE, _once(reasons), suspect, ())
 
 
-def power(judgement: Judgement) -> float:
-    """The share of Trojans that a detector finds, as far as that is known."""
-    calibration = judgement.calibration
+def power(judgement: Judgement) -> tuple[float, float]:
+    """The share of Trojans that a detector finds, if that is known; and its cost."""
+    calibration, share = judgement.calibration, 0.5
     if calibration is not None and calibration.found[1]:
-        return calibration.found[0] / calibration.found[1]
-    return 0.5
+        share = calibration.found[0] / calibration.found[1]
+    return share, DETECTORS[judgement.name].cost
 
 
 def _why(judgement: Judgement) -> list[str]:
