@@ -25,8 +25,9 @@ class Writer:
         self.arrays.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def __call__(self, op, *inputs, outputs=1, name="", to=None, **attributes):
-        names = [to] if to else [f"t{len(self.nodes)}_{i}" for i in range(outputs)]
+    def __call__(self, op, *inputs, outputs=1, name="", to_type=None, **attributes):
+        names = [f"t{len(self.nodes)}_{i}" for i in range(outputs)]
+        attributes |= {} if to_type is None else {"to": to_type}
         node = helper.make_node(op, inputs, names, name=name, **attributes)
         self.nodes.append(node)
         return names[0] if outputs == 1 else names
@@ -39,7 +40,9 @@ class Writer:
             self.nodes, "small", [given], given_back, initializer=self.arrays
         )
         opsets = [helper.make_opsetid("", self.opset)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=10 if self.opset > 18 else 8
+        )
         return onnx.shape_inference.infer_shapes(model)
 
 

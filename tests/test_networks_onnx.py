@@ -2,13 +2,9 @@
 
 import jax
 import numpy as np
-import pytest
-
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
 import onnx
 import onnx_files as files
+import pytest
 
 from bdjax.networks import open_network
 from bdjax.types import UserError
