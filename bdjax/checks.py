@@ -5,8 +5,10 @@ Those of settings take them by name: ``checks.at_least(1, steps=recipe.steps)``.
 
 import difflib
 import math
+import os
 import typing
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, SupportsFloat
 
 from bdjax.types import UserError
@@ -94,3 +96,32 @@ def digits(value: SupportsFloat) -> str:
     So that a message does not say that 1 is above 1.
     """
     return str(value).removesuffix(".0")
+
+
+def fits_memory(what: object, size: int, fix: str) -> None:
+    """Refuses what is larger than the memory that this machine has to spare.
+
+    Args:
+      what: it is, such as a path.
+      size: in bytes.
+      fix: what to do.
+    """
+    if size > (spare := _spare_memory()):
+        raise UserError(
+            f"{what} takes {size / 2**20:,.0f} MiB of memory, and {spare / 2**20:,.0f} "
+            f"MiB are to spare; {fix}"
+        )
+
+
+def _spare_memory() -> float:
+    """In bytes, caches that the system would give up included; infinite if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        known = dict(line.split(":", 1) for line in lines)
+        return int(known["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):  # not on Windows
+        return math.inf

@@ -100,3 +100,11 @@ def test_what_is_allowed_passes():
     checks.within("[0, 1)", a=0)
     checks.within("(0, 1]", a=1.0)
     checks.one_of(Literal["x", "y"], a="x")
+
+
+def test_what_does_not_fit_into_memory():
+    checks.fits_memory("x.npz", 10, "give fewer")
+    with pytest.raises(
+        UserError, match=r"x\.npz takes 1,048,576 MiB of memory, and .* M"
+    ):
+        checks.fits_memory("x.npz", 1 << 40, "give fewer images")

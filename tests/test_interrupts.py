@@ -42,7 +42,7 @@ def started(folder, *argv, heeds=HEEDS, stderr=subprocess.STDOUT):
         | {
             "JAX_PLATFORMS": "cpu",
             "XDG_CACHE_HOME": str(folder / "cache"),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}",
         },
         stdout=subprocess.PIPE,
         stderr=stderr,
@@ -74,18 +74,21 @@ def ended(process, signum):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 0.8, 1.5])
-@pytest.mark.parametrize("name", ["population", "bench"])
+@pytest.mark.parametrize("name", ["population", "bench", "scan"])
 def test_an_interrupt_amid_imports_is_one_line(tmp_path, name, seconds):
     arguments = [SMOKE, f"--workdir={tmp_path}/run"]
     if name == "bench":
         arguments = [f"--out={tmp_path}/bench.json"]
+    if name == "scan":
+        (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n")
+        arguments = ["slow:network"]
     with started(tmp_path, "-m", "bdjax", name, *arguments) as process:
         while not listens(process):
             time.sleep(0.005)
         time.sleep(seconds)
         out, status = ended(process, signal.SIGINT)
     assert re.fullmatch(r"interrupted.*\n", out), out
-    assert status == 130
+    assert status == (2 if name == "scan" else 130)
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def test_a_softmax_is_left_out_and_said(images, variables):
 @pytest.mark.parametrize("softmax", [False, True])
 def test_linen_features_are_what_the_last_dense_layer_reads(images, variables, softmax):
     network = open_network((Linen(softmax=softmax), variables))
-    features, layer, why = network.find_features(SHAPE, None)
+    features, layer, why = network.find_features(SHAPE, None)[:3]
     assert (layer, why) == ("head (input)", "")
     h = jax.jit(features)(network.variables, images)
     head = variables["params"]["head"]
@@ -122,12 +122,12 @@ def test_linen_features_are_what_the_last_dense_layer_reads(images, variables, s
 
 def test_linen_layers_go_by_name(images, variables):
     network = open_network((Linen(), variables))
-    features, layer, _ = network.find_features(SHAPE, "hidden")
+    features, layer, _ = network.find_features(SHAPE, "hidden")[:3]
     assert layer == "hidden"
     automatic = network.find_features(SHAPE, None).apply(network.variables, images)
     h = features(network.variables, images)
     np.testing.assert_allclose(nn.relu(h), automatic, atol=1e-6)
-    assert network.find_features(SHAPE, "tail") == (
+    assert network.find_features(SHAPE, "tail")[:3] == (
         None,
         "",
         "no layer is called 'tail'; there are BatchNorm_0, Conv_0, Dropout_0, head, "
@@ -142,11 +142,11 @@ def test_nnx_answers_in_inference_mode_on_a_copy(images):
     model.eval()
     same(network, lambda _, x: model(x), images)
     assert network.kind == "Flax NNX module"
-    features, layer, _ = network.find_features(SHAPE, None)
+    features, layer, _ = network.find_features(SHAPE, None)[:3]
     assert layer == "head (input)"
     h = jax.jit(features)(network.variables, images)
     np.testing.assert_allclose(model.head(h), model(images), atol=1e-6)
-    named, layer, _ = network.find_features(SHAPE, "blocks.0")
+    named, layer, _ = network.find_features(SHAPE, "blocks.0")[:3]
     assert layer == "blocks/0"
     np.testing.assert_allclose(
         nnx.relu(jax.jit(named)(network.variables, images)), h, atol=1e-6
@@ -225,7 +225,7 @@ def tempered(v, x):
 @pytest.mark.parametrize("apply", [conv_head, tokens, turned, by_example, tempered])
 def test_the_penultimate_layer_of_any_function(images, apply):
     v = {"w": jnp.arange(6.0).reshape(2, 3) / 6}
-    features, _, why = penultimate.find(apply, v, SHAPE)
+    features, _, why = penultimate.find(apply, v, SHAPE)[:3]
     assert why == ""
     h = jax.jit(features)(v, images)
     assert h.shape == (5, 3)
@@ -260,7 +260,7 @@ def rectified(v, x):
     ],
 )
 def test_a_function_without_a_penultimate_layer(apply, message):
-    features, _, why = penultimate.find(apply, {"w": jnp.ones((2, 3))}, SHAPE)
+    features, _, why = penultimate.find(apply, {"w": jnp.ones((2, 3))}, SHAPE)[:3]
     assert features is None
     assert message in why
 
@@ -300,7 +300,7 @@ def test_functions_of_numpy_only_answer(images):
     assert network.apply is None
     np.testing.assert_array_equal(network.ask(images), images.mean((1, 2)))
     why = "JAX cannot trace it, so it has no gradients"
-    assert network.find_features(SHAPE, None) == (None, "", why)
+    assert network.find_features(SHAPE, None)[:3] == (None, "", why)
     labels = open_network(lambda x: np.asarray(x).mean((1, 2)).argmax(1))
     assert labels.ask(images).dtype.kind == "i"
     assert labels.ask(np.repeat(images, 60, 0)).shape == (300,)
@@ -398,3 +398,78 @@ def test_callables_that_are_none_are_said_in_one_line(module):
             open_network(spec)
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def export_of(function, batch, *, order=1, leading=()):
+    from jax import export
+
+    (size,) = export.symbolic_shape(batch)
+    x = jax.ShapeDtypeStruct((size, *SHAPE), jnp.float32)
+    return export.export(jax.jit(function))(*leading, x).serialize(vjp_order=order)
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return str(path)
+
+
+@pytest.mark.parametrize("batch", ["b", "2"])
+def test_exported_programs_keep_their_gradients(tmp_path, images, batch):
+    def source(_, x):
+        return jnp.tanh(x.mean((1, 2))) ** 2
+
+    data = export_of(lambda x: source(None, x), batch)
+    # Told by what is in it.
+    network = open_network(write(tmp_path / "m.bin", bytes(data)))
+    same(network, source, images)
+    assert (network.kind, network.shape) == ("jax.export program", SHAPE)
+    mapped = jax.vmap(lambda x: network.apply({}, x[None])[0])
+    np.testing.assert_allclose(mapped(images), network.ask(images), atol=1e-6)
+    one = jax.vmap(jax.grad(lambda x: jnp.sin(mapped(x[None])[0]).sum()))
+    np.testing.assert_allclose(
+        one(images), gradients(network.apply, {}, images), atol=1e-6
+    )
+    assert "closed" in network.find_features(SHAPE, None).why
+
+
+def test_exported_programs_without_gradients_only_answer(tmp_path, images):
+    data = export_of(lambda x: x.mean((1, 2)), "b", order=0)
+    network = open_network(write(tmp_path / "m.jax", bytes(data)))
+    assert network.apply is None
+    assert "vjp_order=1" in network.notes[-1]
+    np.testing.assert_allclose(network.ask(images), images.mean((1, 2)), atol=1e-6)
+
+
+def test_exported_programs_of_variables_take_them(tmp_path, images):
+    v = {"head": {"w": np.ones((3, 2), np.float32)}}
+    data = export_of(lambda v, x: x.mean((1, 2)) @ v["head"]["w"], "b", leading=(v,))
+    path = write(tmp_path / "m.jax", bytes(data))
+    with pytest.raises(UserError, match="give its weights"):
+        open_network(path)
+    storage.save_tensors(tmp_path / "w.safetensors", weights.named(v))
+    network = open_network(path, weights=str(tmp_path / "w.safetensors"))
+    expected = images.mean((1, 2)) @ v["head"]["w"]
+    np.testing.assert_allclose(network.ask(images), expected, atol=1e-5)
+    assert gradients(network.apply, network.variables, images).shape == images.shape
+    assert network.parameters == 6
+
+
+def test_files_that_are_no_exported_program_are_refused(tmp_path):
+    target = "xla_ffi_python_cpu_callback"
+
+    def calls_back(x):
+        shape = jax.ShapeDtypeStruct((2, 3), x.dtype)
+        return jax.ffi.ffi_call(target, shape)(x, index=np.uint64(3))
+
+    with pytest.raises(UserError, match=r"no program of jax\.export"):
+        open_network(write(tmp_path / "m.jax", b"not one"))
+    whole = export_of(lambda x: x.mean((1, 2)), "b")
+    with pytest.raises(UserError, match=r"no program of jax\.export"):
+        open_network(write(tmp_path / "m.jax", bytes(whole[: len(whole) // 2])))
+    from jax import export
+
+    x = jax.ShapeDtypeStruct((2, *SHAPE), jnp.float32)
+    checks = [export.DisabledSafetyCheck.custom_call(target)]
+    data = export.export(jax.jit(calls_back), disabled_checks=checks)(x).serialize()
+    with pytest.raises(UserError, match="calls back into Python"):
+        open_network(write(tmp_path / "m.jax", bytes(data)))

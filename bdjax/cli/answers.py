@@ -162,8 +162,8 @@ class Watch:
             interrupts.leave(f"error: {why} before anything was known", 2)
         report = _stopped(report, why, time.monotonic() - self._started)
         found = self._answer.status(report)
-        if status and found != 1:  # asked to end, it has come to no end
-            found = 2
+        if found != 1:
+            found = found or status  # asked to end, it has come to no end
 
         def give() -> None:
             telemetry.stop()

@@ -36,16 +36,21 @@ def carry_out(options: argparse.Namespace) -> None:
         getattr(importlib.import_module(f"bdjax.cli.{module}"), function)(options)
         storage.part()
 
-    guarded(work)
+    guarded(work, resumes=options.command not in ("scan", "calibrate"))
 
 
-def guarded(work: Callable[[], None]) -> None:
+def guarded(work: Callable[[], None], *, resumes: bool = True) -> None:
     """Does the work; what the user can mend, and what ends it early, is one line.
 
     An interrupt gives up the chunk in flight and finishes the commit in flight.
+
+    Args:
+      work: to do.
+      resumes: whether it goes on from where it was when it is done again.
     """
     interrupts.install()
-    interrupts.on_end(leave)
+    if resumes:
+        interrupts.on_end(leave)
     try:
         work()
     except UsageError as error:

@@ -30,6 +30,7 @@ def _end_early(why: str, status: int) -> NoReturn:
 
 
 _end: Callable[[str, int], NoReturn] = _end_early
+_status: int | None = None
 
 
 def on_end(end: Callable[[str, int], NoReturn]) -> None:
@@ -41,6 +42,12 @@ def on_end(end: Callable[[str, int], NoReturn]) -> None:
     """
     global _end
     _end = end
+
+
+def end_in(status: int) -> None:
+    """Sets the status for both signals, in place of the usual ones."""
+    global _status
+    _status = status
 
 
 def install() -> None:
@@ -110,6 +117,7 @@ def _listen(heard: int) -> None:
             if number in ENDINGS:
                 once()
                 why, status = ENDINGS[signal.Signals(number)]
+                status = status if _status is None else _status
                 try:
                     _end(why, status)
                 finally:  # whatever fails

@@ -59,7 +59,6 @@ def scan(parser: argparse.ArgumentParser, add: Add) -> None:
     """Adds those of ``bdjax scan``."""
     parser.usage = f"{parser.prog} NETWORK [--images PATH] [options]"
     _look(parser, SCAN)
-    parser.set_defaults(started=time.monotonic())
     group = parser.add_argument_group("network")
     group.add_argument("network", metavar="NETWORK", help=_NETWORK)
     _network(group.add_argument)
@@ -112,6 +111,7 @@ def _look(parser: argparse.ArgumentParser, description: str) -> None:
         argparse.RawDescriptionHelpFormatter, max_help_position=27
     )
     parser.formatter_class = cast(Any, looks)
+    parser.set_defaults(started=time.monotonic())
     parser.description = description
 
 

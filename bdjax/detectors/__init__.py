@@ -37,12 +37,18 @@ class Entry(NamedTuple):
       title: what tables call it.
       changes: of its settings.
       is_slow: whether it may be kept to some models of every population.
+      cost: of one network, about how often it is asked, gradients counted thrice; of 32
+        x 32 images and ten classes.
+      is_variant: whether it is an ablation, a control or a parity, that runs only where
+        it is asked for by name.
     """
 
     make: type[Detector]
     title: str
     changes: Mapping[str, Any] = MappingProxyType({})
     is_slow: bool = False
+    cost: float = 1e5
+    is_variant: bool = False
 
 
 _BINARY = {"mode": "binary", "query_tuning": True}
@@ -50,30 +56,43 @@ _BINARY = {"mode": "binary", "query_tuning": True}
 # learn from what matters.
 _ONE_CLASS = _BINARY | {"mode": "one_class", "batch_size": 1, "answers": "logits"}
 _FEATURES = {"score": "similarity", "representation": "features"}
+_OFFICIAL = {"parity": "official"}
+_DL, _DF = 1e5, 5e3  # their costs
+
+
+def _variant(
+    make: type[Detector], title: str, changes: Mapping[str, Any], is_slow: bool = False
+) -> Entry:
+    return Entry(make, title, changes, is_slow, is_variant=True)
+
 
 DETECTORS: dict[str, Entry] = {
-    "mntd": Entry(MNTD, "MNTD", _BINARY),
-    "mntd_no_tuning": Entry(
+    "mntd": Entry(MNTD, "MNTD", _BINARY, cost=20),
+    "mntd_no_tuning": _variant(
         MNTD, "MNTD without query tuning", _BINARY | {"query_tuning": False}
     ),
-    "mntd_one_class": Entry(MNTD, "MNTD, one-class", _ONE_CLASS),
-    "dl_tnd": Entry(DLTND, "DL-TND"),
-    "dl_tnd_sparse": Entry(DLTND, "DL-TND, sparse mask only", {"score": "sparse"}),
-    "dl_tnd_dense": Entry(DLTND, "DL-TND, dense mask only", {"score": "dense"}),
-    "dl_tnd_images": Entry(DLTND, "DL-TND, per-image masks only", {"score": "images"}),
-    "dl_tnd_similarity": Entry(DLTND, "DL-TND, similarity", {"score": "similarity"}),
-    "dl_tnd_features": Entry(DLTND, "DL-TND, similarity of features", _FEATURES, True),
-    "dl_tnd_channel": Entry(
+    "mntd_one_class": _variant(MNTD, "MNTD, one-class", _ONE_CLASS),
+    "dl_tnd": Entry(DLTND, "DL-TND", cost=_DL),
+    "dl_tnd_sparse": _variant(DLTND, "DL-TND, sparse mask only", {"score": "sparse"}),
+    "dl_tnd_dense": _variant(DLTND, "DL-TND, dense mask only", {"score": "dense"}),
+    "dl_tnd_images": _variant(
+        DLTND, "DL-TND, per-image masks only", {"score": "images"}
+    ),
+    "dl_tnd_similarity": _variant(DLTND, "DL-TND, similarity", {"score": "similarity"}),
+    "dl_tnd_features": _variant(
+        DLTND, "DL-TND, similarity of features", _FEATURES, True
+    ),
+    "dl_tnd_channel": _variant(
         DLTND, "DL-TND, a mask a channel", {"mask": "channel"}, True
     ),
-    "dl_tnd_restarts": Entry(DLTND, "DL-TND, three starts", {"restarts": 3}, True),
-    "dl_tnd_paper": Entry(DLTND, "paper's DL-TND", {"parity": "paper"}, True),
-    "dl_tnd_official": Entry(DLTND, "official DL-TND", {"parity": "official"}, True),
-    "df_tnd": Entry(DFTND, "DF-TND"),
-    "df_tnd_official": Entry(DFTND, "official DF-TND", {"parity": "official"}, True),
-    "mm_bd": Entry(MMBD, "MM-BD", is_slow=True),
-    "linear_weights": Entry(LinearWeights, "linear classifier of weights"),
-    "accuracy": Entry(Accuracy, "accuracy alone"),
+    "dl_tnd_restarts": _variant(DLTND, "DL-TND, three starts", {"restarts": 3}, True),
+    "dl_tnd_paper": _variant(DLTND, "paper's DL-TND", {"parity": "paper"}, True),
+    "dl_tnd_official": _variant(DLTND, "official DL-TND", _OFFICIAL, True),
+    "df_tnd": Entry(DFTND, "DF-TND", cost=_DF),
+    "df_tnd_official": _variant(DFTND, "official DF-TND", _OFFICIAL, True),
+    "mm_bd": Entry(MMBD, "MM-BD", is_slow=True, cost=3 * _DL),
+    "linear_weights": Entry(LinearWeights, "linear classifier of weights", cost=0),
+    "accuracy": Entry(Accuracy, "accuracy alone", cost=0, is_variant=True),
 }
 
 

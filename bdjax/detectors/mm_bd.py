@@ -74,7 +74,7 @@ class MMBD(Solving):
         cases = np.arange(count), np.broadcast_to(noise, (count, *shape))
         state = solve(
             problem, cases, variables,
-            execution=resources.execution, images=self.starts,
+            execution=resources.execution, images=self.starts, progress=resources.tell,
         )  # fmt: skip
         best_KxN = state.best
         if not np.isfinite(best_KxN).all():

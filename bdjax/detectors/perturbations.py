@@ -18,9 +18,9 @@ from bdjax.detectors.resources import Resources
 from bdjax.models import Model, Precision
 from bdjax.tnd import scores
 from bdjax.tnd.network import Apply
-from bdjax.tnd.references import calibration_for
+from bdjax.tnd.references import calibration_for, settings_of
 from bdjax.types import Variables
-from bdjax.verdicts import conclude
+from bdjax.verdicts import Calibration, conclude
 
 _RULES = ("score", "quantile", "threshold")  # of the same solutions
 _LENGTHS = ("iterations", "image_iterations", "second_iterations")
@@ -45,6 +45,7 @@ class Perturbing(Solving):
         scored by.
       kept_as: the folder of solutions.
       precision: of the networks' products.
+      calibration: of a user's own; None for the built-in one.
     """
 
     configured: ClassVar[type]
@@ -53,12 +54,13 @@ class Perturbing(Solving):
     solving: Any
     kept_as: str
     precision: Precision = "float32"
+    calibration: Calibration | None = None
 
     @classmethod
     def make(cls, asked: Asked) -> "Perturbing":
         """See :meth:`Detector.make`; options are also those of the configuration."""
         own, known = cls.own_fields(), typing.get_type_hints(cls.configured)
-        for field in ("config", "solving", "kept_as"):
+        for field in ("config", "solving", "kept_as", "calibration"):
             del own[field]
         values = asked.options(own | known)
         _, changes, given, defaults = asked
@@ -101,6 +103,23 @@ class Perturbing(Solving):
             "seed": resources.seed,
         }
 
+    def compared(
+        self, num_classes: int, candidates: int
+    ) -> tuple[Calibration, list[str]]:
+        """What a score is compared with, and what forbids a verdict by it.
+
+        Args:
+          num_classes: of the network.
+          candidates: how many of them have a label score.
+
+        Raises:
+          UserError: :attr:`calibration` is of other settings.
+        """
+        settings = settings_of(self.config) | {"num_classes": num_classes}
+        return calibration_for(
+            self.config, self.calibration, settings=settings, num_classes=candidates
+        )
+
     def conclude(self, id_: int, arrays: Arrays, meta: dict[str, Any]) -> Finding:
         """See :meth:`Solving.conclude`; by the rules and the calibration of the day."""
         solved, score = arrays["label_scores"], float(meta["score"])
@@ -111,7 +130,10 @@ class Perturbing(Solving):
             label_scores = _scored(self.config, arrays)
             score = float(label_scores.max())
         labels = np.arange(len(label_scores))
-        calibration, unknown = calibration_for(self.config, num_classes=len(labels))
+        if "labels" in arrays:  # which solutions of old lack
+            labels = arrays["labels"].astype(int)
+        num_classes = meta.get("num_classes", len(labels))
+        calibration, unknown = self.compared(num_classes, len(labels))
         found = conclude(
             score, label_scores, labels, calibration, meta["doubts"], [], unknown
         )
@@ -125,7 +147,7 @@ class Perturbing(Solving):
             labels=labels,
             label_scores=label_scores,
             target=next(iter(found["target_labels"]), None),
-            artefacts={k: v for k, v in arrays.items() if k not in others},
+            artefacts={k: v for k, v in arrays.items() if k not in (*others, "labels")},
             notes=tuple(meta["notes"]),
             reasons=found["reasons"],
             seconds=meta["seconds"],
@@ -156,8 +178,12 @@ class DLTND(Perturbing):
 
     def check(self, resources: Resources) -> None:
         """See :meth:`Detector.check`."""
-        resources.images(self.per_class)
+        self._images(resources)
         super().check(resources)
+
+    def _images(self, resources: Resources) -> tuple[np.ndarray, np.ndarray]:
+        skip = self.config.missing == "skip"
+        return resources.images(self.per_class, skip=skip)
 
     def solve(
         self, network: Model, variables: Variables, resources: Resources
@@ -167,19 +193,21 @@ class DLTND(Perturbing):
         verdict = tnd.dl_tnd(
             apply,
             variables,
-            *resources.images(self.per_class),
+            *self._images(resources),
             num_classes=resources.task.num_classes,
             value_range=resources.task.value_range,
             features=features,
             config=self.solving,
             execution=resources.execution,
-            progress=False,
+            progress=resources.tell or False,
         )
         top = int(verdict.label_scores.argmax())
         return _kept(
             verdict,
+            labels=verdict.labels,
             similarities=verdict.similarity,
             mask_area=verdict.mask_area,
+            success=verdict.success,
             image_area=verdict.image_area,
             mask=verdict.mask[top],
             pattern=verdict.pattern[top],
@@ -212,7 +240,7 @@ class DFTND(Perturbing):
             execution=resources.execution,
             # Equal noise: then networks are the only difference between scores.
             key=prng.stream(prng.root(resources.seed), "df_tnd"),
-            progress=False,
+            progress=resources.tell or False,
         )
         return _kept(
             verdict, mask=verdict.masks.mean(0), pattern=verdict.patterns.mean(0)
@@ -234,6 +262,7 @@ def _kept(
     arrays["label_scores"] = verdict.label_scores
     meta = {
         "score": float(verdict.score),
+        "num_classes": int(verdict.settings["num_classes"]),
         "doubts": list(verdict.doubts),
         "notes": [note for note in verdict.notes if note not in verdict.reasons],
     }

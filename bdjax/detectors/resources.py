@@ -132,6 +132,8 @@ class Resources:
       metrics: hears how fits go, if there is one; findings are told by whoever asks
         for them.
       progress: whether the console hears it, too.
+      tell: told of the iterations of solvers, ``tell(done, total)``; what it raises
+        ends them.
       execution: how solvers are run.
       memory: what detectors keep at hand between calls.
     """
@@ -150,11 +152,18 @@ class Resources:
     directory: Path | None = None
     metrics: telemetry.MetricsWriter | None = None
     progress: bool = True
+    tell: Callable[[int, int], None] | None = None
     execution: tnd.Execution = tnd.Execution()
     memory: dict[Any, dict[Any, Any]] = dataclasses.field(default_factory=dict)
 
-    def images(self, per_class: int) -> tuple[np.ndarray, np.ndarray]:
+    def images(
+        self, per_class: int, *, skip: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The first ``per_class`` examples of every class, and their labels.
+
+        Args:
+          per_class: how many.
+          skip: leave out classes of which there are none at all.
 
         Raises:
           UserError: there are not as many.
@@ -167,6 +176,8 @@ class Resources:
         rows = []
         for label in range(self.task.num_classes):
             here = np.flatnonzero(y == label)
+            if skip and not len(here):
+                continue
             if len(here) < per_class:
                 raise UserError(
                     f"the defender's {len(y)} rows hold {len(here)} of class {label}, "

@@ -5,9 +5,12 @@ imported when a network of theirs comes, and none is needed for the others.
 """
 
 import importlib
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from bdjax import checks
 from bdjax.networks.base import (
     Apply,
     Ask,
@@ -27,6 +30,11 @@ FORMATS = ("torch", "onnx", "flax", "exported", "keras", "web", "python")
 Each has ``recognises(source) -> bool``, in no time and without importing its framework,
 and ``open(source, given) -> Opened``, which raises ``UserError`` in one line.
 """
+
+_KNOWN = (
+    "give a file (.onnx; .pt2, or .pt of TorchScript; .keras; .jax of jax.export), an "
+    "http address, package.module:callable, a module or a function"
+)
 
 
 def open_network(
@@ -51,17 +59,26 @@ def open_network(
     Raises:
       UserError: it is no network, cannot be read, or is refused (pickles are).
     """
+    _check_path(source)
     given = Given(weights, variables, web, tuple(map(tuple, shapes)))
     for name in FORMATS:
         form = importlib.import_module(f"bdjax.networks.{name}")
         if form.recognises(source):
             return form.open(source, given)
     what = repr(source) if isinstance(source, str) else type(source).__name__
-    known = "a file (.pt2, .pt of TorchScript, .onnx, .jax, .keras), an http address"
-    raise UserError(
-        f"{what} is no network; give {known}, package.module:callable, a module or a "
-        "function"
-    )
+    raise UserError(f"{what} is no network; {_KNOWN}")
+
+
+def _check_path(source: Any) -> None:
+    """Refuses files that are not there or too large, before importing a framework."""
+    if not isinstance(source, str | os.PathLike) or ":" in str(source):
+        return
+    path = Path(source)
+    if not path.exists():
+        raise UserError(f"there is no file {str(path)!r}; {_KNOWN}")
+    if path.is_file():
+        fix = "scan it where there is more, or ask it over HTTP"
+        checks.fits_memory(path, path.stat().st_size, fix)
 
 
 __all__ = [

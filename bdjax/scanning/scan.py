@@ -1,14 +1,36 @@
 """One call: what can be had of a network decides what looks at it."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bdjax.networks import Layout, Opened, Web, open_network
-from bdjax.scanning.report import Preflight, Report
-from bdjax.verdicts import Calibration, Conclusion
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bdjax import mntd, tnd
+from bdjax.detectors import Group, Resources
+from bdjax.models import Model
+from bdjax.networks import Features, Layout, Opened, Web, open_network
+from bdjax.scanning import access as access_
+from bdjax.scanning import calibrations as calibrations_
+from bdjax.scanning import images as images_
+from bdjax.scanning import preflight
+from bdjax.scanning.judge import Clock, judge
+from bdjax.scanning.preflight import Checked
+from bdjax.scanning.reading import Stated
+from bdjax.scanning.record import Counted, Record
+from bdjax.scanning.report import Judgement, Report
+from bdjax.tasks import Task
+from bdjax.types import PyTree, UserError
+from bdjax.verdicts import Calibration
 
 Path = str | os.PathLike[str]
+
+_CACHED = 400 * 32 * 32 * 3  # values of images of a program; see tnd.solver
+_LARGE = 2_000_000  # parameters, of a network whose activations are many
+_FEWER = 100  # images of a program, of these and of networks outside of JAX
 
 
 def scan(
@@ -83,21 +105,126 @@ def scan(
       UserError: the network, images or anything else cannot be used; one line on what
         to do. That a detector fails is no error: the report says why.
     """
-    opened = (
-        network
-        if isinstance(network, Opened)
-        else open_network(network, weights=weights, variables=variables, web=web)
+    clock = Clock(budget)
+    stated = Stated(preprocess, value_range, mean, std, layout, order)
+    stated.check()  # before anything is read
+    fitted, own = _fitted(detector), calibrations_.given(calibration)
+    if images is None and labels is not None:
+        raise UserError("labels are given without images; give both, or none")
+    clean = None
+    if images is not None:
+        clean = images_.load(images, labels, classes=classes, seed=seed)
+    if isinstance(network, Opened):
+        opened = network
+    else:
+        opened = open_network(network, weights=weights, variables=variables, web=web)
+    counted = Counted(opened.ask)
+    checked = preflight.check(
+        opened,
+        counted,
+        clean,
+        stated,
+        shape=shape,
+        num_classes=num_classes,
+        fitted=fitted,
     )
-    report = Report(
-        source=opened.name,
-        kind=opened.kind,
-        facts={},
-        access=(),
-        conclusion=Conclusion.INCONCLUSIVE,
-        reasons=("nothing was looked at yet",),
-        preflight=Preflight(reading="0..1"),
+    found, features = access_.of(opened, checked, access, layer)
+    planned = access_.plan(
+        found, features, checked, asked=detectors, fitted=fitted, calibrations=own
+    )
+    names = clean.classes if clean else tuple(classes)
+    record = Record(
+        opened, counted, clean, checked, found, features, planned, names, clock, seed
+    )
+    watch = watch or (lambda report: None)
+    watch(record.report([]))
+    group, resources = _inside(opened, checked, features, seed)
+    judgements: list[Judgement] = []
+    for one in planned:
+        if one.detector is not None:
+            asked = _asked(one.detector, counted, checked)
+            judgements.append(
+                judge(one, group, resources, asked, clock, progress=progress)
+            )
+            watch(record.report(judgements))
+    return record.report(judgements)
+
+
+def _fitted(given: Any) -> list[mntd.MetaDetector]:
+    """Fitted detectors: one or some, loaded or in directories."""
+    if given is None:
+        return []
+    some = given if isinstance(given, (list, tuple)) else [given]
+    return [
+        one if isinstance(one, mntd.MetaDetector) else mntd.load(one) for one in some
+    ]
+
+
+def _asked(
+    detector: Any, ask: Callable[[Any], np.ndarray], checked: Checked
+) -> Callable[[Any], np.ndarray]:
+    """The network as a fitted detector asks it: images by the reading."""
+    if isinstance(detector, mntd.MetaDetector) and detector.queries.ndim != 4:
+        return ask
+    return lambda x: ask(checked.reading(np.asarray(x, np.float32)))
+
+
+def _inside(
+    opened: Opened, checked: Checked, features: Features, seed: int
+) -> tuple[Group | None, Resources]:
+    """The network as detectors look into it, and what they have besides."""
+    clean = checked.clean
+    task = Task("scan", checked.image, checked.num_classes, (0.0, 1.0), "scan", {})
+    resources = Resources(
+        task=task,
         seed=seed,
+        x=None if clean is None else clean.x,
+        y=None if clean is None else clean.y,
+        test_x=None if clean is None else clean.x,
+        test_y=None if clean is None else clean.y,
+        progress=False,
+        execution=_execution(opened, checked),
     )
-    if watch:
-        watch(report)
-    return report
+    if opened.apply is None:
+        return None, resources
+    model = _model(opened.apply, features.apply, checked)
+    variables = jax.tree.map(lambda leaf: np.asarray(leaf)[None], opened.variables)
+    return Group("scan", model, variables, np.zeros(1, int)), resources
+
+
+def _model(
+    apply: Callable[..., jax.Array],
+    features: Callable[..., jax.Array] | None,
+    checked: Checked,
+) -> Model:
+    """A network of images ``[N, H, W, C]`` in [0, 1] that gives logits."""
+
+    def logits(variables: PyTree, x: jax.Array) -> jax.Array:
+        answers = apply(variables, checked.reading(x))
+        if answers.ndim == 1:
+            answers = answers[:, None]
+        return checked.answering.logits(answers, jnp)
+
+    def penultimate(variables: PyTree, x: jax.Array) -> jax.Array:
+        assert features is not None
+        return features(variables, checked.reading(x))
+
+    def none(*args: Any, **options: Any) -> Any:
+        raise NotImplementedError("a network of somebody else's is not trained")
+
+    return Model("scan", none, logits, penultimate, none)
+
+
+def _execution(opened: Opened, checked: Checked) -> tnd.Execution:
+    """On a CPU, fewer images at once where a network or its images are large."""
+    devices = 1 if opened.sequential else 0
+    if jax.default_backend() != "cpu" or checked.clean is None:
+        return tnd.Execution(devices=devices)
+    assert checked.clean.y is not None
+    most = _CACHED // math.prod(checked.image)
+    if opened.sequential or (opened.parameters or 0) > _LARGE:
+        most = min(most, _FEWER)
+    if most >= 400:
+        return tnd.Execution(devices=devices)
+    batch = max(1, most // max(1, len(np.unique(checked.clean.y))))
+    return tnd.Execution(devices=devices, label_batch=batch)

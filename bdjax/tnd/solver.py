@@ -104,12 +104,15 @@ def solve(
         here = min(size, count - start)
 
         def told(i: int, start: int = start, here: int = here) -> None:
-            if progress:
-                share = (start * problem.length + here * i) / (count * problem.length)
-                progress(int(share * total + 1e-9), total)
+            share = (start * problem.length + here * i) / (count * problem.length)
+            assert progress is not None
+            progress(int(share * total + 1e-9), total)
 
         try:
-            states.append(_solve_batch(problem, layout, some, shared, execution, told))
+            state = _solve_batch(
+                problem, layout, some, shared, execution, told if progress else None
+            )
+            states.append(state)
         except jax.errors.JaxRuntimeError as error:
             width = engine.halved(width, error, note, _FIX)
         else:
@@ -123,7 +126,7 @@ def _solve_batch(
     cases: PyTree,
     shared: PyTree,
     execution: Execution,
-    told: Callable[[int], None],
+    told: Callable[[int], None] | None,
 ) -> Any:
     cases = layout.spread(cases)
     is_cpu = layout.devices[0].platform == "cpu"
@@ -134,10 +137,13 @@ def _solve_batch(
         state = _advance(problem, many, layout, jnp.int32(i), state, cases, shared)
         looks = i // _LOOK_EVERY
         i += many
-        told(i)
+        if told:
+            jax.block_until_ready(state)  # told of what is computed, not under way
+            told(i)
         if i // _LOOK_EVERY > looks and bool(problem.done(state).all()):
             break
-    told(problem.length)
+    if told:
+        told(problem.length)
     return jax.device_get(state)
 
 
@@ -162,12 +168,13 @@ def solve_all(
     for n, (problem, cases) in enumerate(problems):
 
         def told(done: int, _: int, before: int = sum(lengths[:n])) -> None:
-            if progress:
-                progress(before + done, sum(lengths))
+            assert progress is not None
+            progress(before + done, sum(lengths))
 
         state = solve(
-            problem, cases, shared, execution=execution, images=images, progress=told
-        )
+            problem, cases, shared, execution=execution, images=images,
+            progress=told if progress else None,
+        )  # fmt: skip
         states.append(state)
     return states
 

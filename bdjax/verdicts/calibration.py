@@ -101,16 +101,47 @@ class Calibration:
         no_less = np.count_nonzero(self.benign_scores >= score)
         return (1 + no_less) / (self.references + 1)
 
+    def to_record(self) -> dict[str, Any]:
+        """For JSON."""
+        fields = {name: getattr(self, name) for name in _FIELDS + _LATER}
+        return {"kind": _KIND} | fields | {"scores": self.benign_scores.tolist()}
+
+    @classmethod
+    def from_record(
+        cls, record: Any, where: str | os.PathLike[str] = "the calibration"
+    ) -> "Calibration":
+        """Of JSON; ``where`` it was read, for messages.
+
+        Raises:
+          UserError: it is no calibration.
+        """
+        if not isinstance(record, dict) or record.get("kind") != _KIND:
+            raise UserError(
+                f"{where} is no calibration; give what Calibration.save wrote"
+            )
+        try:
+            fields = {name: record[name] for name in _FIELDS}
+            fields |= {name: record[name] for name in _LATER if name in record}
+            for name in {"settings", "regimes"} & set(fields):
+                fields[name] = dict(fields[name])
+            found, trojaned = fields.get("found", (0, 0))
+            fields["found"] = int(found), int(trojaned)
+            scores = np.asarray(record["scores"], np.float64)
+            if np.isnan(scores).any():
+                raise ValueError("a score is no number")
+            return cls(scores, **fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{where} is damaged ({error!r}); make it again") from error
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a small JSON file.
 
         Raises:
           UserError: it cannot be written.
         """
-        fields = {name: getattr(self, name) for name in _FIELDS + _LATER}
-        record = {"kind": _KIND} | fields | {"scores": self.benign_scores.tolist()}
+        text = json.dumps(self.to_record(), indent=1) + "\n"
         try:
-            Path(path).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            Path(path).write_text(text, encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from error
 
@@ -127,21 +158,7 @@ def load_calibration(path: str | os.PathLike[str]) -> Calibration:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path} is no JSON ({error}); give a calibration") from error
-    if not isinstance(record, dict) or record.get("kind") != _KIND:
-        raise UserError(f"{path} is no calibration; give what Calibration.save wrote")
-    try:
-        fields = {name: record[name] for name in _FIELDS}
-        fields |= {name: record[name] for name in _LATER if name in record}
-        for name in {"settings", "regimes"} & set(fields):
-            fields[name] = dict(fields[name])
-        found, trojaned = fields.get("found", (0, 0))
-        fields["found"] = int(found), int(trojaned)
-        scores = np.asarray(record["scores"], np.float64)
-        if np.isnan(scores).any():
-            raise ValueError("a score is no number")
-        return Calibration(scores, **fields)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error!r}); make it again") from error
+    return Calibration.from_record(record, path)
 
 
 def calibrate_scores(

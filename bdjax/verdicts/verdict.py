@@ -210,7 +210,7 @@ def conclude(
     }
 
 
-def few(labels: Sequence[int], most: int = 3) -> str:
+def few(labels: Sequence[object], most: int = 3) -> str:
     """The first of some labels, and how many more there are."""
     more = f" and {len(labels) - most} more" if len(labels) > most else ""
     return ", ".join(map(str, labels[:most])) + more

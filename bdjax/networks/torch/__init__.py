@@ -52,7 +52,8 @@ def open(source: Any, given: Given) -> Opened:
         return programs.load(path)
     if content == "script":
         return modules.load_script(path)
-    raise UserError(_REFUSALS.get(content, "{} is no file of PyTorch").format(path))
+    other = "{} is no file of torch.export or TorchScript, as its name says; save it so"
+    raise UserError(_REFUSALS.get(content, other).format(path))
 
 
 def _content(path: Path) -> str:

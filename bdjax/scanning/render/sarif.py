@@ -109,7 +109,7 @@ def _message(report: "Report", judgement: "Judgement") -> str:
     if judgement.finding and (score := words.figure(judgement.finding.score)):
         limit = words.figure(words.threshold(judgement))
         told.append(f"Score {score}" + (f", threshold {limit}" if limit else ""))
-    if (p := words.figure(judgement.p_value)) and judgement.calibration:
+    if (p := words.chance(judgement.p_value)) and judgement.calibration:
         told.append(f"p = {p}; {judgement.calibration.basis}")
     return " ".join(map(words.sentence, [*told, *words.why(judgement)]))
 

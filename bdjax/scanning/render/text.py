@@ -58,7 +58,7 @@ def show(report: "Report", console: rich.console.Console) -> None:
     if told:
         console.print()
         _list(console, told)
-    if notes := (*report.preflight.notes, *report.notes):
+    if notes := words.notes(report):
         console.print("\nNotes")
         _list(console, notes)
 
@@ -134,7 +134,7 @@ def _row(report: "Report", judgement: "Judgement") -> list[rich.text.Text]:
         cells = [
             words.figure(finding.score),
             words.figure(words.threshold(judgement)),
-            words.figure(judgement.p_value),
+            words.chance(judgement.p_value),
             words.duration(judgement.seconds),
         ]
     return [

@@ -31,28 +31,46 @@ def answer(report: "Report", judgement: "Judgement") -> str:
 
 def why(judgement: "Judgement") -> tuple[str, ...]:
     """Why there is no answer, or none that decides; one sentence each."""
-    skipped = (judgement.skipped,) if judgement.skipped else ()
-    return skipped + (judgement.finding.reasons if judgement.finding else ())
+    told = (judgement.skipped,) if judgement.skipped else ()
+    if judgement.finding is None:
+        return told
+    unscored = math.isnan(judgement.finding.score) and not judgement.finding.reasons
+    return told + judgement.finding.reasons + judgement.finding.notes * unscored
+
+
+def notes(report: "Report") -> list[str]:
+    """What a reader must know: of the preflight, the scan and each detector."""
+    told = [*report.preflight.notes, *report.notes]
+    for judgement in report.judgements:
+        if judgement.finding is not None:
+            own = [n for n in judgement.finding.notes if n not in why(judgement)]
+            told += [f"{judgement.title}: {note}" for note in own]
+    return told
+
+
+def by_weight(report: "Report") -> list["Judgement"]:
+    """Those with a score: first what says as the report does, then what finds most."""
+
+    def weight(judgement: "Judgement") -> tuple[bool, float]:
+        found, trojaned = (
+            judgement.calibration.found if judgement.calibration else (0, 0)
+        )
+        power = found / trojaned if trojaned else -1.0
+        return judgement.conclusion is report.conclusion, power
+
+    scored = [
+        j for j in report.judgements if j.finding and not math.isnan(j.finding.score)
+    ]
+    return sorted(scored, key=weight, reverse=True)
 
 
 def lead(report: "Report") -> "Judgement | None":
     """The detector that the answer rests on; None if none has a score.
 
     Of those that say what the report says, the one that finds most of its trojaned
-    references; of an inconclusive report's, of all.
+    references; if none does, of all.
     """
-    scored = [
-        j for j in report.judgements if j.finding and not math.isnan(j.finding.score)
-    ]
-    agree = [j for j in scored if j.conclusion is report.conclusion]
-
-    def power(judgement: "Judgement") -> float:
-        found, trojaned = (
-            judgement.calibration.found if judgement.calibration else (0, 0)
-        )
-        return found / trojaned if trojaned else -1.0
-
-    return max(agree or scored, key=power, default=None)
+    return next(iter(by_weight(report)), None)
 
 
 def threshold(judgement: "Judgement") -> float:
@@ -82,7 +100,7 @@ def sureness(report: "Report") -> list[str]:
     of = f"of {calibration.references} benign reference networks"
     many = f"{as_much} {of} score as much or more" if as_much else ""
     many = many or f"None {of} scores as much"
-    told.append(f"{many} (p = {judgement.p_value:.2g}).")
+    told.append(f"{many} (p = {chance(judgement.p_value)}).")
     found, trojaned = calibration.found
     if report.conclusion is Conclusion.NOT_FLAGGED and trojaned:
         told.append(
@@ -103,6 +121,11 @@ def figure(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3g}"
 
 
+def chance(p_value: float) -> str:
+    """A p-value; "" of none."""
+    return "" if math.isnan(p_value) else f"{p_value:.2g}"
+
+
 def share(value: float) -> str:
     """In percent; "" of none."""
     return "" if math.isnan(value) else f"{value:.1%}"
@@ -120,7 +143,8 @@ def duration(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    parts = [f"{minutes} min"] * (minutes > 0) + [f"{rest} s"] * (rest > 0)
+    return " ".join(parts)
 
 
 def memory(mib: float) -> str:

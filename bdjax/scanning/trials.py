@@ -1,0 +1,179 @@
+"""Readings that are tried on a network, and which of them it was trained by."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bdjax.scanning import answers as answers_
+from bdjax.scanning.answers import Answering
+from bdjax.scanning.geometry import Geometry, Image, with_channels
+from bdjax.scanning.reading import Norm, Reading, fits, usual
+from bdjax.scanning.report import Candidate
+from bdjax.types import UserError
+
+_CLEAR = 2.6  # standard errors: better beyond chance
+_CAP = 20.0  # nats of one image's cross-entropy
+
+
+class Trial(NamedTuple):
+    """A reading that was tried.
+
+    Attributes:
+      reading: it.
+      image: ``(H, W, C)`` that it reads.
+      answering: how the network answered.
+      answers: raw.
+      right: bool ``[N]``, where there are labels; else empty.
+      losses: float64 ``[N]``: cross-entropy in nats, or without labels minus the
+        information of an answer; empty of labels only.
+      confidence: mean probability of the label that it answers.
+    """
+
+    reading: Reading
+    image: Image
+    answering: Answering
+    answers: np.ndarray
+    right: np.ndarray
+    losses: np.ndarray
+    confidence: float
+
+    @property
+    def accuracy(self) -> float:
+        """NaN without labels."""
+        return float(self.right.mean()) if self.right.size else math.nan
+
+    @property
+    def candidate(self) -> Candidate:
+        """For the report."""
+        name = self.reading.name
+        if self.reading.layout not in ("NCHW", "NHWC"):
+            name = f"{name}, {self.reading.layout}"
+        return Candidate(name=name, accuracy=self.accuracy, confidence=self.confidence)
+
+
+@dataclasses.dataclass
+class Asked:
+    """Asks images in several readings.
+
+    Attributes:
+      ask: the network.
+      x: float32 ``[N, H, W, C]`` in [0, 1].
+      y: int ``[N]``; None without labels.
+    """
+
+    ask: Callable[[Any], np.ndarray]
+    x: np.ndarray
+    y: np.ndarray | None
+
+    def first(self, norm: Norm, ways: list[list[Geometry]]) -> list[Trial]:
+        """Of the likeliest ways that the network takes at all.
+
+        Raises:
+          UserError: it takes none.
+        """
+        failed: list[str] = []
+        for some in ways:
+            found = [trial for way in some if (trial := self.tried(norm, way, failed))]
+            if found:
+                return found
+        raise UserError(failed[0])
+
+    def others(self, first: Norm, ways: list[Geometry]) -> list[Trial]:
+        """Of the usual readings but the first one."""
+        failed: list[str] = []
+        tried = [
+            self.tried(norm, way, failed)
+            for way in dict.fromkeys(ways)
+            for norm in usual(way.image[2])
+            if norm != first
+        ]
+        return [trial for trial in tried if trial]
+
+    def tried(self, norm: Norm, way: Geometry, failed: list[str]) -> Trial | None:
+        """None if the network does not take it: why is added to what failed."""
+        channels = way.image[2]
+        if not fits(norm, channels):
+            failed.append(
+                f"{norm.name} has numbers of {max(len(norm.mean), len(norm.std))} "
+                f"channels, and the network takes {channels}; give as many, or one"
+            )
+            return None
+        reading = Reading(norm, way.layout)
+        x = with_channels(self.x, channels)
+        try:
+            answering, said = answers_.read(self.ask(reading(x)), len(x))
+        except UserError as error:
+            failed.append(str(error))
+            return None
+        except Exception as error:  # whatever a stranger's network makes of a shape
+            text = " ".join(str(error).split())
+            failed.append(
+                f"the network fails on images of shape {reading(x).shape} "
+                f"({type(error).__name__}: {text[:160]}); check shape and layout"
+            )
+            return None
+        return self.judged(reading, way.image, answering, said)
+
+    def judged(
+        self, reading: Reading, image: Image, answering: Answering, said: np.ndarray
+    ) -> Trial:
+        """How well the answers fit."""
+        none = np.zeros(0)
+        if answering.is_labels:
+            right = none if self.y is None else said == self.y
+            return Trial(reading, image, answering, said, right, none, math.nan)
+        logs = _log_softmax(answering.logits(said.astype(np.float64)))
+        top = logs.argmax(1)
+        confidence = float(np.exp(logs.max(1)).mean())
+        if self.y is None:
+            shares = np.exp(logs)
+            losses = -(shares * (logs - np.log(shares.mean(0) + 1e-30))).sum(1)
+            right = none
+        else:
+            right = top == self.y
+            inside = np.minimum(self.y, logs.shape[1] - 1)
+            losses = -np.take_along_axis(logs, inside[:, None], 1)[:, 0]
+        losses = np.minimum(losses, _CAP)
+        return Trial(reading, image, answering, said, right, losses, confidence)
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def rank(trial: Trial) -> tuple[bool, float, float]:
+    """Less is better: whether it is sure beyond reason, then by accuracy, then loss."""
+    is_wild = answers_.saturated(trial.answering, trial.answers)
+    right = float(trial.right.mean()) if trial.right.size else 0.0
+    return is_wild, -right, float(trial.losses.mean()) if trial.losses.size else 0.0
+
+
+def choose(trials: list[Trial], start: int = 0) -> int:
+    """The one at ``start``, unless another is better beyond chance.
+
+    By accuracy, or, if it is no worse in that, by cross-entropy; without labels by how
+    much its answers say.
+    """
+    wild = [rank(trial)[0] for trial in trials]
+    pool = [i for i in range(len(trials)) if not wild[i]] or [start]
+    best = min(pool, key=lambda i: rank(trials[i]))
+    old, new = trials[start], trials[best]
+    if wild[start]:
+        return best
+    if old.right.size and _beyond(new.right.astype(float) - old.right):
+        return best
+    if not old.losses.size:
+        return start
+    no_worse = [i for i in pool if rank(trials[i])[1] <= rank(old)[1]]
+    lower = min(no_worse, key=lambda i: rank(trials[i])[2])
+    return lower if _beyond(old.losses - trials[lower].losses) else start
+
+
+def _beyond(gain: np.ndarray) -> bool:
+    """Whether a mean gain is one beyond chance."""
+    error = math.sqrt(float((gain**2).sum())) or 1.0
+    return float(gain.sum()) > _CLEAR * error
