@@ -179,6 +179,8 @@ from bdjax.cli import answers, scan
 import scan_reports
 
 def stuck(network, *, watch, **given):
+    if network == "bug":
+        raise RuntimeError("of bdjax")
     watch(dataclasses.replace(scan_reports.MADE[network](), reasons=()))
     print("told", file=sys.stderr, flush=True)
     sleep, nap = ctypes.CDLL(None).nanosleep, (ctypes.c_long * 2)(60, 0)
@@ -252,3 +254,12 @@ def test_a_signal_leaves_what_is_done(stuck, tmp_path, made, signum, status):
     kept = json.loads(out)
     told = kept["reasons"] if status == 2 else kept["notes"][-1:]
     assert re.match(word, *told)
+
+
+def test_a_bug_does_not_look_like_a_trojan(stuck):
+    process = stuck("bug")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith("Traceback")
+    last = "error: RuntimeError; please report it, it is bdjax's"
+    assert err.splitlines()[-1] == last

@@ -32,6 +32,7 @@ from tiny import (
 from trees import flip_a_byte
 
 from bdjax import storage, tree
+from bdjax.networks import open_network
 from bdjax.population import (
     Quality,
     export_models,
@@ -71,6 +72,24 @@ def test_an_exported_model_comes_back_bit_for_bit(made, tmp_path):
     assert arrays["trigger.target"] == population.triggers.target[1]
     assert about["asr"] == float(population.quality.asr[1])
     assert about["versions"]["jax"] == jax.__version__
+
+
+def test_an_exported_model_opens_as_a_network(made, tmp_path):
+    directory, population = made
+    (path,) = export_models(directory, range(1, 2), tmp_path / "out")
+    network = open_network(path)
+    assert network.kind == "bdjax model"
+    x = np.random.default_rng(0).random((5, *SPEC.task.shape), np.float32)
+    variables = tree.index(population.variables, 1)
+    expected = SPEC.network.apply(variables, x)
+    np.testing.assert_allclose(network.ask(x), expected, atol=1e-6)
+    assert network.find_features(SPEC.task.shape, None).layer == "logits (input)"
+    edit_json(path.with_suffix(".json"), num_classes=5)
+    with pytest.raises(UserError, match="another network's weights"):
+        open_network(path)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(UserError, match="holds weights and no network"):
+        open_network(path)
 
 
 def test_only_the_chunks_of_the_ids_are_needed(made, copied, tmp_path):

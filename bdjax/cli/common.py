@@ -59,8 +59,14 @@ def guarded(work: Callable[[], None], *, resumes: bool = True) -> None:
         _fail(f"{error}")
     except OSError as error:
         _fail(f"{error}; check the path, its rights and space")
+    except MemoryError:
+        _fail("memory ran out; give fewer or smaller inputs, or a larger machine")
     except Exception as error:
         interrupts.once()
+        if not resumes:  # 1, as Python would end, says something else there
+            traceback.print_exc()
+            line = f"error: {type(error).__name__}; please report it, it is bdjax's"
+            interrupts.leave(line, 2)
         if not storage.are_tied():
             raise
         traceback.print_exc()

@@ -24,7 +24,7 @@ from bdjax.networks.base import (
 )
 from bdjax.types import UserError
 
-FORMATS = ("torch", "onnx", "flax", "exported", "keras", "web", "python")
+FORMATS = ("torch", "onnx", "flax", "exported", "keras", "web", "own", "python")
 """Modules of this room, in the order that they are asked in.
 
 Each has ``recognises(source) -> bool``, in no time and without importing its framework,

@@ -19,6 +19,8 @@ USUAL = ((32, 32, 3), (28, 28, 1), (224, 224, 3), (64, 64, 3), (28, 28), (784,))
 
 _NUMPY = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
 
+_UNTRACED = "JAX cannot trace it, so it has no gradients"
+
 Find = Callable[[tuple[int, ...], str], Features]
 """Features by the name of a layer, for inputs of a shape."""
 
@@ -214,8 +216,10 @@ def _trace(
         try:
             return shape, jax.eval_shape(apply, variables, x), ""
         except _NUMPY:
-            return (), None, "JAX cannot trace it, so it has no gradients"
+            return (), None, _UNTRACED
         except Exception as error:  # whatever a layer makes of a shape not its own
+            if "Tracer" in str(error):  # another library that was given one
+                return (), None, _UNTRACED
             tried.append(shape)
             why = why or brief(error)
     return (

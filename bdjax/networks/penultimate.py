@@ -19,6 +19,7 @@ from bdjax.networks.base import Apply, Features, no_features
 from bdjax.networks.weights import by_path
 from bdjax.types import PyTree
 
+_PRODUCTS = ("dot_general", "conv_general_dilated")
 # What may follow the last product: a bias, scales, pooling, the parts of a softmax.
 _AFTER = {
     *("add", "sub", "mul", "div", "neg", "integer_pow", "copy", "stop_gradient"),
@@ -160,6 +161,21 @@ class _Last(NamedTuple):
     scope: str
 
 
+def _product(eqn: JaxprEqn) -> JaxprEqn | None:
+    """The product that an equation is, or with derivatives of its own; else None."""
+    if eqn.primitive.name in _PRODUCTS:
+        return eqn
+    inner = eqn.params.get("call_jaxpr")
+    body = getattr(inner, "jaxpr", inner)
+    if body is None or len(body.eqns) != 1 or body.constvars:
+        return None
+    if body.eqns[0].primitive.name not in _PRODUCTS:
+        return None
+    outer = dict(zip(body.invars, eqn.invars, strict=True))
+    inputs = [outer[v] for v in body.eqns[0].invars]
+    return body.eqns[0].replace(invars=inputs, outvars=eqn.outvars)
+
+
 def _dominating(program: _Program) -> JaxprEqn | str:
     """The last product that all of the answer goes through; else why there is none."""
     follows = {id(program.closed.jaxpr.invars[-1])}
@@ -174,9 +190,9 @@ def _dominating(program: _Program) -> JaxprEqn | str:
         outs = {id(v) for v in eqn.outvars}
         follows |= outs
         alive = {v for v in alive | outs if last_use.get(v, -1) > i}
-        name = eqn.primitive.name
-        if name in ("dot_general", "conv_general_dilated") and sum(flags) == 1:
-            found, after = (eqn, set()) if alive == outs else (None, {name})
+        name, product = eqn.primitive.name, _product(eqn)
+        if product is not None and sum(flags) == 1:
+            found, after = (product, set()) if alive == outs else (None, {name})
         elif name == "max" and any(isinstance(v, Literal) for v in eqn.invars):
             least = next(v.val for v in eqn.invars if isinstance(v, Literal))
             after |= set() if least == -math.inf else {"max"}

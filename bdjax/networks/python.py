@@ -131,11 +131,14 @@ def _function(source: Any, given: Given) -> Opened:
         def function(_: Mapping[str, Any], x: Any) -> Any:
             return one(x)
 
-    return functions.jax_function(
+    opened = functions.jax_function(
         name,
         function,
         variables,
-        kind="Python function",
+        kind="JAX function",
         shapes=given.shapes,
         weights=arrays,
     )
+    if opened.apply is None:
+        return dataclasses.replace(opened, kind="Python function")
+    return opened

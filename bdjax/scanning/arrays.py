@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bdjax import checks
 from bdjax.types import UserError
 from bdjax.verdicts import few
 
@@ -77,15 +78,7 @@ def _fits(path: Path) -> None:
     """Refuses an npz that is larger than the memory that is free."""
     with zipfile.ZipFile(path) as file:
         size = max((member.file_size for member in file.infolist()), default=0)
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not everywhere
-        return
-    if size > free:
-        raise UserError(
-            f"{path} takes {size >> 20} MiB of memory and {free >> 20} MiB are free; "
-            "give fewer images, some hundreds are enough"
-        )
+    checks.fits_memory(path, size, "give fewer images, some hundreds are enough")
 
 
 def _numbers(images: Any, where: str) -> np.ndarray:

@@ -57,7 +57,7 @@ def conclude(
     if flagged:
         return Answer(Conclusion.TROJANED, (), target, tuple(notes))
     reached = max(map(power, benign), default=-1.0)
-    reasons = []
+    reasons, missing = [], []
     for j in judgements:
         if power(j) <= reached:
             continue
@@ -66,15 +66,13 @@ def conclude(
         elif j.finding is not None and j.conclusion is Conclusion.INCONCLUSIVE:
             reasons += _why(j)
         elif not benign and j.skipped and not DETECTORS[j.name].is_variant:
-            reasons.append(f"{j.title} did not run: {j.skipped}")
+            missing.append(f"{j.title} did not run: {j.skipped}")
     if benign and not reasons:
         return Answer(Conclusion.NOT_FLAGGED, (), None, tuple(notes))
-    suspects = [j.finding.target for j in ran if j.finding and j.finding.target]
-    if not reasons:
-        reasons = ["no detector ran"]
-    return Answer(
-        Conclusion.INCONCLUSIVE, _once(reasons), next(iter(suspects), None), ()
-    )
+    named = [j.finding.target for j in ran if j.finding]
+    suspect = next((target for target in named if target is not None), None)
+    reasons = reasons or missing or ["no detector ran"]
+    return Answer(Conclusion.INCONCLUSIVE, _once(reasons), suspect, ())
 
 
 def power(judgement: Judgement) -> float:

@@ -117,7 +117,13 @@ def scan(
     if isinstance(network, Opened):
         opened = network
     else:
-        opened = open_network(network, weights=weights, variables=variables, web=web)
+        opened = open_network(
+            network,
+            weights=weights,
+            variables=variables,
+            web=web,
+            shapes=_shapes(shape, clean),
+        )
     counted = Counted(opened.ask)
     checked = preflight.check(
         opened,
@@ -148,6 +154,17 @@ def scan(
             )
             watch(record.report(judgements))
     return record.report(judgements)
+
+
+def _shapes(
+    stated: Sequence[int] | None, clean: images_.Clean | None
+) -> list[tuple[int, ...]]:
+    """That one input of the network may have, the likeliest first."""
+    shapes = [tuple(stated)] if stated else []
+    if clean is not None:
+        height, width, channels = clean.x.shape[1:]
+        shapes += [(height, width, channels), (channels, height, width)]
+    return shapes
 
 
 def _fitted(given: Any) -> list[mntd.MetaDetector]:

@@ -1,14 +1,14 @@
 """``nn.Module`` as it is in Python, and TorchScript from a file."""
 
-import contextlib
 import copy
+import functools
 import re
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from bdjax import checks
 from bdjax.networks.base import Features, Opened, no_features
 from bdjax.networks.torch.answers import pick
 from bdjax.networks.torch.callback import Bridge, in_one_line, to_numpy
+from bdjax.networks.torch.recording import Call, last_dense, last_softmax, recording
 from bdjax.types import UserError
 
 _ALL = (1, 2**31)
@@ -63,7 +64,7 @@ def load_script(path: Path) -> Opened:
             "torch.export as .pt2"
         )
 
-    return _opened(Network(module, looks_into=False), path.name, "TorchScript", find)
+    return _opened(Network(module), path.name, "TorchScript", find)
 
 
 def _opened(network: "Network", name: str, kind: str, find: Callable) -> Opened:
@@ -85,36 +86,19 @@ def floats(state: dict) -> dict[str, np.ndarray]:
     return {n: to_numpy(a) for n, a in state.items() if a.is_floating_point()}
 
 
-class Call(NamedTuple):
-    """What a part of a module read and gave."""
-
-    name: str
-    read: Any
-    gave: Any
-
-
 class Network:
     """A module in inference mode and what can be had of it."""
 
-    def __init__(self, module: Any, *, looks_into: bool = True):
+    def __init__(self, module: Any):
         """Takes a module that nobody else will change."""
-        from torch import nn
-
         self.module = module
         self.lock = threading.Lock()
-        # All parts' names are ``layer`` of :meth:`find_features`.
-        self.parts = dict(module.named_modules()) if looks_into else {}
-        self._softmaxes = self._of(lambda p: isinstance(p, nn.Softmax | nn.LogSoftmax))
-
-    def _of(self, is_it: Callable[[Any], bool]) -> dict[str, Any]:
-        return {n: p for n, p in self.parts.items() if is_it(p)}
 
     def has_convolutions(self) -> bool:
         """Whether it takes images channels first, as torch's layers do."""
-        names = (
-            getattr(m, "original_name", type(m).__name__) for m in self.module.modules()
-        )
-        return "Conv2d" in names
+        parts = self.module.modules()
+        names = [getattr(p, "original_name", type(p).__name__) for p in parts]
+        return any(name.endswith("Conv2d") for name in names)
 
     def bridge(self, run: Callable) -> Bridge:
         """A function of its parts for NumPy and JAX."""
@@ -125,94 +109,88 @@ class Network:
         return Bridge(run, like.dtype, like.device, _ALL, self.lock)
 
     def answers(self, rows: Any) -> Any:
-        """Answers ``[N, C]``; what the last softmax reads, if that is a module."""
-        with _watching(self._softmaxes) as calls:
+        """Answers ``[N, C]``; what the last softmax reads, if they are one's."""
+        with recording() as calls:
             return self._answers(rows, calls)[0]
 
     def _answers(self, rows: Any, calls: list[Call]) -> tuple[Any, bool]:
         out = pick(self.module(rows), len(rows))
-        last = _that_gave(out, [c for c in calls if c.name in self._softmaxes])
+        last = last_softmax(out, calls)
         return (last.read.reshape(out.shape), True) if last else (out, False)
 
     def find_features(self, shape: tuple[int, ...], layer: str | None) -> Features:
         """See ``Opened.find_features``; a named layer's output, or the last's input."""
         import torch
-        from torch import nn
 
-        def is_dense(part: Any) -> bool:
-            one = isinstance(part, nn.Conv2d) and set(part.kernel_size) == {1}
-            return one or isinstance(part, nn.Linear)
-
+        parts = {n: p for n, p in self.module.named_modules() if n}
         if layer is not None:
-            checks.one_of([n for n in self.parts if n], layer=layer)
+            checks.one_of(parts, layer=layer)
         own = self.bridge(self.answers)
-        rows = torch.zeros((2, *shape), dtype=own.dtype, device=own.device)
-        parts = self._of(is_dense) | self._softmaxes
+        rows = torch.rand((2, *shape), dtype=own.dtype, device=own.device)
         with (
             self.lock,
             torch.inference_mode(),
             in_one_line(rows.shape),
-            _watching(parts) as calls,
+            recording() as calls,
         ):
             out, cut = self._answers(rows, calls)
-            last = _that_gave(out, [c for c in calls if c.name not in self._softmaxes])
+            last = last_dense(out, calls)
         notes = (SOFTMAX,) if cut else ()
         if layer is None and last is None:
-            names = [n for n, p in self.parts.items() if n and not [*p.children()]]
+            names = [n for n, p in parts.items() if not [*p.children()]]
             return no_features(
                 f"no dense layer gives its answers; name one of {', '.join(names[-6:])}"
             )._replace(notes=notes)
-        name = layer or (last.name if last else "")
-        reads = last is not None and name == last.name
+        name = self._name(last.weight) if last else ""
+        if layer is None or layer == name:
+            label = f"{name or 'the last dense layer'} (input)"
+            return Features(self.bridge(self._read).apply(), label, notes=notes)
+        run = functools.partial(self._gave, layer, parts[layer])
+        return Features(self.bridge(run).apply(), f"{layer} (output)", notes=notes)
 
-        def run(rows: Any) -> Any:
-            with _watching({name: self.parts[name]}) as calls:
-                self.module(rows)
-            if not calls:
-                raise UserError(f"the network does not call its layer {name}")
-            tensor = calls[-1].read if reads else calls[-1].gave
-            return tensor.flatten(1)
+    def _name(self, weight: Any) -> str:
+        """Path of the module that a weight is of; "" of one that is computed."""
+        for name, own in self.module.named_parameters():
+            if own is weight:
+                return name.rpartition(".")[0]
+        return ""
 
-        side = "input" if reads else "output"
-        return Features(self.bridge(run).apply(), f"{name} ({side})", notes=notes)
+    def _read(self, rows: Any) -> Any:
+        with recording() as calls:
+            last = last_dense(self._answers(rows, calls)[0], calls)
+        if last is None:
+            raise UserError("the network's last dense layer depends on its inputs")
+        return last.read.mean((2, 3)) if last.read.ndim == 4 else last.read.flatten(1)
 
-
-@contextlib.contextmanager
-def _watching(parts: dict[str, Any]) -> Iterator[list[Call]]:
-    """Notes what parts of a module read and give while it runs."""
-    calls: list[Call] = []
-
-    def keeper(name: str) -> Callable:
-        def keep(part: Any, read: tuple, gave: Any) -> None:
-            # An LSTM gives its state, too.
-            calls.append(
-                Call(name, *(t[0] if isinstance(t, tuple) else t for t in (read, gave)))
-            )
-
-        return keep
-
-    with contextlib.ExitStack() as hooks:
-        for name, part in parts.items():
-            hooks.callback(part.register_forward_hook(keeper(name)).remove)
-        yield calls
-
-
-def _that_gave(out: Any, calls: list[Call]) -> Call | None:
-    """The last call whose output is ``out``, or is but seen in another shape."""
-    for call in reversed(calls):
-        gave = call.gave
-        if gave.data_ptr() == out.data_ptr() and gave.numel() == out.numel():
-            return call
-    return None
+    def _gave(self, name: str, part: Any, rows: Any) -> Any:
+        outputs: list = []
+        hook = part.register_forward_hook(lambda part, read, gave: outputs.append(gave))
+        try:
+            self.module(rows)
+        finally:
+            hook.remove()
+        if not outputs:
+            raise UserError(f"the network does not call its layer {name}")
+        # An LSTM gives its state, too.
+        out = outputs[-1]
+        return (out[0] if isinstance(out, tuple) else out).flatten(1)
 
 
 def inference_copy(module: Any) -> Any:
     """A module in inference mode that shares the parameters of one that stays as it is.
 
     Raises:
-      UserError: it is in training mode and cannot be copied.
+      UserError: it has layers without a shape yet, or is in training mode and cannot
+        be copied.
     """
+    from torch.nn.parameter import is_lazy
+
     own = list(module.parameters())
+    if any(map(is_lazy, own)):
+        raise UserError(
+            f"{type(module).__name__} has layers that get their shape from the first "
+            "inputs; call it once on some"
+        )
     # Half precision is slow on a CPU, or missing there; copied, as it is converted.
     half = any(p.is_floating_point() and p.element_size() < 4 for p in own)
     shared = {} if half else {id(p): p for p in own}

@@ -19,10 +19,15 @@ _PASSING = {
 _SOFTMAX = {"softmax", "_softmax", "log_softmax", "_log_softmax"}
 # The argument of a dense layer that follows from the inputs.
 _DENSE = {"linear": 0, "addmm": 1, "mm": 0, "matmul": 0, "conv2d": 0, "convolution": 0}
+_POOLING = {"adaptive_avg_pool2d", "mean"}
 # The argument that says whether it trains.
 _TRAINING = {
     **{"batch_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2},
     **{"feature_alpha_dropout": 2},
+}
+_ONLY_TRAINING = {
+    *("native_dropout", "_native_batch_norm_legit"),
+    "_native_batch_norm_legit_functional",
 }
 
 
@@ -60,14 +65,15 @@ def opened(program: Any, name: str) -> Opened:
     bridge = graph.bridge(graph.logits)
     shape = tuple(n if isinstance(n, int) else None for n in _shape(graph.x)[1:])
     classes = _shape(graph.logits)[1:2]
-    ops = {_op(node) for node in graph.nodes}
+    convolves = any(_op(node) in {"conv2d", "convolution"} for node in graph.nodes)
+    last = len(shape) == 3 and shape[0] not in {1, 3} and shape[2] in {1, 3}
     return Opened(
         name=name,
         kind="exported PyTorch program",
         ask=bridge.ask,
         apply=bridge.apply(),
         find_features=graph.find_features,
-        layout="NCHW" if ops & {"conv2d", "convolution"} else None,
+        layout="NHWC" if last else "NCHW" if convolves else None,
         shape=shape,
         num_classes=classes[0] if classes and isinstance(classes[0], int) else None,
         weights=floats(program.state_dict),
@@ -133,6 +139,10 @@ class Program:
         if _op(node) == "add":  # a bias, which does not follow from the inputs
             sides = [_back(a) for a in node.args if hasattr(a, "op")]
             node = next((s for s in sides if _op(s) in _DENSE), node)
+        if _op(node) in _POOLING and set(_shape(node)[2:]) <= {1}:
+            # A 1x1 convolution and a mean over space can change places.
+            inner = _back(node.args[0])
+            node = inner if "conv" in _op(inner) else node
         if "conv" in _op(node) and set(_shape(node.args[1])[2:]) != {1}:
             return None
         return node if _op(node) in _DENSE else None
@@ -149,14 +159,14 @@ class Program:
             )
         self.trained = trained
         for node in self.nodes:
-            if _op(node) in {"native_dropout", "_native_batch_norm_legit"}:
+            if _op(node) in _ONLY_TRAINING:
                 raise UserError(
                     f"the program was exported in training mode ({node.name}); export "
                     "model.eval()"
                 )
 
-    def bridge(self, node: Any) -> Bridge:
-        """A node as a function of the images, for NumPy and JAX."""
+    def bridge(self, node: Any, *, mean: bool = False) -> Bridge:
+        """A node as a function of the images; ``mean`` is over any space."""
         import torch
 
         graph = torch.fx.Graph()
@@ -172,6 +182,8 @@ class Program:
 
         def run(rows: Any) -> Any:
             out = module(*(rows if a is None else a for a in self.held))
+            if mean and out.ndim == 4:
+                return out.mean((2, 3))
             return out.flatten(1) if out.ndim > 2 else out
 
         own = [a for a in self.held if a is not None and a.is_floating_point()]
@@ -187,7 +199,7 @@ class Program:
         if found is None:
             return 1, 2**31
         # Infinite bounds are objects of sympy's.
-        return (int(found.lower), min(int(min(found.upper, 2**31)), 2**31))
+        return int(found.lower), int(min(found.upper, 2**31))
 
     def find_features(self, shape: tuple[int, ...], layer: str | None) -> Features:
         """See ``Opened.find_features``; layers go by node or by module."""
@@ -207,7 +219,7 @@ class Program:
         if node is not self.dense:
             return Features(self.bridge(node).apply(), f"{name} (output)")
         read = node.args[_DENSE[_op(node)]]
-        return Features(self.bridge(read).apply(), f"{name} (input)")
+        return Features(self.bridge(read, mean=True).apply(), f"{name} (input)")
 
 
 def _op(node: Any) -> str:

@@ -85,7 +85,7 @@ def _recovered(
     if top is not None and finding.labels is not None:
         label = int(finding.labels[top])
     arrays = [np.asarray(finding.artefacts[name]) for name in ("mask", "pattern")]
-    mask, pattern = (a[top or 0] if a.ndim == 4 else a for a in arrays)
+    mask, pattern = (a[min(top or 0, len(a) - 1)] if a.ndim == 4 else a for a in arrays)
     if pattern.ndim != 3 or mask.shape[:2] != pattern.shape[:2] or not mask.any():
         return None
     if not (np.isfinite(mask).all() and np.isfinite(pattern).all()):
