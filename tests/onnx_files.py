@@ -66,7 +66,7 @@ def residual(**how):
     w = Writer()
     x = w("Relu", w("Conv", "x", w.weight(8, 3, 3, 3), w.weight(8), pads=[1] * 4))
     x = block(w, block(w, x, 8, 8), 8, 16, stride=2)
-    x = w("Flatten", w("GlobalAveragePool", x))
+    x = w("Flatten", w("GlobalAveragePool", x, name="pool"))
     y = w("Gemm", x, w.weight(10, 16, name="fc.weight"), w.weight(10), transB=1)
     return w.model(y, (3, 16, 16), **how)
 
