@@ -1,5 +1,6 @@
 """Networks in ONNX: answers, gradients, features, and what is refused."""
 
+import field
 import jax
 import numpy as np
 import onnx
@@ -262,3 +263,19 @@ def test_refusals(tmp_path):
     network = open_network(files.residual())
     with pytest.raises(UserError, match=r"\(3, 8, 8\).*says \(3, 16, 16\)"):
         network.ask(np.zeros((1, 3, 8, 8), np.float32))
+
+
+@pytest.mark.parametrize("name", ["clean0", "bad0"])
+@pytest.mark.skipif(not field.FIELD.exists(), reason="shared/field is not here")
+def test_networks_of_others(name):
+    path = field.FIELD / "mnist_bn_pytorch" / f"{name}.onnx"
+    network = open_network(path)
+    known = next(n for n in field.batch_norms() if n.name == name)
+    x = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
+    planes = x.transpose(0, 3, 1, 2)
+    expected = jax.jit(known.apply)(known.variables, x)
+    np.testing.assert_allclose(network.ask(planes), expected, atol=0.02)  # float16
+    features = network.find_features((1, 28, 28), None)
+    found = jax.jit(features.apply)(network.variables, planes)
+    expected = jax.jit(known.features)(known.variables, x)
+    np.testing.assert_allclose(found, expected, atol=0.02)

@@ -5,6 +5,7 @@ import onnx
 import onnx_cases
 import onnx_files
 import onnx_layer_cases  # noqa: F401  (registers its cases)
+import onnx_shape_cases  # noqa: F401
 import onnxruntime
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
