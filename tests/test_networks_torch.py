@@ -43,6 +43,13 @@ class Small(nn.Module):
         return self.returns(self.last(self.fc(x)))
 
 
+class Rows(nn.Module):
+    """What fixes the batch of an export."""
+
+    def forward(self, y):
+        return y.reshape(len(y), 1, -1).flatten(1)
+
+
 class Convolutions(nn.Sequential):
     def __init__(self):
         super().__init__(
@@ -98,8 +105,10 @@ FORMS = {
     "module": lambda module, path: module,
     "training": lambda module, path: module.train(),
     "program": lambda module, path: export(module, path / "m.pt2"),
-    "fixed": lambda module, path: export(module, path / "m.pt2", dynamic=False),
-    "one": lambda module, path: export(module, path / "m.pt2", n=1, dynamic=False),
+    "example": lambda module, path: export(module, path / "m.pt2", dynamic=False),
+    "fixed": lambda module, path: export(
+        nn.Sequential(module, Rows()), path / "m.pt2", dynamic=False
+    ),
     "exported training": lambda module, path: export(module.train(), path / "m.pt2"),
     "script": lambda module, path: script(module, path / "m.pt"),
 }
@@ -122,6 +131,7 @@ def test_answers_and_gradients_are_torch_s(form, tmp_path):
     np.testing.assert_allclose(grad, gradient, atol=1e-5)
     assert opened.layout == "NCHW"
     assert opened.sequential
+    assert any("at a time" in note for note in opened.notes) == (form == "fixed")
 
 
 def test_it_goes_under_vmap_and_into_loops():
