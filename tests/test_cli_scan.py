@@ -244,13 +244,17 @@ def test_a_budget_is_kept_amid_a_step(stuck, tmp_path):
 )
 def test_a_signal_leaves_what_is_done(stuck, tmp_path, made, signum, status):
     process = stuck(made, "--format=json", "--fail-on=trojaned")
-    while "told" not in (line := process.stderr.readline()):
-        assert line or process.poll() is None
+    before = ""
+    while not before.endswith("told\n"):
+        before += process.stderr.readline()
+        assert process.poll() is None, before
+    assert before.startswith("models/resnet20.onnx (ONNX), asked as CIFAR-10's mean")
+    assert "\nDL-TND: " in before
     process.send_signal(signum)
     out, err = process.communicate(timeout=30)
     assert process.returncode == status, err
     word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[signum]
-    assert err == f"{word}; what was known by then is in the report\n"
+    assert err == (f"{word}; what was known by then is in the report\n")
     kept = json.loads(out)
     told = kept["reasons"] if status == 2 else kept["notes"][-1:]
     assert re.match(word, *told)

@@ -17,6 +17,7 @@ from bdjax.cli import interrupts
 from bdjax.cli.arguments import UsageError
 from bdjax.cli.scan_arguments import USAGE
 from bdjax.scanning import render
+from bdjax.scanning.record import WAITING
 from bdjax.scanning.render import text, words
 from bdjax.scanning.report import Judgement, Report
 from bdjax.types import UserError
@@ -139,12 +140,15 @@ class Watch:
 
     def tell(self, report: Report) -> None:
         """Keeps the report so far, and says what is new in it."""
+        lines = [] if self._report else [_opening(report)]
         self._report = report
         for judgement in report.judgements:
             if judgement.finding is not None and judgement.name not in self._told:
                 self._told.add(judgement.name)
-                if not self._answer.quiet:
-                    print(_line(report, judgement), file=sys.stderr, flush=True)
+                lines.append(_line(report, judgement))
+        if not self._answer.quiet:
+            for line in lines:
+                print(line, file=sys.stderr, flush=True)
 
     def _over(self) -> None:
         interrupts.once()
@@ -178,14 +182,28 @@ class Watch:
 
 def _stopped(report: Report, why: str, seconds: float) -> Report:
     """The report so far as that of a scan that was ended."""
-    peak = telemetry.peak_memory_bytes() / 2**20
-    report = dataclasses.replace(report, seconds=seconds, peak_mib=peak)
+    stopped = dataclasses.replace(
+        report,
+        seconds=seconds,
+        peak_mib=telemetry.peak_memory_bytes() / 2**20,
+        judgements=tuple(
+            dataclasses.replace(j, skipped=why) if j.skipped == WAITING else j
+            for j in report.judgements
+        ),
+    )
     if report.conclusion is Conclusion.TROJANED:
         more = f"{why}; detectors that come later were not asked"
-        return dataclasses.replace(report, notes=(*report.notes, more))
-    return dataclasses.replace(
-        report, conclusion=Conclusion.INCONCLUSIVE, reasons=(why,)
-    )
+        return dataclasses.replace(stopped, notes=(*report.notes, more))
+    reasons = (why, *report.preflight.reasons)
+    unsure = Conclusion.INCONCLUSIVE
+    return dataclasses.replace(stopped, conclusion=unsure, reasons=reasons)
+
+
+def _opening(report: Report) -> str:
+    reading = report.preflight.reading
+    fits = {c.name: words.share(c.accuracy) for c in report.preflight.candidates}
+    right = f": {fits[reading]} of the images right" if fits.get(reading) else ""
+    return f"{report.source} ({report.kind}), asked as {reading}{right}"
 
 
 def _line(report: Report, judgement: Judgement) -> str:
