@@ -321,6 +321,29 @@ def test_answers_of_another_form_are_refused(images):
 def test_several_outputs_have_the_answer_among_them(images):
     network = open_network(lambda x: {"hidden": x, "z": x.mean((1, 2))})
     np.testing.assert_allclose(network.ask(images), images.mean((1, 2)), atol=1e-6)
+    assert "the first of shape [N, C]" in network.notes[0]
+
+
+class Counting(nnx.Module):
+    """It keeps count of calls, and takes its mode as an argument."""
+
+    def __init__(self, rngs):
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.head = nnx.Conv(3, CLASSES, (1, 1), rngs=rngs)
+        self.calls = nnx.Variable(jnp.zeros(()))
+
+    def __call__(self, x, train=True):
+        self.calls[...] += 1
+        return self.head(self.drop(x, deterministic=not train)).mean((1, 2))
+
+
+def test_nnx_modules_may_keep_count_and_take_their_mode(images):
+    model = Counting(nnx.Rngs(0))
+    network = open_network(model)
+    expected = model(images, train=False)
+    np.testing.assert_allclose(network.ask(images), expected, atol=1e-6)
+    h = network.find_features(SHAPE, None).apply(network.variables, images)
+    np.testing.assert_allclose(h, images.mean((1, 2)), atol=1e-6)
 
 
 CODE = """

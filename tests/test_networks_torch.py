@@ -1,6 +1,7 @@
 """Networks of PyTorch against PyTorch itself."""
 
 import pickle
+import sys
 import warnings
 import zipfile
 
@@ -256,11 +257,11 @@ def test_features_that_cannot_be_had(tmp_path):
         lambda y: y[:, :, None, None],
     ],
 )
-def test_answers_are_found_in_what_is_returned(returns, tmp_path):
+def test_answers_are_found_in_what_is_returned(returns):
     x, expected = draw(), theirs(make(), draw())
     module = make(returns=returns)
     np.testing.assert_allclose(open_network(module).ask(x), expected, atol=1e-5)
-    program = open_network(export(module, tmp_path / "m.pt2"))
+    program = open_network(torch.export.export(module, (torch.rand(2, *SHAPE),)))
     np.testing.assert_allclose(program.ask(x), expected, atol=1e-5)
 
 
@@ -280,6 +281,8 @@ def test_what_a_program_says_of_itself(tmp_path):
     assert (opened.shape, opened.num_classes) == (SHAPE, CLASSES)
     assert "fc.weight" in opened.weights
     assert opened.notes == ()
+    x = draw(130)  # of 64 at most
+    np.testing.assert_allclose(opened.ask(x), theirs(make(), x), atol=1e-5)
     module = make().train()
     trained = open_network(export(module, tmp_path / "trained.pt2"))
     assert "training mode" in trained.notes[0]
@@ -404,11 +407,21 @@ def test_damaged_and_missing_files_are_told_in_a_line(suffix, tmp_path):
             open_network(str(path))
         assert "\n" not in str(caught.value)
     path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match="is no file of PyTorch"):
+    with pytest.raises(UserError, match=r"is no file of torch\.export"):
         open_network(str(path))
-    path.unlink()
-    with pytest.raises(UserError, match="does not exist"):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("serialized_exported_program.json", "{}")
+    with pytest.raises(UserError, match=r"before 2\.8"):
         open_network(str(path))
+
+
+def test_a_missing_package_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "m.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/archive_format", "pt2")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match="pip install torch"):
+        open_network(path)
 
 
 def test_errors_of_torch_come_in_a_line(capfd):
@@ -433,6 +446,52 @@ def test_errors_of_torch_come_in_a_line(capfd):
     assert str(said).endswith("too bright, by far")
     assert "Traceback" not in capfd.readouterr().err
     assert said_in_callback(RuntimeError("out of memory")) is None
+
+
+def test_modules_that_cannot_be_copied_are_told():
+    with pytest.raises(UserError, match="call it once"):
+        open_network(nn.Sequential(nn.LazyLinear(3)))
+
+    class Uncopied(nn.Linear):
+        def __deepcopy__(self, memo):
+            raise RuntimeError("it holds a lock")
+
+    module = Uncopied(6, CLASSES)
+    with pytest.raises(UserError, match=r"holds a lock.*eval\(\)"):
+        open_network(module)
+    x = draw(2, (6,))
+    np.testing.assert_allclose(
+        open_network(module.eval()).ask(x), theirs(module, x), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("call", ["torch.save(x, 'f')", "x + torch.from_file('f')"])
+def test_scripts_that_touch_files_are_refused(call, tmp_path):
+    path = tmp_path / "m.pt"
+    script(make(), path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("m/code/__torch__/more.py", f"def f(x):\n  {call}")
+    with pytest.raises(UserError, match=r"calls torch\.\w+.*touches files"):
+        open_network(path)
+
+
+def test_shapes_that_are_computed_are_read(tmp_path):
+    class Scaled(nn.Module):
+        def forward(self, x):
+            y = nn.functional.max_pool2d(x, 3, 2, ceil_mode=True)
+            return nn.functional.interpolate(y, scale_factor=1.5).amax((2, 3))
+
+    free = torch.export.Dim.AUTO
+    program = torch.export.export(
+        Scaled(),
+        (torch.rand(2, *SHAPE),),
+        dynamic_shapes=({0: free, 2: free, 3: free},),
+    )
+    torch.export.save(program, tmp_path / "m.pt2")
+    opened = open_network(tmp_path / "m.pt2")
+    assert (opened.shape, opened.num_classes) == ((3, None, None), 3)
+    x = draw(3, (3, 11, 9))
+    np.testing.assert_allclose(opened.ask(x), theirs(Scaled(), x), atol=1e-6)
 
 
 def test_what_cannot_be_a_classifier_is_refused(tmp_path):

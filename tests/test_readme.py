@@ -34,9 +34,11 @@ def test_it_is_one_page():
 
 def run(heading, change=("", ""), **names):
     """Runs the snippet after the paragraph that begins so; gives its names."""
-    found = re.search(rf"^{heading}.*?```python\n(.*?)```", README, re.M | re.S)
-    assert found.group(1).count("\n") <= 13
-    exec(found.group(1).replace(*change), names)
+    (code,) = re.findall(
+        rf"\n\n{heading}[^\n]*:\n\n```python\n(.*?)```", README, re.DOTALL
+    )
+    assert code.count("\n") <= 12
+    exec(code.replace(*change), names)
     return names
 
 
@@ -97,6 +99,7 @@ def weights(digits):
     return trained
 
 
+@pytest.mark.slow
 def test_torch(weights, clean, tmp_path, monkeypatch, capsys):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 

@@ -1,6 +1,7 @@
 """Reports of scans as JSON, text and SARIF, of made-up findings."""
 
 import dataclasses
+import io
 import json
 import math
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+import rich.console
 import scan_reports
 from scan_reports import MADE
 
@@ -65,6 +67,17 @@ class TestText:
         assert "\x1b" not in str(report)
         assert repr(report) == str(report)
         assert max(map(len, text.to_text(report, 50).splitlines())) <= 50
+
+    def test_a_terminal_has_colour_and_a_pipe_none(self, report):
+        for terminal in (True, False):
+            file = io.StringIO()
+            console = rich.console.Console(
+                file=file, force_terminal=terminal, color_system="standard", width=80
+            )
+            text.show(report, console)
+            shown = file.getvalue()
+            assert ("\x1b[1;3" in shown) is terminal
+            assert terminal or shown == text.to_text(report)
 
     def test_leads_with_the_answer(self):
         said = " ".join(str(scan_reports.trojaned()).split())

@@ -90,8 +90,8 @@ def _linen(source: Any, given: Given) -> Opened:
             found = weights.by_path(state.get("intermediates", {}))
             # A call's first output; sown values are kept in a tuple, too.
             found = {k.removesuffix("/0"): v for k, v in found.items()}
-            found.pop("__call__", None)
-            return {k.removesuffix("/__call__"): v for k, v in found.items()}
+            found = {k.removesuffix("/__call__"): v for k, v in found.items()}
+            return {k: v for k, v in found.items() if not k.startswith("__call__")}
 
         return functions.layer_by_name(record, variables, shape, layer)
 
@@ -134,9 +134,10 @@ def _nnx(source: Any, given: Given) -> Opened:
         variables = weights.fitted(arrays, variables, given.weights)
 
     def merged(variables: PyTree) -> Any:
-        filled = jax.tree.map(lambda leaf: leaf, state)
+        # Copies: a call may count its steps, which those of another trace refuse.
+        filled, others = jax.tree.map(lambda leaf: leaf, (state, rest))
         nnx.replace_by_pure_dict(filled, variables)
-        return nnx.merge(graph, filled, rest)
+        return nnx.merge(graph, filled, others)
 
     def run(variables: PyTree, x: jax.Array) -> Any:
         return merged(variables)(x, **options)

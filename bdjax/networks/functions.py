@@ -128,6 +128,9 @@ def jax_function(
         ask = jax.jit(lambda x: answer(variables, x))
         why = "it answers labels"
         return numpy_function(name, lambda x: ask(jnp.asarray(x)), why=why, kind=kind)
+    x = jax.ShapeDtypeStruct((2, *known), jnp.float32)
+    if len(jax.tree.leaves(jax.eval_shape(run, variables, x))) > 1:
+        notes += ("of the arrays that it gives, the first of shape [N, C] is taken",)
     apply: Apply = answer
     if penultimate.ends_in_softmax(answer, variables, known):
         apply = penultimate.without_softmax(answer)

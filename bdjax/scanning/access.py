@@ -11,6 +11,7 @@ from bdjax.detectors import DETECTORS, Access, Defaults, Detector, get_detector
 from bdjax.detectors.perturbations import DLTND, Perturbing
 from bdjax.networks import Features, Opened, no_features
 from bdjax.scanning.preflight import Checked
+from bdjax.tnd.references import settings_of
 from bdjax.types import UserError
 from bdjax.verdicts import Calibration
 
@@ -105,7 +106,9 @@ def plan(
     for name in calibrations:
         checks.one_of(DETECTORS, **{"calibration of detector": name})
     named = asked is not None
-    texts = asked or [n for n, e in DETECTORS.items() if not e.is_variant]
+    texts = [n for n, e in DETECTORS.items() if not e.is_variant]
+    if asked is not None:
+        texts = list(asked)
     planned = [] if named and not _names(asked, "mntd") else _fitted(found, fitted)
     for text in texts:
         if text.partition(":")[0] == "mntd" and fitted:
@@ -116,6 +119,27 @@ def plan(
         return one.detector is None, DETECTORS[one.name].cost
 
     return sorted(planned, key=cost)
+
+
+def settings_for(text: str, num_classes: int) -> dict[str, Any]:
+    """What a detector's scores depend on, for a calibration; JSON.
+
+    Args:
+      text: a key of the registry, and options.
+      num_classes: of the networks.
+
+    Raises:
+      UserError: there is no such detector or option, or its scores follow from what a
+        scan does not have.
+    """
+    detector = get_detector(text, Defaults(per_class=1))
+    if isinstance(detector, Perturbing):
+        settings = settings_of(detector.config)
+    else:
+        settings = {"detector": detector.name} | {
+            name: getattr(detector, name) for name in detector.own_fields()
+        }
+    return settings | {"num_classes": num_classes}
 
 
 def _names(asked: Sequence[str] | None, name: str) -> bool:
@@ -152,6 +176,8 @@ def _planned(
         }
         detector = dataclasses.replace(detector, **skipping)
     calibration = calibrations.get(name)
+    if calibration is not None:
+        _same(calibration, settings_for(text, checked.num_classes), detector.title)
     if isinstance(detector, Perturbing):
         detector = dataclasses.replace(detector, calibration=calibration)
     why = _lacking(detector, found, features, checked)
@@ -159,6 +185,18 @@ def _planned(
         why = _pointless(detector, checked, calibration)
     runs: Any = None if why else detector
     return Planned(name, detector.title, detector.access, runs, calibration, why)
+
+
+def _same(calibration: Calibration, settings: dict[str, Any], title: str) -> None:
+    """Refuses a calibration of other settings, before anything runs."""
+    if calibration.settings == settings:
+        return
+    theirs = calibration.settings
+    name = next(k for k in theirs | settings if theirs.get(k) != settings.get(k))
+    raise UserError(
+        f"the calibration of {title} is of other networks or settings ({name} "
+        f"{theirs.get(name)!r}, not {settings.get(name)!r}); calibrate with these"
+    )
 
 
 def _lacking(

@@ -56,7 +56,7 @@ def conclude(
         return Answer(Conclusion.INCONCLUSIVE, _once(reasons), target, tuple(notes))
     if flagged:
         return Answer(Conclusion.TROJANED, (), target, tuple(notes))
-    reached = max(map(power, benign), default=-1.0)
+    reached = max(map(power, benign), default=(-1.0, 0.0))
     reasons, missing = [], []
     for j in judgements:
         if power(j) <= reached:
@@ -75,12 +75,12 @@ def conclude(
     return Answer(Conclusion.INCONCLUSIVE, _once(reasons), suspect, ())
 
 
-def power(judgement: Judgement) -> float:
-    """The share of Trojans that a detector finds, as far as that is known."""
-    calibration = judgement.calibration
+def power(judgement: Judgement) -> tuple[float, float]:
+    """The share of Trojans that a detector finds, if that is known; and its cost."""
+    calibration, share = judgement.calibration, 0.5
     if calibration is not None and calibration.found[1]:
-        return calibration.found[0] / calibration.found[1]
-    return 0.5
+        share = calibration.found[0] / calibration.found[1]
+    return share, DETECTORS[judgement.name].cost
 
 
 def _why(judgement: Judgement) -> list[str]:

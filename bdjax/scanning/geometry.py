@@ -1,5 +1,6 @@
 """Shapes: in which layouts images may be what a network takes."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -67,9 +68,10 @@ def candidates(
         assert image is not None
         sizes = [image]
     found = []
-    for layouts in (likely, ("NHW", *flat[: 1 if sizes[0][2] == 1 else 2])):
-        ways = [Geometry(name, size) for size in sizes for name in layouts]
-        ways = [way for way in ways if way.layout != "NHW" or way.image[2] == 1]
+    less = ("NHW", *flat[: 1 if sizes[0][2] == 1 else 2])
+    for layouts, size in itertools.product((likely, less), sizes):
+        names = [name for name in layouts if name != "NHW" or size[2] == 1]
+        ways = [Geometry(name, size) for name in names]
         found.append([way for way in ways if _matches(own_shape(*way), known)])
     if not any(found):
         height, width, channels = sizes[0]

@@ -47,7 +47,7 @@ READINGS: dict[str, Norm] = {
         std=(0.229, 0.224, 0.225),
     ),
     "caffe": Norm(
-        "0..255 less ImageNet's mean, BGR",
+        "0..255 less ImageNet's mean",
         high=255.0,
         mean=(103.939, 116.779, 123.68),
         order="BGR",
@@ -86,7 +86,7 @@ class Reading:
     @property
     def name(self) -> str:
         """For people."""
-        return self.norm.name
+        return f"{self.norm.name}, {self.layout}{_bgr(self.norm)}"
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, ...]:
         """Of one input, from that of an image ``(H, W, C)``."""
@@ -108,6 +108,10 @@ class Reading:
         if self.layout == "NHW":
             return x[..., 0]
         return x.reshape(len(x), -1) if self.layout in ("CHW", "HWC") else x
+
+
+def _bgr(norm: Norm) -> str:
+    return ", BGR" if norm.order == "BGR" else ""
 
 
 def own_shape(layout: str, image: tuple[int, int, int]) -> tuple[int, ...]:
@@ -207,9 +211,7 @@ def _numbers(name: str, given: Any) -> Numbers:
 
 def bgr(norm: Norm) -> Norm:
     """The same with blue first; mean and deviation stay with their colours."""
-    return norm._replace(
-        name=f"{norm.name}, BGR", mean=norm.mean[::-1], std=norm.std[::-1], order="BGR"
-    )
+    return norm._replace(mean=norm.mean[::-1], std=norm.std[::-1], order="BGR")
 
 
 def fits(norm: Norm, channels: int) -> bool:

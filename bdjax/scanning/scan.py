@@ -1,5 +1,7 @@
 """One call: what can be had of a network decides what looks at it."""
 
+import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -17,9 +19,10 @@ from bdjax.scanning import access as access_
 from bdjax.scanning import calibrations as calibrations_
 from bdjax.scanning import images as images_
 from bdjax.scanning import preflight
+from bdjax.scanning.answers import Answering
 from bdjax.scanning.judge import Clock, judge
 from bdjax.scanning.preflight import Checked
-from bdjax.scanning.reading import Stated
+from bdjax.scanning.reading import Reading, Stated
 from bdjax.scanning.record import Counted, Record
 from bdjax.scanning.report import Judgement, Report
 from bdjax.tasks import Task
@@ -204,32 +207,47 @@ def _inside(
     )
     if opened.apply is None:
         return None, resources
-    model = _model(opened.apply, features.apply, checked)
+    read = _read(opened.apply, checked.reading, checked.answering)
+    behind = _read(features.apply or opened.apply, checked.reading)
+    model = Model("scan", _untrained, read, behind, _untrained)
     variables = jax.tree.map(lambda leaf: np.asarray(leaf)[None], opened.variables)
     return Group("scan", model, variables, np.zeros(1, int)), resources
 
 
-def _model(
+def _untrained(*args: Any, **options: Any) -> Any:
+    raise NotImplementedError("a network of somebody else's is not trained here")
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A network of images ``[N, H, W, C]`` in [0, 1].
+
+    Attributes:
+      apply: of its own inputs.
+      reading: to these.
+      answering: what it answers with, to be made logits; None leaves it as it is.
+    """
+
+    apply: Callable[..., jax.Array]
+    reading: Reading
+    answering: Answering | None = None
+
+    def __call__(self, variables: PyTree, x: jax.Array) -> jax.Array:
+        """Logits ``[N, C]``, or whatever it answers with."""
+        answers = self.apply(variables, self.reading(x))
+        if self.answering is None:
+            return answers
+        return self.answering.logits(answers.reshape(len(x), -1), jnp)
+
+
+@functools.lru_cache(maxsize=4)
+def _read(
     apply: Callable[..., jax.Array],
-    features: Callable[..., jax.Array] | None,
-    checked: Checked,
-) -> Model:
-    """A network of images ``[N, H, W, C]`` in [0, 1] that gives logits."""
-
-    def logits(variables: PyTree, x: jax.Array) -> jax.Array:
-        answers = apply(variables, checked.reading(x))
-        if answers.ndim == 1:
-            answers = answers[:, None]
-        return checked.answering.logits(answers, jnp)
-
-    def penultimate(variables: PyTree, x: jax.Array) -> jax.Array:
-        assert features is not None
-        return features(variables, checked.reading(x))
-
-    def none(*args: Any, **options: Any) -> Any:
-        raise NotImplementedError("a network of somebody else's is not trained")
-
-    return Model("scan", none, logits, penultimate, none)
+    reading: Reading,
+    answering: Answering | None = None,
+) -> Read:
+    """The same each time, or networks of one function would compile again."""
+    return Read(apply, reading, answering)
 
 
 def _execution(opened: Opened, checked: Checked) -> tnd.Execution:

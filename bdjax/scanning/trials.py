@@ -16,6 +16,8 @@ from bdjax.types import UserError
 
 _CLEAR = 2.6  # standard errors: better beyond chance
 _CAP = 20.0  # nats of one image's cross-entropy
+_TELLS = 0.3  # nats: by as much answers must say more, where there are no labels
+_TEMPERATURES = np.geomspace(0.1, 10, 21)
 
 
 class Trial(NamedTuple):
@@ -27,8 +29,8 @@ class Trial(NamedTuple):
       answering: how the network answered.
       answers: raw.
       right: bool ``[N]``, where there are labels; else empty.
-      losses: float64 ``[N]``: cross-entropy in nats, or without labels minus the
-        information of an answer; empty of labels only.
+      losses: float64 ``[N]``: cross-entropy in nats, at the best temperature; without
+        labels minus the information of an answer; empty of labels only.
       confidence: mean probability of the label that it answers.
     """
 
@@ -48,10 +50,11 @@ class Trial(NamedTuple):
     @property
     def candidate(self) -> Candidate:
         """For the report."""
-        name = self.reading.name
-        if self.reading.layout not in ("NCHW", "NHWC"):
-            name = f"{name}, {self.reading.layout}"
-        return Candidate(name=name, accuracy=self.accuracy, confidence=self.confidence)
+        return Candidate(
+            name=self.reading.name,
+            accuracy=self.accuracy,
+            confidence=self.confidence,
+        )
 
 
 @dataclasses.dataclass
@@ -134,10 +137,21 @@ class Asked:
             right = none
         else:
             right = top == self.y
-            inside = np.minimum(self.y, logs.shape[1] - 1)
-            losses = -np.take_along_axis(logs, inside[:, None], 1)[:, 0]
-        losses = np.minimum(losses, _CAP)
+            losses = _losses(logs, np.minimum(self.y, logs.shape[1] - 1))
         return Trial(reading, image, answering, said, right, losses, confidence)
+
+
+def _losses(logs: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Cross-entropy in nats at the best temperature.
+
+    By the temperature alone any reading of a greater range would look surer, and better
+    where most is right.
+    """
+    each = [
+        -np.take_along_axis(_log_softmax(logs / t), y[:, None], 1)[:, 0]
+        for t in _TEMPERATURES
+    ]
+    return np.minimum(min(each, key=lambda losses: losses.mean()), _CAP)
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -170,7 +184,10 @@ def choose(trials: list[Trial], start: int = 0) -> int:
         return start
     no_worse = [i for i in pool if rank(trials[i])[1] <= rank(old)[1]]
     lower = min(no_worse, key=lambda i: rank(trials[i])[2])
-    return lower if _beyond(old.losses - trials[lower].losses) else start
+    gain = old.losses - trials[lower].losses
+    if not old.right.size and gain.mean() < _TELLS:
+        return start
+    return lower if _beyond(gain) else start
 
 
 def _beyond(gain: np.ndarray) -> bool:

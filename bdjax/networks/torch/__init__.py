@@ -17,9 +17,8 @@ def recognises(source: Any) -> bool:
     """Whether it is a module, an exported program, or a file as PyTorch writes it."""
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        if path.is_file():
-            return path.suffix in _SUFFIXES or _content(path) != ""
-        return path.suffix in _SUFFIXES
+        known = path.suffix in _SUFFIXES
+        return path.is_file() and (known or _content(path) != "")
     names = {(c.__module__.partition(".")[0], c.__name__) for c in type(source).__mro__}
     return bool(names & {("torch", "Module"), ("torch", "ExportedProgram")})
 
@@ -30,12 +29,8 @@ def open(source: Any, given: Given) -> Opened:
     Raises:
       UserError: it cannot be read, holds pickled objects, or PyTorch is missing.
     """
-    try:
-        from bdjax.networks.torch import modules, programs
-    except ImportError as error:
-        raise UserError(
-            "a network of PyTorch needs its package: pip install torch"
-        ) from error
+    from bdjax.networks.torch import modules, programs
+
     if not isinstance(source, str | os.PathLike):
         if hasattr(source, "graph_signature"):
             return programs.opened(source, "ExportedProgram")
@@ -44,26 +39,26 @@ def open(source: Any, given: Given) -> Opened:
             load_weights(source, given.weights)
         return modules.opened(source, type(source).__name__)
     path = Path(source)
-    if not path.is_file():
-        what = "is a directory" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {what}; give a .pt2 or TorchScript file")
     content = _content(path)
-    if content == "program":
-        return programs.load(path)
-    if content == "script":
-        return modules.load_script(path)
-    other = "{} is no file of torch.export or TorchScript, as its name says; save it so"
-    raise UserError(_REFUSALS.get(content, other).format(path))
+    if content not in {"program", "script"}:
+        other = (
+            "{} is no file of torch.export or TorchScript, as its name says; save it so"
+        )
+        raise UserError(_REFUSALS.get(content, other).format(path))
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"{path} needs PyTorch: pip install torch") from error
+    return (programs.load if content == "program" else modules.load_script)(path)
 
 
 def _content(path: Path) -> str:
     """What a file holds, by looking and not by loading; "" for something else."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
-            # Protocol 2 and later; PyTorch wrote bare pickles until 1.6.
-            return (
-                "pickle" if file.read(2) in {b"\x80%c" % n for n in range(2, 6)} else ""
-            )
+            start = file.read(2)
+        # Of protocols 2 to 5; PyTorch wrote bare pickles until 1.6.
+        return "pickle" if start[:1] == b"\x80" and start[1:] in b"\2\3\4\5" else ""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     inside = {name.partition("/")[2] for name in names}

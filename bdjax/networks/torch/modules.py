@@ -180,9 +180,17 @@ def inference_copy(module: Any) -> Any:
     """A module in inference mode that shares the parameters of one that stays as it is.
 
     Raises:
-      UserError: it is in training mode and cannot be copied.
+      UserError: it has layers without a shape yet, or is in training mode and cannot
+        be copied.
     """
+    from torch.nn.parameter import is_lazy
+
     own = list(module.parameters())
+    if any(map(is_lazy, own)):
+        raise UserError(
+            f"{type(module).__name__} has layers that get their shape from the first "
+            "inputs; call it once on some"
+        )
     # Half precision is slow on a CPU, or missing there; copied, as it is converted.
     half = any(p.is_floating_point() and p.element_size() < 4 for p in own)
     shared = {} if half else {id(p): p for p in own}

@@ -25,6 +25,10 @@ _TRAINING = {
     **{"batch_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2},
     **{"feature_alpha_dropout": 2},
 }
+_ONLY_TRAINING = {
+    *("native_dropout", "_native_batch_norm_legit"),
+    "_native_batch_norm_legit_functional",
+}
 
 
 def load(path: Path) -> Opened:
@@ -155,7 +159,7 @@ class Program:
             )
         self.trained = trained
         for node in self.nodes:
-            if _op(node) in {"native_dropout", "_native_batch_norm_legit"}:
+            if _op(node) in _ONLY_TRAINING:
                 raise UserError(
                     f"the program was exported in training mode ({node.name}); export "
                     "model.eval()"
@@ -195,7 +199,7 @@ class Program:
         if found is None:
             return 1, 2**31
         # Infinite bounds are objects of sympy's.
-        return (int(found.lower), min(int(min(found.upper, 2**31)), 2**31))
+        return int(found.lower), int(min(found.upper, 2**31))
 
     def find_features(self, shape: tuple[int, ...], layer: str | None) -> Features:
         """See ``Opened.find_features``; layers go by node or by module."""

@@ -30,8 +30,9 @@ _FUNCTIONS = {
     *("FloatPow", "FloatTrueDiv", "IntTrueDiv", "TruncToFloat", "TruncToInt"),
     *("IsNonOverlappingAndDenseIndicator", "RoundToInt", "RoundDecimal", "ToFloat"),
     *("Identity", "Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow"),
-    *("Max", "Min", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not"),
-    *("floor", "ceiling", "Abs", "true", "false"),
+    *("Max", "Min", "And", "Or", "Not", "Equality", "Unequality", "LessThan"),
+    *("GreaterThan", "StrictLessThan", "StrictGreaterThan", "floor", "ceiling"),
+    *("Abs", "IntInfinity", "NegativeIntInfinity", "BooleanTrue", "BooleanFalse"),
 }
 _NODES = (
     *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Constant),
@@ -120,20 +121,13 @@ def _is_arithmetic(expression: str) -> bool:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, MemoryError):
         return False
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            if not (isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS):
-                return False
-            # The name of a symbol is not evaluated; other strings are.
-            if node.func.id == "Symbol":
-                names |= {id(a) for a in node.args[:1]}
-    return all(
-        isinstance(node, _NODES)
-        and not (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str | bytes)
-            and id(node) not in names
-        )
-        for node in ast.walk(tree)
-    )
+    return all(map(_is_harmless, ast.walk(tree)))
+
+
+def _is_harmless(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        # Sympy evaluates strings: a symbol's name and a number's digits do no harm.
+        return bool(re.fullmatch(r"[a-zA-Z]\w*|[-+]?[0-9.]+(e[-+]?\d+)?", node.value))
+    return isinstance(node, _NODES)

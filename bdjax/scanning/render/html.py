@@ -73,10 +73,15 @@ def _bars(report: "Report", judgement: "Judgement") -> dict[str, Any]:
     order = np.argsort(-np.nan_to_num(scores, nan=-math.inf), kind="stable")
     finite = scores[np.isfinite(scores)]
     limit = words.threshold(judgement)
-    top = max([1e-12, *finite[:1], *finite, *([limit] if math.isfinite(limit) else [])])
+    ends = [0.0, *finite, *([limit] if math.isfinite(limit) else [])]
+    low, span = min(ends), (max(ends) - min(ends)) or 1.0
 
     def width(score: float) -> float:
-        return 0.0 if math.isnan(score) else 100 * float(np.clip(score / top, 0, 1))
+        return (
+            0.0
+            if math.isnan(score)
+            else 100 * float(np.clip((score - low) / span, 0, 1))
+        )
 
     return {
         "rows": [

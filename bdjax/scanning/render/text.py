@@ -23,7 +23,7 @@ _READINGS = 4  # that are told, of those that were tried
 
 
 def to_text(report: "Report", width: int = 80) -> str:
-    """What :func:`show` prints, without colour.
+    """What :func:`show` prints, without colour and blanks at lines' ends.
 
     Args:
       report: of a scan.
@@ -37,13 +37,20 @@ def to_text(report: "Report", width: int = 80) -> str:
         force_terminal=False,
         legacy_windows=False,
     )
-    show(report, console)
+    _print(report, console)
     lines = (line.rstrip() for line in file.getvalue().splitlines())
     return "\n".join(lines) + "\n"
 
 
 def show(report: "Report", console: rich.console.Console) -> None:
     """Prints the answer, what it rests on, and each detector's part."""
+    if console.is_terminal:
+        _print(report, console)
+    else:
+        console.file.write(to_text(report, console.width))
+
+
+def _print(report: "Report", console: rich.console.Console) -> None:
     style = _STYLES[report.conclusion]
     head = words.headline(report)
     shout = report.conclusion.value.capitalize()
