@@ -175,19 +175,21 @@ def test_files_that_cannot_be_written_are_told_before_any_work(tmp_path):
 
 STUCK = """
 import ctypes, dataclasses, sys
-from bdjax.cli import answers, scan
+from bdjax import scanning
+from bdjax.cli import answers
 import scan_reports
 
 def stuck(network, *, watch, **given):
     if network == "bug":
         raise RuntimeError("of bdjax")
+    watch(scan_reports.inconclusive())
     watch(dataclasses.replace(scan_reports.MADE[network](), reasons=()))
     print("told", file=sys.stderr, flush=True)
     sleep, nap = ctypes.CDLL(None).nanosleep, (ctypes.c_long * 2)(60, 0)
     while True:
         sleep(nap)
 
-scan.scan, answers._LEAST_GRACE = stuck, 0.5
+scanning.scan, answers._LEAST_GRACE = stuck, 0.5
 from bdjax.cli import main
 main(sys.argv[1:])
 """
@@ -248,13 +250,15 @@ def test_a_signal_leaves_what_is_done(stuck, tmp_path, made, signum, status):
     while not before.endswith("told\n"):
         before += process.stderr.readline()
         assert process.poll() is None, before
-    assert before.startswith("models/resnet20.onnx (ONNX), asked as CIFAR-10's mean")
+    assert before.startswith(
+        "models/resnet20.onnx (ONNX), asked as 0..1, NCHW, RGB: 31.0% of"
+    )
     assert "\nDL-TND: " in before
     process.send_signal(signum)
     out, err = process.communicate(timeout=30)
     assert process.returncode == status, err
     word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[signum]
-    assert err == (f"{word}; what was known by then is in the report\n")
+    assert err == f"{word}; what was known by then is in the report\n"
     kept = json.loads(out)
     told = kept["reasons"] if status == 2 else kept["notes"][-1:]
     assert re.match(word, *told)

@@ -54,7 +54,7 @@ class Answer:
         """
         files = tuple((path, _format(path, options)) for path in map(Path, options.out))
         for path, _ in files:
-            _check(path)
+            check(path)
         asked = options.format or "text"
         printed = "text" if asked in {form for _, form in files} else asked
         return cls(files, printed, options.fail_on, options.quiet)
@@ -99,8 +99,13 @@ def _format(path: Path, options: argparse.Namespace) -> str:
         raise UsageError(f"--out: {error}, or give --format", USAGE) from error
 
 
-def _check(path: Path) -> None:
-    """Refuses, before any work, what will not be written."""
+def check(path: Path) -> None:
+    """Refuses, before any work, a file that could not be written after it.
+
+    Raises:
+      UserError: it is a directory, or may not be written.
+      OSError: its directory cannot be made.
+    """
     if path.is_dir():
         raise UserError(f"--out {path} is a directory; give a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +145,7 @@ class Watch:
 
     def tell(self, report: Report) -> None:
         """Keeps the report so far, and says what is new in it."""
-        lines = [] if self._report else [_opening(report)]
+        lines = [_opening(report)] if self._report is None else []
         self._report = report
         for judgement in report.judgements:
             if judgement.finding is not None and judgement.name not in self._told:
