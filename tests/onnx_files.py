@@ -25,8 +25,9 @@ class Writer:
         self.arrays.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    def __call__(self, op, *inputs, outputs=1, name="", to=None, **attributes):
-        names = [to] if to else [f"t{len(self.nodes)}_{i}" for i in range(outputs)]
+    def __call__(self, op, *inputs, outputs=1, name="", to_type=None, **attributes):
+        names = [f"t{len(self.nodes)}_{i}" for i in range(outputs)]
+        attributes |= {} if to_type is None else {"to": to_type}
         node = helper.make_node(op, inputs, names, name=name, **attributes)
         self.nodes.append(node)
         return names[0] if outputs == 1 else names
@@ -39,7 +40,9 @@ class Writer:
             self.nodes, "small", [given], given_back, initializer=self.arrays
         )
         opsets = [helper.make_opsetid("", self.opset)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=10 if self.opset > 18 else 8
+        )
         return onnx.shape_inference.infer_shapes(model)
 
 
@@ -63,7 +66,7 @@ def residual(**how):
     w = Writer()
     x = w("Relu", w("Conv", "x", w.weight(8, 3, 3, 3), w.weight(8), pads=[1] * 4))
     x = block(w, block(w, x, 8, 8), 8, 16, stride=2)
-    x = w("Flatten", w("GlobalAveragePool", x))
+    x = w("Flatten", w("GlobalAveragePool", x, name="pool"))
     y = w("Gemm", x, w.weight(10, 16, name="fc.weight"), w.weight(10), transB=1)
     return w.model(y, (3, 16, 16), **how)
 

@@ -20,7 +20,7 @@ from bdjax.networks.base import (
     Opened,
     Web,
     no_features,
-    said_in_callback,
+    plain_errors,
 )
 from bdjax.types import UserError
 
@@ -92,5 +92,5 @@ __all__ = [
     "Web",
     "no_features",
     "open_network",
-    "said_in_callback",
+    "plain_errors",
 ]

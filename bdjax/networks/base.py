@@ -1,8 +1,9 @@
 """What the rest of the house sees of a network that somebody brings."""
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -41,15 +42,27 @@ def no_features(why: str) -> Features:
     return Features(None, "", why)
 
 
-def said_in_callback(error: BaseException) -> UserError | None:
-    """What a network said that JAX called back, out of JAX's error; None if nothing.
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raises what happened in a network that JAX called back, without JAX's words.
 
-    JAX hands on only the text of a traceback, in errors of several classes.
+    JAX makes errors of several classes of it, with the text of a traceback; a Ctrl-C
+    that came meanwhile is one of these, too.
+
+    Raises:
+      UserError: the network failed.
+      KeyboardInterrupt: see above.
     """
-    if isinstance(error, UserError):
-        return error
-    found = re.search(r"UserError: (.*?)'?\s*$", str(error).replace("\\n", "\n"))
-    return UserError(found[1]) if found else None
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        last = r"\n[\w.]*(UserError|KeyboardInterrupt): (.*?)'?\s*$"
+        found = re.search(last, str(error))
+        if isinstance(error, UserError) or not found:
+            raise
+        if found[1] == "KeyboardInterrupt":
+            raise KeyboardInterrupt from error
+        raise UserError(found[2]) from error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

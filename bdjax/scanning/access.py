@@ -16,6 +16,7 @@ from bdjax.types import UserError
 from bdjax.verdicts import Calibration
 
 ORDER = list(Access)
+_ASKED_WRONGLY = "no verdict could rest on it: the preflight says why"
 _MOST = 20  # classes, for DL-TND without references of one's own
 
 
@@ -183,6 +184,8 @@ def _planned(
     why = _lacking(detector, found, features, checked)
     if not why and not named:
         why = _pointless(detector, checked, calibration)
+    if not why and not named and checked.preflight.reasons:
+        why = _ASKED_WRONGLY
     runs: Any = None if why else detector
     return Planned(name, detector.title, detector.access, runs, calibration, why)
 

@@ -52,7 +52,7 @@ def conclude(
     if preflight.reasons:
         reasons = list(preflight.reasons)
         if flagged:
-            reasons.append(f"{_names(flagged)} would say that it is trojaned")
+            reasons.append(f"otherwise {_names(flagged)} would say that it is trojaned")
         return Answer(Conclusion.INCONCLUSIVE, _once(reasons), target, tuple(notes))
     if flagged:
         return Answer(Conclusion.TROJANED, (), target, tuple(notes))

@@ -14,6 +14,7 @@ from bdjax.detectors import Detector, Finding, Group, Resources
 from bdjax.detectors.base import named
 from bdjax.detectors.perturbations import Perturbing
 from bdjax.mntd import MetaDetector
+from bdjax.networks import plain_errors
 from bdjax.scanning.access import Planned
 from bdjax.scanning.report import Judgement
 from bdjax.types import UserError
@@ -108,7 +109,8 @@ def judge(
                 clock.tick()
 
             clock.tick()
-            finding = _ask(planned, group, resources, ask, tell)
+            with plain_errors():
+                finding = _ask(planned, group, resources, ask, tell)
     except EndedError as error:
         why = f"{error}{about()}"
     except KeyboardInterrupt:

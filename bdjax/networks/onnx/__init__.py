@@ -65,7 +65,7 @@ def open(source: Any, given: Given) -> Opened:
         raise UserError(f"{name}: {error}{also}") from error
     apply, why = _apply(graph, output, lacking, probe)
     if why:
-        notes.append(f"It only answers, without gradients: {why}.")
+        notes.append(f"it only answers, without gradients: {why}")
     find = features.finder(graph, output)
     return Opened(
         name=name,
@@ -94,14 +94,13 @@ def _output(graph: Graph) -> tuple[str, list[str]]:
     (name,) = found
     notes = []
     if len(kinds) > 1:
-        notes.append(f"Of its outputs ({', '.join(kinds)}), {name!r} is read.")
+        notes.append(f"of its outputs ({', '.join(kinds)}), {name!r} is read")
     node = graph.producer(name)
     last = (graph.outputs[name][1] or (None,))[-1]
     ends = {"Softmax", "LogSoftmax"} | ({"Sigmoid"} if last == 1 else set())
     if node is not None and node.op in ends and node.get("axis", -1) in (1, -1):
-        notes.append(
-            f"Its last {node.op} is left out: answers are the logits that it reads."
-        )
+        end = "sigmoid" if node.op == "Sigmoid" else "softmax"
+        notes.append(f"its last {end} is left out: answers are what it reads")
         name = node.inputs[0]
     return name, notes
 

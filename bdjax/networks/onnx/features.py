@@ -21,12 +21,16 @@ POOLS = {"GlobalAveragePool", "ReduceMean", "AveragePool"}
 def finder(
     graph: Graph, output: str
 ) -> Callable[[tuple[int, ...], str | None], Features]:
-    """``Opened.find_features`` of a graph."""
+    """``Opened.find_features`` of a graph.
+
+    A layer by name is its output, the last dense one's its input.
+    """
 
     def find(shape: tuple[int, ...], layer: str | None) -> Features:
-        if layer is not None:
-            return Features(function(graph, _named(graph, layer)), layer)
-        return _last(graph, output)
+        last = _last(graph, output)
+        if layer is None or last.layer.startswith(f"{layer} (input"):
+            return last
+        return Features(function(graph, _named(graph, layer)), f"{layer} (output)")
 
     return find
 

@@ -71,13 +71,13 @@ def load(path: str) -> Any:
     """
     import onnx
 
-    if not os.path.isfile(path):
-        raise UserError(f"there is no file {path}")
-    size = os.path.getsize(path)
-    if size > LIMIT:
-        raise UserError(f"{path} has {size / 1e9:.1f} GB; at most 2 can be read")
     try:
+        size = os.path.getsize(path)
+        if size > LIMIT:
+            raise UserError(f"{path} has {size / 1e9:.1f} GB; at most 2 can be read")
         proto = onnx.load(path)
+    except UserError:
+        raise
     except Exception as error:  # of protobuf, of onnx, of files beside it
         why = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read as ONNX: {why}") from error

@@ -1,11 +1,15 @@
 """A graph as a function of JAX."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from bdjax.networks.base import Apply
 from bdjax.networks.onnx.graph import Graph
 from bdjax.networks.onnx.operators import OPERATORS
+from bdjax.networks.onnx.operators.common import Node
 from bdjax.types import PyTree, UserError
 
 
@@ -22,28 +26,37 @@ def function(graph: Graph, wanted: str, *, pixels: bool = False) -> Apply:
     nodes = graph.needed(wanted)
 
     def apply(variables: PyTree, x: jax.Array) -> jax.Array:
-        values = {"": None, **graph.constants, **variables, graph.input: x}
-        for node in nodes:
-            inputs = [values[name] for name in node.inputs]
-            try:
-                found = OPERATORS[node.op](node, *inputs)
-            except UserError:
-                raise
-            except (TypeError, ValueError, IndexError) as error:
-                where = f"{node.op} {node.name}".strip()
-                reason = str(error).strip().splitlines()[0][:200]
-                raise UserError(
-                    f"{where} cannot be computed in JAX: {reason}"
-                ) from error
-            found = found if isinstance(found, tuple) else (found,)
-            pairs = zip(node.outputs, found, strict=False)
-            values.update((name, y) for name, y in pairs if name)
-        y = jnp.asarray(values[wanted])
+        y = evaluate(graph, nodes, variables, x)[wanted]
         y = y.mean(range(2, y.ndim)) if pixels else y
         return y.reshape(len(x), -1)
 
     size = graph.shape[0] if graph.shape else None
     return apply if size is None else in_blocks(apply, size)
+
+
+def evaluate(
+    graph: Graph, nodes: Iterable[Node], variables: PyTree, x: jax.Array
+) -> dict[str, Any]:
+    """Every tensor by name, as the graph has it.
+
+    Raises:
+      UserError: a node cannot be computed.
+    """
+    values = {"": None, **graph.constants, **variables, graph.input: jnp.asarray(x)}
+    for node in nodes:
+        inputs = [values[name] for name in node.inputs]
+        try:
+            found = OPERATORS[node.op](node, *inputs)
+        except UserError:
+            raise
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            where = f"{node.op} {node.name}".strip()
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"{where} cannot be computed in JAX: {why}") from error
+        found = found if isinstance(found, tuple) else (found,)
+        pairs = zip(node.outputs, found, strict=False)
+        values.update((name, y) for name, y in pairs if name)
+    return values
 
 
 def in_blocks(apply: Apply, size: int) -> Apply:

@@ -182,7 +182,8 @@ class in_one_line:  # noqa: N801
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], UserError))
+    told = UserError | KeyboardInterrupt
+    return not (record.exc_info and isinstance(record.exc_info[1], told))
 
 
 # JAX prints the traceback of what a callback raises; these are told by who asked.

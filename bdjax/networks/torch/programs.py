@@ -6,7 +6,7 @@ from typing import Any
 
 from bdjax import checks
 from bdjax.networks.base import Features, Opened, no_features
-from bdjax.networks.torch.callback import Bridge
+from bdjax.networks.torch.callback import Bridge, Run
 from bdjax.networks.torch.modules import SOFTMAX, floats
 from bdjax.networks.torch.screening import screen
 from bdjax.types import UserError
@@ -110,6 +110,7 @@ class Program:
         self.logits = self._find_logits(signature.output_specs)
         self.dense = self._find_dense()
         self._note_training()
+        self.bounds = self._find_bounds()
 
     def _find_logits(self, specs: list) -> Any:
         outputs = self.nodes[-1].args[0]
@@ -167,6 +168,17 @@ class Program:
 
     def bridge(self, node: Any, *, mean: bool = False) -> Bridge:
         """A node as a function of the images; ``mean`` is over any space."""
+        run = self._function(node, mean=mean)
+        dtype = self.x.meta["val"].dtype
+        return Bridge(run, dtype, self._device(), self.bounds, self.lock)
+
+    def _device(self) -> Any:
+        import torch
+
+        own = [a for a in self.held if a is not None and a.is_floating_point()]
+        return own[0].device if own else torch.device("cpu")
+
+    def _function(self, node: Any, *, mean: bool = False) -> Run:
         import torch
 
         graph = torch.fx.Graph()
@@ -186,20 +198,43 @@ class Program:
                 return out.mean((2, 3))
             return out.flatten(1) if out.ndim > 2 else out
 
-        own = [a for a in self.held if a is not None and a.is_floating_point()]
-        device = own[0].device if own else torch.device("cpu")
-        dtype = self.x.meta["val"].dtype
-        return Bridge(run, dtype, device, self._bounds(), self.lock)
+        return run
 
-    def _bounds(self) -> tuple[int, int]:
+    def _find_bounds(self) -> tuple[int, int]:
         n = _shape(self.x)[0]
         if isinstance(n, int):
+            if self._takes_any(n):
+                return 1, 2**31
+            self.notes += (
+                f"it takes just {n} inputs at a time, which is slow; export it with "
+                "dynamic_shapes=({0: torch.export.Dim.AUTO},)",
+            )
             return n, n
         found = self.program.range_constraints.get(n.node.expr)
         if found is None:
             return 1, 2**31
         # Infinite bounds are objects of sympy's.
         return int(found.lower), int(min(found.upper, 2**31))
+
+    def _takes_any(self, n: int) -> bool:
+        """Whether a batch that an export fixed is only that of its example.
+
+        Most graphs do not depend on it, and asked one by one they are slow.
+        """
+        import torch
+
+        shape, run = _shape(self.x)[1:], self._function(self.logits)
+        if not all(isinstance(size, int) for size in shape):
+            return False
+        x = torch.rand((2 * n + 1, *shape), device=self._device())
+        x = x.to(self.x.meta["val"].dtype)
+        try:
+            with torch.inference_mode():
+                whole, parts = run(x), [run(x[:n]), run(x[n : 2 * n])]
+                near = torch.allclose(whole[:-1], torch.cat(parts), 1e-4, 1e-4)
+        except Exception:  # as its operators have it
+            return False
+        return near and len(whole) == len(x)
 
     def find_features(self, shape: tuple[int, ...], layer: str | None) -> Features:
         """See ``Opened.find_features``; layers go by node or by module."""

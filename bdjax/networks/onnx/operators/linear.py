@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from bdjax.networks.convolution import convolve
 from bdjax.networks.onnx.operators.common import Node, of
 
 
@@ -60,15 +61,15 @@ def conv(node: Node, x: Any, w: Any, b: Any = None) -> jax.Array:
     rank = x.ndim - 2
     strides = node.get("strides", [1] * rank)
     dilations = node.get("dilations", [1] * rank)
-    y = lax.conv_general_dilated(
-        jnp.asarray(x),
-        jnp.asarray(w),
-        strides,
-        padding(node, x.shape[2:], w.shape[2:], strides, dilations),
-        rhs_dilation=dilations,
-        feature_group_count=node.get("group", 1),
+    y = convolve(
+        jnp.moveaxis(x, 1, -1),
+        jnp.moveaxis(w, (0, 1), (-1, -2)),
+        strides=strides,
+        pads=padding(node, x.shape[2:], w.shape[2:], strides, dilations),
+        dilations=dilations,
+        groups=node.get("group", 1),
     )
-    return y if b is None else y + b.reshape(-1, *[1] * rank)
+    return jnp.moveaxis(y if b is None else y + b, -1, 1)
 
 
 def conv_transpose(node: Node, x: Any, w: Any, b: Any = None) -> jax.Array:
@@ -93,19 +94,20 @@ def conv_transpose(node: Node, x: Any, w: Any, b: Any = None) -> jax.Array:
         pads = list(zip(given[:rank], given[rank:], strict=True))
     w = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
     w = jnp.swapaxes(w, 1, 2).reshape(-1, w.shape[1], *w.shape[3:])
-    y = lax.conv_general_dilated(
-        jnp.asarray(x),
-        jnp.flip(w, range(2, 2 + rank)),
-        ones,
-        [
+    x = jnp.moveaxis(x, 1, -1)
+    spread = [(0, 0, 0), *((0, 0, s - 1) for s in strides), (0, 0, 0)]
+    y = convolve(
+        lax.pad(x, jnp.zeros((), x.dtype), spread),
+        jnp.moveaxis(jnp.flip(w, range(2, 2 + rank)), (0, 1), (-1, -2)),
+        strides=ones,
+        pads=[
             (k - 1 - low, k - 1 - high + e)
             for k, (low, high), e in zip(kernel, pads, extra, strict=True)
         ],
-        lhs_dilation=strides,
-        rhs_dilation=dilations,
-        feature_group_count=groups,
+        dilations=dilations,
+        groups=groups,
     )
-    return y if b is None else y + b.reshape(-1, *[1] * rank)
+    return jnp.moveaxis(y if b is None else y + b, -1, 1)
 
 
 OPERATORS = {
