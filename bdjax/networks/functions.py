@@ -10,6 +10,7 @@ import numpy as np
 from bdjax.networks import penultimate
 from bdjax.networks.base import Apply, Ask, Features, Layout, Opened, no_features
 from bdjax.networks.penultimate import brief
+from bdjax.networks.quick import quick
 from bdjax.types import PyTree, UserError
 
 BLOCK = 256  # inputs that are asked at once
@@ -144,16 +145,18 @@ def jax_function(
 
     def find(of_shape: tuple[int, ...], layer: str | None) -> Features:
         if layer is None:
-            return penultimate.find(apply, variables, of_shape)
-        if by_name is None:
-            return no_features(f"layers of a {kind} have no names")
-        return by_name(of_shape, layer)
+            found = penultimate.find(apply, variables, of_shape)
+        elif by_name is None:
+            found = no_features(f"layers of a {kind} have no names")
+        else:
+            found = by_name(of_shape, layer)
+        return found._replace(apply=found.apply and quick(found.apply))
 
     return Opened(
         name=name,
         kind=kind,
         ask=_told(ask_all, name),
-        apply=apply,
+        apply=quick(apply),
         variables=variables,
         find_features=find,
         layout=layout,
