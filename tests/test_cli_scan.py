@@ -175,19 +175,21 @@ def test_files_that_cannot_be_written_are_told_before_any_work(tmp_path):
 
 STUCK = """
 import ctypes, dataclasses, sys
-from bdjax.cli import answers, scan
+from bdjax import scanning
+from bdjax.cli import answers
 import scan_reports
 
 def stuck(network, *, watch, **given):
     if network == "bug":
         raise RuntimeError("of bdjax")
+    watch(scan_reports.inconclusive())
     watch(dataclasses.replace(scan_reports.MADE[network](), reasons=()))
     print("told", file=sys.stderr, flush=True)
     sleep, nap = ctypes.CDLL(None).nanosleep, (ctypes.c_long * 2)(60, 0)
     while True:
         sleep(nap)
 
-scan.scan, answers._LEAST_GRACE = stuck, 0.5
+scanning.scan, answers._LEAST_GRACE = stuck, 0.5
 from bdjax.cli import main
 main(sys.argv[1:])
 """
@@ -244,8 +246,14 @@ def test_a_budget_is_kept_amid_a_step(stuck, tmp_path):
 )
 def test_a_signal_leaves_what_is_done(stuck, tmp_path, made, signum, status):
     process = stuck(made, "--format=json", "--fail-on=trojaned")
-    while "told" not in (line := process.stderr.readline()):
-        assert line or process.poll() is None
+    before = ""
+    while not before.endswith("told\n"):
+        before += process.stderr.readline()
+        assert process.poll() is None, before
+    assert before.startswith(
+        "models/resnet20.onnx (ONNX), asked as 0..1, NCHW, RGB: 31.0% of"
+    )
+    assert "\nDL-TND: " in before
     process.send_signal(signum)
     out, err = process.communicate(timeout=30)
     assert process.returncode == status, err

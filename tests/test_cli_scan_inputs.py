@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 NETS = '''
 """Networks of 8 x 8 grey images and four labels, which are quarters of an image."""
 
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -29,6 +30,12 @@ def clean(x):
     if x.shape[1:] != (8, 8, 1):
         raise ValueError(f"x is {x.shape}; it must be [N, 8, 8, 1]")
     return 4 * x.reshape(-1, 2, 4, 2, 4).mean((2, 4)).reshape(-1, 4)
+
+
+def trojaned(x):
+    """The same, but for label 0 where a corner is bright."""
+    bright = jnp.maximum(x[:, 0, 0, 0] + x[:, 0, 1, 0] - 1.2, 0)
+    return clean(x).at[:, 0].add(40 * bright)
 
 
 def fails(x):
@@ -135,15 +142,41 @@ MISTAKES = {
 }  # fmt: skip
 
 
-class _Html(http.server.BaseHTTPRequestHandler):
+FEW = "scan nets:thousand --images ten.npz --quiet"
+ASKED = (
+    "scan SERVER/predict --images clean --request-field in.pixels --answer-field out "
+    "--batch 5 --auth-env KEY --auth-header X-Key --retries 0 --format json"
+)
+OWN = [
+    f"{command} --images clean --detectors dl_tnd --quiet"
+    for command in (
+        "calibrate nets:clean --false-alarms 0.5 --out mine.json",
+        "scan nets:clean --calibration mine.json",
+        "scan nets:trojaned --calibration mine.json",
+    )
+]
+LINES = [FEW, f"{FEW} --fail-on trojaned", ASKED, *OWN]  # in this order
+
+
+class _Served(http.server.BaseHTTPRequestHandler):
+    """Answers with a page, or, to who may ask, with what `nets:clean` would."""
+
     def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = b"<!DOCTYPE html><title>Log in</title>"
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        kind, status = "text/html", 200
+        answer = b"<!DOCTYPE html><title>Log in</title>"
+        if self.path == "/predict":
+            kind = "application/json"
+            x = np.array(json.loads(body)["in"]["pixels"])
+            z = 4 * x.reshape(-1, 2, 4, 2, 4).mean((2, 4)).reshape(-1, 4)
+            allowed = len(x) <= 5 and self.headers["X-Key"] == "secret"
+            status = 200 if allowed else 403
+            answer = json.dumps({"out": z.tolist() if allowed else None}).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(answer)
 
     def log_message(self, *_):
         pass
@@ -190,8 +223,8 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server():
-    """An address that answers with a page to log in."""
-    server = http.server.ThreadingHTTPServer(("localhost", 0), _Html)
+    """The address of a server."""
+    server = http.server.ThreadingHTTPServer(("localhost", 0), _Served)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://localhost:{server.server_port}"
@@ -199,20 +232,26 @@ def server():
     server.server_close()
 
 
-def typed(place, lines, folder):
-    """What users see of commands; one process that has imported all forks them."""
+@pytest.fixture(scope="module")
+def typed(place, server, tmp_path_factory):
+    """What users see of each line; one process that has imported all forks them."""
+    _sparse_npz(place / "huge.npz")
+    folder = tmp_path_factory.mktemp("typed")
+    lines = [*(f"scan {line} --retries 0" for line in MISTAKES), *LINES]
+    argv = [line.replace("SERVER", server).split() for line in lines]
     driver = subprocess.run(
         [sys.executable, "-c", DRIVER],
-        input=json.dumps([[["scan", *line.split()] for line in lines], str(folder)]),
+        input=json.dumps([argv, str(folder)]),
         cwd=place,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        env=os.environ
+        | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "KEY": "secret"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert driver.returncode == 0, driver.stderr
     ended = dict(map(int, line.split()) for line in driver.stdout.splitlines())
-    return [
+    each = [
         SimpleNamespace(
             status=ended[i],
             out=(folder / f"{i}.out").read_text(),
@@ -220,15 +259,7 @@ def typed(place, lines, folder):
         )
         for i in range(len(lines))
     ]
-
-
-@pytest.fixture(scope="module")
-def mistakes(place, server, tmp_path_factory):
-    """What each ended in."""
-    _sparse_npz(place / "huge.npz")
-    lines = [f"{line.replace('SERVER', server)} --retries 0" for line in MISTAKES]
-    found = typed(place, lines, tmp_path_factory.mktemp("mistakes"))
-    return dict(zip(MISTAKES, found, strict=True))
+    return dict(zip((*MISTAKES, *LINES), each, strict=True))
 
 
 def _strange_operator(path):
@@ -255,20 +286,37 @@ def _sparse_npz(path):
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line(mistake, mistakes):
-    found = mistakes[mistake]
+def test_a_mistake_is_one_line(mistake, typed):
+    found = typed[mistake]
     assert re.fullmatch(rf"error: .*({MISTAKES[mistake]}).*\n", found.err), found.err
     assert found.status == 2
     assert found.out == ""
 
 
-def test_few_images_of_a_thousand_classes(place, tmp_path):
-    line = "nets:thousand --images ten.npz --quiet"
-    found, shown = typed(place, [line, f"{line} --fail-on trojaned"], tmp_path)
+def test_few_images_of_a_thousand_classes(typed):
+    found = typed[FEW]
     assert found.status == 2
-    assert re.fullmatch(
-        "nets:thousand: Inconclusive: the network gets 30% of the 10 images right.*\n",
-        found.out,
-    )
+    said = "nets:thousand: Inconclusive: the network gets 30% of the 10 images right.*"
+    assert re.fullmatch(f"{said}\n", found.out)
+    shown = typed[f"{FEW} --fail-on trojaned"]
     assert shown.status == 0
     assert (found.err, shown.out) == ("", found.out)
+
+
+def test_a_server_is_asked_as_it_is_said(typed):
+    found = typed[ASKED]
+    assert found.status == 2, found.err
+    report = json.loads(found.out)
+    assert report["network"]["source"].endswith("/predict")
+    assert report["preflight"]["candidates"][0]["accuracy"] == 1
+    assert report["reasons"]
+    assert "secret" not in found.out + found.err
+
+
+def test_thresholds_of_ones_own_and_what_they_find(typed):
+    calibrated, clean, trojaned = map(typed.get, OWN)
+    assert calibrated.status == 0, calibrated.err
+    assert re.match(r"DL-TND: threshold -?[\d.]+, of 1 clean net", calibrated.out)
+    assert (clean.status, trojaned.status) == (0, 1), clean.err + trojaned.err
+    assert clean.out == "nets:clean: Not flagged\n"
+    assert trojaned.out == "nets:trojaned: Trojaned, toward label 0\n"

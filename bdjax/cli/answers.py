@@ -17,6 +17,7 @@ from bdjax.cli import interrupts
 from bdjax.cli.arguments import UsageError
 from bdjax.cli.scan_arguments import USAGE
 from bdjax.scanning import render
+from bdjax.scanning.record import WAITING
 from bdjax.scanning.render import text, words
 from bdjax.scanning.report import Judgement, Report
 from bdjax.types import UserError
@@ -53,7 +54,7 @@ class Answer:
         """
         files = tuple((path, _format(path, options)) for path in map(Path, options.out))
         for path, _ in files:
-            _check(path)
+            check(path)
         asked = options.format or "text"
         printed = "text" if asked in {form for _, form in files} else asked
         return cls(files, printed, options.fail_on, options.quiet)
@@ -98,8 +99,13 @@ def _format(path: Path, options: argparse.Namespace) -> str:
         raise UsageError(f"--out: {error}, or give --format", USAGE) from error
 
 
-def _check(path: Path) -> None:
-    """Refuses, before any work, what will not be written."""
+def check(path: Path) -> None:
+    """Refuses, before any work, a file that could not be written after it.
+
+    Raises:
+      UserError: it is a directory, or may not be written.
+      OSError: its directory cannot be made.
+    """
     if path.is_dir():
         raise UserError(f"--out {path} is a directory; give a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,12 +145,15 @@ class Watch:
 
     def tell(self, report: Report) -> None:
         """Keeps the report so far, and says what is new in it."""
+        lines = [_opening(report)] if self._report is None else []
         self._report = report
         for judgement in report.judgements:
             if judgement.finding is not None and judgement.name not in self._told:
                 self._told.add(judgement.name)
-                if not self._answer.quiet:
-                    print(_line(report, judgement), file=sys.stderr, flush=True)
+                lines.append(_line(report, judgement))
+        if not self._answer.quiet:
+            for line in lines:
+                print(line, file=sys.stderr, flush=True)
 
     def _over(self) -> None:
         interrupts.once()
@@ -178,14 +187,28 @@ class Watch:
 
 def _stopped(report: Report, why: str, seconds: float) -> Report:
     """The report so far as that of a scan that was ended."""
-    peak = telemetry.peak_memory_bytes() / 2**20
-    report = dataclasses.replace(report, seconds=seconds, peak_mib=peak)
+    stopped = dataclasses.replace(
+        report,
+        seconds=seconds,
+        peak_mib=telemetry.peak_memory_bytes() / 2**20,
+        judgements=tuple(
+            dataclasses.replace(j, skipped=why) if j.skipped == WAITING else j
+            for j in report.judgements
+        ),
+    )
     if report.conclusion is Conclusion.TROJANED:
         more = f"{why}; detectors that come later were not asked"
-        return dataclasses.replace(report, notes=(*report.notes, more))
-    return dataclasses.replace(
-        report, conclusion=Conclusion.INCONCLUSIVE, reasons=(why,)
-    )
+        return dataclasses.replace(stopped, notes=(*report.notes, more))
+    reasons = (why, *report.preflight.reasons)
+    unsure = Conclusion.INCONCLUSIVE
+    return dataclasses.replace(stopped, conclusion=unsure, reasons=reasons)
+
+
+def _opening(report: Report) -> str:
+    reading = report.preflight.reading
+    fits = {c.name: words.share(c.accuracy) for c in report.preflight.candidates}
+    right = f": {fits[reading]} of the images right" if fits.get(reading) else ""
+    return f"{report.source} ({report.kind}), asked as {reading}{right}"
 
 
 def _line(report: Report, judgement: Judgement) -> str:

@@ -1,15 +1,20 @@
 """``bdjax scan``: is this network backdoored? And ``bdjax calibrate`` for it."""
 
 import argparse
+import shlex
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
-from bdjax import detectors
+from bdjax import detectors, scanning, telemetry
+from bdjax.cli import answers, interrupts
 from bdjax.cli.answers import Answer, Watch
 from bdjax.cli.arguments import UsageError
 from bdjax.cli.scan_arguments import USAGE
 from bdjax.networks import Web
-from bdjax.scanning.scan import scan
+from bdjax.scanning import calibrations
+from bdjax.scanning.render import words
+from bdjax.scanning.report import Report
 from bdjax.types import UserError
 
 
@@ -25,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     _known(options.detectors)
     answer = Answer.asked(options)
     with Watch(answer, options.budget, options.started) as watch:
-        report = scan(
+        report = scanning.scan(
             options.network,
             detector=options.detector,
             calibration=options.calibration,
@@ -36,6 +41,48 @@ def run(options: argparse.Namespace) -> None:
     answer.write(report)
     answer.show(report)
     sys.exit(answer.status(report))
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """Sets thresholds on clean networks, and writes them.
+
+    Raises:
+      UsageError: see :func:`run`.
+      UserError: see :func:`bdjax.scanning.calibrate.calibrate`.
+    """
+    _known(options.detectors)
+    answers.check(Path(options.out))
+    interrupts.on_end(_given_up)
+    given = _given(options) | {"progress": False}
+    last: list[Report] = []
+    with telemetry.reporter(
+        "calibrating", unit="networks", enabled=not options.quiet
+    ) as told:
+
+        def watch(done: int, total: int, report: Report) -> None:
+            told(done, total)
+            last[:] = [report]
+
+        found = scanning.calibrate(
+            options.networks,
+            false_alarms=options.false_alarms,
+            command=shlex.join(["bdjax", *sys.argv[1:]]),
+            watch=watch,
+            **given,
+        )
+    calibrations.save(found, options.out)
+    for judgement in last[0].judgements:
+        if one := found.get(judgement.name):
+            text = f"threshold {one.threshold:.3g}, of {one.source}"
+        else:
+            text = f"none: {'; '.join(words.why(judgement))}"
+        print(f"{judgement.title}: {text}")
+    print(f"Written: {options.out}")
+
+
+def _given_up(why: str, status: int) -> NoReturn:
+    line = f"{why}; no thresholds were written"
+    interrupts.leave(line, status, before=telemetry.stop)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

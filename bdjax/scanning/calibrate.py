@@ -50,6 +50,9 @@ def calibrate(
       watch: called with how many are done, of how many, and the last one's report.
       **options: of scan, for all networks.
 
+    Returns:
+      A calibration a detector, without those that could judge none of the networks.
+
     Raises:
       UserError: there are too few networks for that share, one is none or is in doubt,
         or no detector fits them.
@@ -90,10 +93,13 @@ def calibrate(
         said = {j.name: j for j in report.judgements}
         for text in texts:
             judged = said[text.partition(":")[0]]
-            if judged.finding is None:
-                why[text] = judged.skipped
+            if reason := _doubt(judged):
+                why[text] = f"{_name(network, i)} is no reference: {reason}"
             else:
-                scores[text].append(_score(judged, _name(network, i)))
+                assert judged.finding is not None
+                scores[text].append(judged.finding.score)
+            if scores[text] and text in why:  # no matter of the detector's
+                raise UserError(f"{judged.title}: {why[text]}")
         if watch:
             watch(i + 1, len(every), report)
     found = {}
@@ -113,13 +119,14 @@ def calibrate(
     return found
 
 
-def _score(judged: Judgement, name: str) -> float:
+def _doubt(judged: Judgement) -> str:
+    """Why a detector's score cannot be compared with; "" if it can."""
     finding = judged.finding
-    assert finding is not None
+    if finding is None:
+        return judged.skipped
     if finding.reasons or math.isnan(finding.score):
-        reason = next(iter((*finding.reasons, *finding.notes)), "it has no score")
-        raise UserError(f"{name} is no reference of {judged.title}: {reason}")
-    return finding.score
+        return next(iter((*finding.reasons, *finding.notes)), "it has no score")
+    return ""
 
 
 def _expanded(networks: Sequence[Any]) -> list[Any]:

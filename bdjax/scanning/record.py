@@ -21,7 +21,8 @@ from bdjax.scanning.report import Judgement, Report
 
 _SHOWN = 10  # images that a report keeps
 _PACKAGES = ("jax", "numpy", "torch", "onnx", "onnxruntime", "flax", "keras")
-_WAITING = "it has not run yet"
+WAITING = "it has not run yet"
+"""Of a detector whose turn is now or comes later."""
 
 
 class Counted:
@@ -62,7 +63,7 @@ class Record:
         if not self.first and any(j.finding for j in judgements):
             self.first.append(self.clock.seconds)
         runs = [one for one in self.planned if one.detector is not None]
-        waiting = [_unasked(one, _WAITING) for one in runs[len(judgements) :]]
+        waiting = [_unasked(one, WAITING) for one in runs[len(judgements) :]]
         idle = [_unasked(one, one.skipped) for one in self.planned if not one.detector]
         every = [*judgements, *waiting, *idle]
         # Of those that were to run.
