@@ -4,12 +4,13 @@ import math
 import threading
 import time
 
+import jax
 import numpy as np
 import pytest
 import scanned
 
 import bdjax
-from bdjax import scanning
+from bdjax import mntd, scanning
 from bdjax.networks import no_features
 from bdjax.scanning import calibrations, judge
 from bdjax.types import UserError
@@ -247,8 +248,6 @@ class TestAnswers:
         assert report.preflight.candidates[0].accuracy > 0.9
 
     def test_probabilities_give_gradients_by_their_logarithm(self, own):
-        import jax
-
         def softmax(variables, x):
             return jax.nn.softmax(scanned.apply(variables, x))
 
@@ -261,8 +260,6 @@ class TestAnswers:
         assert report.conclusion is Conclusion.TROJANED, report.reasons
 
     def test_rounded_probabilities_are_inconclusive(self):
-        import jax
-
         ask = scanned.opened().ask
         report = self.scan(
             lambda x: np.round(np.asarray(jax.nn.softmax(ask(x))), 2), X, Y
@@ -317,3 +314,55 @@ def test_a_scan_repeats():
         for seed in (5, 5)
     ]  # fmt: skip
     assert scores[0] == scores[1]
+
+
+class TestFitted:
+    """A detector that was fitted to networks of the task asks one that only answers."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls):
+        def networks(first):
+            each = [scanned.variables(i % 2 == 1, first + i) for i in range(12)]
+            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+            return [mntd.Networks(scanned.apply, stacked)]
+
+        spec = mntd.QuerySpec((8, 8, 1), (0.0, 1.0), mean=0.4, std=0.5)
+        config = mntd.FitConfig(queries=4, hidden=5, epochs=3, repeats=2)
+        labels, shadows, validation = np.arange(12) % 2, networks(50), networks(80)
+        fit = mntd.fit(
+            shadows, labels, validation, labels,
+            spec=spec, config=config, key=jax.random.key(0),
+        )  # fmt: skip
+        return mntd.from_fit(
+            fit, validation, labels, task="mnist", num_classes=8, spec=spec,
+            config=config,
+        )  # fmt: skip
+
+    def test_it_says_what_it_says_alone(self, fitted, tmp_path):
+        fitted.save(tmp_path / "detector")
+        ask = scanned.opened().ask
+        network = scanned.answers_only(
+            lambda x: ask(x.transpose(0, 2, 3, 1)), layout="NCHW"
+        )
+        report = bdjax.scan(network, detector=tmp_path, progress=False)
+        alone = fitted.score(ask)
+        found = judged(report, "mntd")
+        assert report.judgements[0] is found
+        assert found.finding.score == pytest.approx(alone.score, rel=1e-5)
+        assert found.finding.reasons == alone.reasons
+        assert found.calibration.references == fitted.calibration.references
+        assert report.preflight.reasons == ()
+
+    def test_labels_are_too_little(self, fitted):
+        ask = scanned.opened().ask
+        network = scanned.answers_only(lambda x: ask(x).argmax(1), layout="NHWC")
+        report = bdjax.scan(network, detector=fitted, progress=False)
+        assert "this one gives labels" in judged(report, "mntd").skipped
+
+    def test_of_another_task(self, fitted):
+        report = bdjax.scan(
+            scanned.answers_only(lambda x: np.asarray(x).mean((1, 2)) @ np.eye(1, 3)),
+            X, Y % 3, detector=fitted, progress=False, detectors=("mntd",),
+        )  # fmt: skip
+        assert "the model answered with shape" in judged(report, "mntd").skipped

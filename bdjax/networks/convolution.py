@@ -53,6 +53,15 @@ def convolve(
     return _convolve(x, kernel, geometry)
 
 
+def first_max(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The greater, NaN if one is; of equals the first, which takes the gradient.
+
+    From the last axis of a window to the first, it gives ties to the place that
+    frameworks do; images have many, in their plain parts.
+    """
+    return jnp.where((b > a) | jnp.isnan(b), b, a)
+
+
 def _by_channel(x, kernel, geometry):
     """Products of shifted images, which are elementwise forth and back."""
     rank = len(geometry.strides)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from bdjax.networks.base import Apply
-from bdjax.networks.convolution import convolve
+from bdjax.networks.convolution import convolve, first_max
 from bdjax.types import PyTree
 
 # Programs in a program that are run as if they were written out.
@@ -93,7 +93,7 @@ def _max(eqn: JaxprEqn, x: Any) -> Any:
         p["window_dilation"],
         strict=True,
     )
-    for axis, (size, stride, pads, dilation) in enumerate(each):
+    for axis, (size, stride, pads, dilation) in reversed(list(enumerate(each))):
         width = [(0, 0)] * x.ndim
         width[axis] = pads
         x = jnp.pad(x, width, constant_values=-jnp.inf) if any(pads) else x
@@ -104,7 +104,7 @@ def _max(eqn: JaxprEqn, x: Any) -> Any:
         ]
         x = parts[0]
         for part in parts[1:]:
-            x = jnp.maximum(x, part)
+            x = first_max(x, part)
     return x
 
 

@@ -34,6 +34,8 @@ def session(proto: Any, output: str, name: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0))
     options.log_severity_level = 4
+    # Threads that wait by spinning would take the cores from JAX.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(
             cut.SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -56,11 +56,13 @@ def screen(path: Path) -> None:
             contents = {
                 name: archive.read_bytes(name)
                 for name in archive.get_file_names()
-                if name.endswith((".json", ".pt")) or "aotinductor" in name
+                if name.endswith((".json", ".pt"))
+                or name.startswith("models/")  # which are read whatever their ending
+                or "aotinductor" in name
             }
         found = next(_dangers(contents), None)
-    except (RuntimeError, ValueError, RecursionError) as error:
-        said = str(error).strip().splitlines()[0]
+    except (RuntimeError, ValueError, TypeError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} cannot be read as a .pt2 file: {said}") from error
     if found:
         raise UserError(
@@ -73,7 +75,7 @@ def _dangers(contents: dict[str, bytes]) -> Iterator[str]:
     for name, data in contents.items():
         if "aotinductor" in name:
             yield "compiled code"
-        elif name.endswith(".pt"):
+        elif name.endswith(".pt") and not name.startswith("models/"):
             if not _is_plain(data):
                 yield f"pickled objects ({name})"
         else:
@@ -104,9 +106,9 @@ def _in_json(part: dict) -> Iterator[str]:
     path_name = str(part.get("path_name", ""))
     if part.get("use_pickle") or path_name.startswith(("custom_obj", "opaque_obj")):
         yield f"pickled objects ({path_name})"
-    target = part.get("target")
-    if isinstance(target, str) and not _OPERATOR.fullmatch(target):
-        yield f"the operator {target}"
+    for target in (part.get("target"), part.get("as_operator")):
+        if isinstance(target, str) and not _OPERATOR.fullmatch(target):
+            yield f"the operator {target}"
     expression = part.get("expr_str")
     if expression is not None and not _is_arithmetic(str(expression)):
         yield f"the expression {expression[:60]}"

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bdjax.networks.convolution import first_max
 from bdjax.networks.onnx.operators.common import Node, unsupported
 from bdjax.networks.onnx.operators.linear import padding
 
@@ -58,7 +59,7 @@ def pooled(
     x: jax.Array, along: list[Windows], fill: Any, join: Callable[[Any, Any], Any]
 ) -> jax.Array:
     """``join`` of all in a window."""
-    for axis, w in enumerate(along, 2):
+    for axis, w in reversed(list(enumerate(along, 2))):
         width = [(0, 0)] * x.ndim
         width[axis] = (w.before, w.after + w.extra)
         x = jnp.pad(x, width, constant_values=fill) if any(width[axis]) else x
@@ -74,7 +75,7 @@ def max_pool(node: Node, x: Any) -> jax.Array:
     if len([name for name in node.outputs if name]) > 1:
         raise unsupported(node, "with indices")
     low = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    return pooled(x, windows(node, x.shape[2:]), low, jnp.maximum)
+    return pooled(x, windows(node, x.shape[2:]), low, first_max)
 
 
 def average_pool(node: Node, x: Any) -> jax.Array:
