@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import scan_reports
 
-from bdjax.cli import arguments
+from bdjax.cli import arguments, scan
 from bdjax.cli.answers import Answer
 from bdjax.cli.arguments import UsageError, parse
 from bdjax.types import UserError
@@ -50,6 +50,13 @@ def test_a_mistake_in_the_line_is_one_line_and_64(argv, message):
     with pytest.raises(UsageError, match=message) as error:
         parse(["scan", *argv])
     assert "\n" not in str(error.value)
+    assert error.value.status == 64
+
+
+@pytest.mark.parametrize("mistake", ["--detectors=dl_tnd,nope", "--preprocess=nope"])
+def test_names_that_there_are_none_of_are_mistakes_in_the_line(mistake):
+    with pytest.raises(UsageError, match=r"unknown .* 'nope'; there are") as error:
+        scan.run(parse(["scan", "n", mistake]))
     assert error.value.status == 64
 
 

@@ -137,7 +137,6 @@ MISTAKES = {
     # Anything else.
     "nets:clean --images clean --detector nowhere": "MNTD detector in nowhere",
     "nets:clean --images clean --calibration note.txt": "note.txt is no JSON",
-    "nets:clean --images clean --preprocess nope": "nope",
     "nets:clean --images clean --out d.json": "d.json is a directory; give a file",
 }  # fmt: skip
 

@@ -307,6 +307,25 @@ def test_what_a_program_says_of_itself(plain, tmp_path):
     assert "training mode" in trained.notes[0]
 
 
+def test_recurrent_programs_keep_to_their_batch():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cells = nn.LSTM(8, 6, batch_first=True)
+            self.fc = nn.Linear(6, CLASSES)
+
+        def forward(self, x):
+            return self.fc(self.cells(x.mean(1))[0][:, -1])
+
+    module, x = make(Recurrent), draw(5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the cells' weights
+        program = torch.export.export(module, (torch.rand(2, *SHAPE),))
+    opened = open_network(program)  # at another batch torch would crash
+    assert "just 2 inputs" in opened.notes[0]
+    np.testing.assert_allclose(opened.ask(x), theirs(module, x), atol=1e-6)
+
+
 def test_an_exported_program_itself_is_taken():
     module, x = make(), draw(2)
     program = torch.export.export(module, (torch.rand(2, *SHAPE),))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bdjax import detectors, scanning, telemetry
+from bdjax import checks, detectors, scanning, telemetry
 from bdjax.cli import answers, interrupts
 from bdjax.cli.answers import Answer, Watch
 from bdjax.cli.arguments import UsageError
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
       UsageError: options that do not go together, or names that there are none of.
       UserError: see :func:`bdjax.scanning.scan.scan`, or a file cannot be written.
     """
-    _known(options.detectors)
+    _known(options)
     answer = Answer.asked(options)
     with Watch(answer, options.budget, options.started) as watch:
         report = scanning.scan(
@@ -50,7 +50,7 @@ def calibrate(options: argparse.Namespace) -> None:
       UsageError: see :func:`run`.
       UserError: see :func:`bdjax.scanning.calibrate.calibrate`.
     """
-    _known(options.detectors)
+    _known(options)
     answers.check(Path(options.out))
     interrupts.on_end(_given_up)
     given = _given(options) | {"progress": False}
@@ -114,10 +114,12 @@ def _web(options: argparse.Namespace) -> Web:
     return Web(**{name: value for name, value in given.items() if value is not None})
 
 
-def _known(names: tuple[str, ...]) -> None:
-    """Refuses detectors that there are none of."""
+def _known(options: argparse.Namespace) -> None:
+    """Refuses names that there are none of, before anything is read."""
     try:
-        for name in names:
+        for name in options.detectors:
             detectors.get_detector(name)
+        if options.preprocess:
+            checks.one_of(scanning.READINGS, preprocess=options.preprocess)
     except UserError as error:
-        raise UsageError(f"--detectors: {error}", USAGE) from error
+        raise UsageError(f"{error}", USAGE) from error

@@ -22,7 +22,7 @@ Is this network backdoored? Asks every detector that fits what can be seen of th
 network, the cheapest first, and gives one answer with all that it rests on.
 
   bdjax scan net.onnx --images clean/            a folder a class
-  bdjax scan net.onnx                            no images: less can be asked
+  bdjax scan net.onnx --preprocess imagenet      without: say how it takes them
   bdjax scan net.pt2 --images clean.npz --out report.html
   bdjax scan mypackage.nets:build --weights w.safetensors --images clean/
   bdjax scan http://localhost:8000/predict --detector runs/mnist5k/detector
