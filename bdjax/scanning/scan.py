@@ -17,8 +17,8 @@ from bdjax.models import Model
 from bdjax.networks import Features, Layout, Opened, Web, open_network
 from bdjax.scanning import access as access_
 from bdjax.scanning import calibrations as calibrations_
+from bdjax.scanning import draws, preflight
 from bdjax.scanning import images as images_
-from bdjax.scanning import preflight
 from bdjax.scanning.answers import Answering
 from bdjax.scanning.judge import Clock, judge
 from bdjax.scanning.preflight import Checked
@@ -151,10 +151,12 @@ def scan(
     judgements: list[Judgement] = []
     for one in planned:
         if one.detector is not None:
-            asked = _asked(one.detector, counted, checked)
-            judgements.append(
-                judge(one, group, resources, asked, clock, progress=progress)
-            )
+            judged = functools.partial(
+                judge, one, group, clock=clock, progress=progress,
+                ask=_asked(one.detector, counted, checked),
+            )  # fmt: skip
+            first = judged(resources)
+            judgements.append(draws.settled(first, one.detector, resources, judged))
             watch(record.report(judgements))
     return record.report(judgements)
 
