@@ -268,7 +268,7 @@ def test_a_signal_leaves_what_is_done(stuck, tmp_path, made, signum, status):
     assert err == f"{word}; what was known by then is in the report\n"
     kept = json.loads(out)
     told = kept["reasons"] if status == 2 else kept["notes"][-1:]
-    assert re.match(word, *told)
+    assert re.match(f"the scan was {word}", *told)
 
 
 def test_a_bug_does_not_look_like_a_trojan(stuck):

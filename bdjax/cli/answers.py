@@ -169,7 +169,8 @@ class Watch:
         report = self._report
         if report is None:
             interrupts.leave(f"error: {why} before anything was known", 2)
-        report = _stopped(report, why, time.monotonic() - self._started)
+        cause = f"the scan was {why}" if status else why
+        report = _stopped(report, cause, time.monotonic() - self._started)
         found = self._answer.status(report)
         if found != 1:
             found = found or status  # asked to end, it has come to no end
