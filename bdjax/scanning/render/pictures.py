@@ -44,13 +44,12 @@ class Trigger:
 def trigger(report: "Report") -> Trigger | None:
     """The one to show; None if no detector recovered any.
 
-    Of the detectors that say what the report says, rather than of others.
+    Of the detectors that say what the report says, rather than of others; but that of
+    a search on images before one from noise, if both lead to the report's target.
     """
-    for judgement in words.by_weight(report):
-        found = _recovered(judgement)
-        if found is None:
-            continue
-        mask, pattern, label, success = found
+    every = [(j, found) for j in words.by_weight(report) if (found := _recovered(j))]
+    every.sort(key=lambda one: one[1][2] != report.target or one[1][3] is None)
+    for judgement, (mask, pattern, label, success) in every[:1]:
         peak = float(mask.max())
         shade = mask.max(-1, keepdims=True) / (peak or 1.0)
         images = () if report.images is None else report.images[:_SHOWN]
