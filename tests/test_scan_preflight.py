@@ -10,7 +10,8 @@ import pytest
 import scanned
 
 import bdjax
-from bdjax.scanning import reading
+from bdjax.scanning import reading, trials
+from bdjax.scanning.answers import Answering
 from bdjax.scanning.reading import READINGS, Norm, Reading, Stated
 from bdjax.types import UserError
 
@@ -272,3 +273,25 @@ def test_apply_and_reading_are_compiled_once():
     read = functools.partial(sys.modules["bdjax.scanning.scan"]._read, scanned.apply)
     again = Reading(READINGS["0..1"], "NHWC"), Reading(READINGS["0..1"], "NHWC")
     assert read(again[0]) is read(again[1])
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_greater_range_that_does_as_well_is_not_taken(labelled):
+    """Networks of rectifiers are right on any scale, and sure of their mistakes."""
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 8
+    right = np.eye(8)[y] * 12 + rng.normal(0, 3.4, (200, 8))  # as sure as it may be
+    poor = np.eye(8)[y] * 0.3 + rng.normal(0, 1, (200, 8)) * 0.3
+    asked = trials.Asked(lambda x: x, X, y if labelled else None)
+    tried = [
+        asked.judged(
+            Reading(norm, "NHWC"), (8, 8, 3), Answering("logits", 8), said
+        )
+        for norm, said in (
+            (READINGS["0..1"], poor),
+            (READINGS["0..255"], 20 * right),
+            (READINGS["mnist"], right),
+        )
+    ]  # fmt: skip
+    assert trials.choose(tried) == 2
+    assert trials.choose(tried[1:], 1) == 1

@@ -28,10 +28,12 @@ class Trial(NamedTuple):
       image: ``(H, W, C)`` that it reads.
       answering: how the network answered.
       answers: raw.
-      right: bool ``[N]``, where there are labels; else empty.
+      right: float ``[N]``, 0 or 1, where there are labels; else empty.
       losses: float64 ``[N]``: cross-entropy in nats, at the best temperature; without
         labels minus the information of an answer; empty of labels only.
       confidence: mean probability of the label that it answers.
+      surprise: mean cross-entropy as it answers, in nats; without labels the
+        confidence, as the least of equals is the likeliest.
     """
 
     reading: Reading
@@ -41,6 +43,7 @@ class Trial(NamedTuple):
     right: np.ndarray
     losses: np.ndarray
     confidence: float
+    surprise: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -126,7 +129,7 @@ class Asked:
         """How well the answers fit."""
         none = np.zeros(0)
         if answering.is_labels:
-            right = none if self.y is None else said == self.y
+            right = none if self.y is None else (said == self.y).astype(float)
             return Trial(reading, image, answering, said, right, none, math.nan)
         logs = _log_softmax(answering.logits(said.astype(np.float64)))
         top = logs.argmax(1)
@@ -134,11 +137,15 @@ class Asked:
         if self.y is None:
             shares = np.exp(logs)
             losses = -(shares * (logs - np.log(shares.mean(0) + 1e-30))).sum(1)
-            right = none
+            right, surprise = none, confidence
         else:
-            right = top == self.y
-            losses = _losses(logs, np.minimum(self.y, logs.shape[1] - 1))
-        return Trial(reading, image, answering, said, right, losses, confidence)
+            right = (top == self.y).astype(float)
+            inside = np.minimum(self.y, logs.shape[1] - 1)
+            losses = _losses(logs, inside)
+            surprise = float(_cross_entropies(logs, inside).mean())
+        return Trial(
+            reading, image, answering, said, right, losses, confidence, surprise
+        )
 
 
 def _losses(logs: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -147,11 +154,12 @@ def _losses(logs: np.ndarray, y: np.ndarray) -> np.ndarray:
     By the temperature alone any reading of a greater range would look surer, and better
     where most is right.
     """
-    each = [
-        -np.take_along_axis(_log_softmax(logs / t), y[:, None], 1)[:, 0]
-        for t in _TEMPERATURES
-    ]
-    return np.minimum(min(each, key=lambda losses: losses.mean()), _CAP)
+    each = [_cross_entropies(_log_softmax(logs / t), y) for t in _TEMPERATURES]
+    return min(each, key=lambda losses: float(losses.mean()))
+
+
+def _cross_entropies(logs: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.minimum(-np.take_along_axis(logs, y[:, None], 1)[:, 0], _CAP)
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -176,18 +184,30 @@ def choose(trials: list[Trial], start: int = 0) -> int:
     pool = [i for i in range(len(trials)) if not wild[i]] or [start]
     best = min(pool, key=lambda i: rank(trials[i]))
     old, new = trials[start], trials[best]
-    if wild[start]:
-        return best
-    if old.right.size and _beyond(new.right.astype(float) - old.right):
-        return best
+    if wild[start] or (old.right.size and _beyond(new.right - old.right)):
+        return _likeliest(trials, pool, best)
     if not old.losses.size:
         return start
     no_worse = [i for i in pool if rank(trials[i])[1] <= rank(old)[1]]
     lower = min(no_worse, key=lambda i: rank(trials[i])[2])
     gain = old.losses - trials[lower].losses
-    if not old.right.size and gain.mean() < _TELLS:
+    if not _beyond(gain) or (not old.right.size and gain.mean() < _TELLS):
         return start
-    return lower if _beyond(gain) else start
+    return _likeliest(trials, pool, lower)
+
+
+def _likeliest(trials: list[Trial], pool: list[int], best: int) -> int:
+    """Of those that do as well as the best, the one that is sure of what it gets right.
+
+    A greater range than the right one does about as well, and is sure of its mistakes.
+    """
+    top = trials[best]
+    if top.right.size:
+        equal = [i for i in pool if not _beyond(top.right - trials[i].right)]
+    else:
+        most = float(top.losses.mean()) + _TELLS
+        equal = [i for i in pool if trials[i].losses.mean() <= most]
+    return min(equal, key=lambda i: trials[i].surprise) if top.losses.size else best
 
 
 def _beyond(gain: np.ndarray) -> bool:
