@@ -56,9 +56,11 @@ def _content(path: Path) -> str:
     """What a file holds, by looking and not by loading; "" for something else."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
-            start = file.read(2)
-        # Of protocols 2 to 5; PyTorch wrote bare pickles until 1.6.
-        return "pickle" if start[:1] == b"\x80" and start[1:] in b"\2\3\4\5" else ""
+            start = file.read(9)
+        # Of protocols 2 to 5; PyTorch wrote bare pickles until 1.6. The length of a
+        # safetensors header may begin so, too.
+        bare = start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5")
+        return "pickle" if bare and start[2:] != b"\0\0\0\0\0\0{" else ""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     inside = {name.partition("/")[2] for name in names}

@@ -2,10 +2,10 @@
 
 import copy
 import functools
+import os
 import re
 import threading
 import warnings
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,11 @@ from bdjax.networks.torch.recording import Call, last_dense, last_softmax, recor
 from bdjax.types import UserError
 
 _ALL = (1, 2**31)
+# What touches files; and namespaces as values, by which anything goes by other names.
+_FILES = re.compile(
+    rb"\b(?:torch|ops\.\w+)\.(?:save|load|from_file|read_file|write_file)\b"
+    rb"|\b(?:torch|ops(?:\.\w+)?)\b(?!\.\w| [A-Za-z])"  # of a sentence
+)
 SOFTMAX = "its last softmax is left out: answers are what it reads"
 
 
@@ -41,14 +46,18 @@ def load_script(path: Path) -> Opened:
     """
     import torch
 
-    with zipfile.ZipFile(path) as archive:
-        code = b"".join(
-            archive.read(n) for n in archive.namelist() if n.endswith(".py")
-        )
-    if found := re.search(rb"\b(?:torch|aten|ops\.\w+)\.(save|load|from_file)\(", code):
+    try:
+        # The very reader that is used afterwards: zip files can be read in two ways.
+        archive = torch._C.PyTorchFileReader(os.fspath(path))
+        names = [name for name in archive.get_all_records() if name.endswith(".py")]
+        code = b"\n".join(map(archive.get_record, names))
+    except RuntimeError as error:
+        said = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} cannot be read as TorchScript: {said}") from error
+    if found := _FILES.search(code):
         raise UserError(
-            f"{path} calls torch.{found[1].decode()}, and a network that touches files "
-            "is not run; give one that only computes"
+            f"{path} calls {found[0].decode()}, and a network that may touch files is "
+            "not run; give one that only computes"
         )
     try:
         with warnings.catch_warnings():
