@@ -74,6 +74,7 @@ def trojaned(**changes):
         "classes": CLASSES,
         "preflight": Preflight(
             reading="CIFAR-10's mean and deviation, NCHW, RGB",
+            images=40,
             candidates=(
                 Candidate(
                     name="CIFAR-10's mean and deviation, NCHW, RGB",

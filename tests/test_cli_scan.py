@@ -60,6 +60,33 @@ def test_names_that_there_are_none_of_are_mistakes_in_the_line(mistake):
     assert error.value.status == 64
 
 
+@pytest.mark.parametrize(
+    "mistake",
+    [["--std=0"], ["--value-range", "1", "1"], ["--preprocess=mnist", "--mean=1"]],
+)
+def test_readings_that_make_no_sense_are_mistakes_in_the_line(mistake):
+    with pytest.raises(UsageError) as error:
+        scan.run(parse(["scan", "n", *mistake]))
+    assert error.value.status == 64
+
+
+def test_an_answer_is_told_where_its_file_cannot_be_written(
+    tmp_path, capsys, monkeypatch
+):
+    gone = tmp_path / "a.json"
+
+    def scanned(*args, **options):
+        gone.mkdir()  # while it was scanned
+        return scan_reports.trojaned()
+
+    monkeypatch.setattr(scan.scanning, "scan", scanned)
+    with pytest.raises(OSError, match=r"a\.json"):
+        scan.run(parse(["scan", "n", f"--out={gone}"]))
+    printed = capsys.readouterr().out
+    assert printed.startswith("TROJANED")
+    assert "Written" not in printed
+
+
 def test_a_mistake_in_the_line_of_calibrate_is_64_and_of_others_2():
     for argv, status in (
         (["calibrate", "n"], 64),

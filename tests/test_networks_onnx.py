@@ -7,6 +7,7 @@ import onnx
 import onnx_files as files
 import pytest
 
+from bdjax import scan
 from bdjax.networks import open_network
 from bdjax.types import UserError
 
@@ -196,6 +197,15 @@ def test_labels_alone_and_the_first_of_several_outputs():
     assert only.apply is None
 
 
+def test_scores_in_whole_numbers_are_no_labels_and_have_no_gradient():
+    w = files.Writer()
+    whole = w("Cast", head(w, "x"), to_type=onnx.TensorProto.INT32)
+    network = open_network(w.model(whole, (3, 4)))
+    assert network.ask(examples(network, 3)).shape == (3, 5)
+    assert network.apply is None
+    assert "whole numbers" in network.notes[-1]
+
+
 def test_layers_by_name():
     network = open_network(files.residual())
     x = examples(network, 3)
@@ -241,6 +251,14 @@ def refusal(source, **given):
         open_network(source, **given)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def test_a_report_calls_a_file_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets").mkdir()
+    onnx.save(files.residual(), "nets/a.onnx")
+    report = scan("nets/a.onnx", preprocess="0..1", budget=1e-3, progress=False)
+    assert report.source == "nets/a.onnx"
 
 
 def test_refusals(tmp_path):

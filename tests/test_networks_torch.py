@@ -545,6 +545,22 @@ def test_scripts_that_touch_files_are_refused(call, tmp_path):
         open_network(path)
 
 
+def test_a_sum_of_two_layers_has_no_penultimate_one(tmp_path):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, CLASSES), nn.Linear(6, CLASSES)
+
+        def forward(self, x):
+            return self.a(x) + self.b(torch.relu(x))
+
+    torch.export.save(
+        torch.export.export(Two(), (torch.rand(2, 6),)), tmp_path / "m.pt2"
+    )
+    for source in (tmp_path / "m.pt2", Two()):
+        assert open_network(source).find_features((6,), None).apply is None
+
+
 def test_a_header_that_is_as_long_as_a_pickle_begins_is_none(tmp_path):
     path = tmp_path / "w.safetensors"
     arrays = {"a": np.zeros(3, np.float32)}

@@ -68,7 +68,7 @@ class TestReadings:
             READINGS["-1..1"],
             READINGS["imagenet"],
             READINGS["caffe"],
-            reading.bgr(READINGS["0..1"]),
+            reading.flipped(READINGS["0..1"]),
         ],
         ids=lambda norm: norm.name + norm.order,
     )
@@ -167,6 +167,11 @@ class TestReading:
         with pytest.raises(UserError, match=match):
             Stated(**said).check()
 
+    def test_an_order_that_is_said_is_kept_to(self):
+        norm = Stated(preprocess="caffe", order="RGB").norm
+        assert norm.order == "RGB"
+        assert norm.mean == READINGS["caffe"].mean[::-1]
+
 
 class TestShapes:
     def test_grey_images_of_a_network_of_colours_and_the_other_way_round(self):
@@ -205,6 +210,7 @@ class TestShapes:
                 {"mean": (1, 2, 3)},
                 "3 channels, and the network takes 1",
             ),
+            ({"shape": (8, 8, 1)}, {"order": "BGR"}, "BGR is an order of 3 channels"),
         ],
     )
     def test_what_does_not_fit_is_told(self, options, said, match):

@@ -85,7 +85,7 @@ class TestText:
         assert "DL-TND scores 4.21, above its threshold of 2.18." in said
         assert "None of 140 benign reference networks scores as much (p = " in said
         assert "0 of 140 benign networks of 14 regimes are above the thresh" in said
-        assert "94.0% of 50 images right" in said
+        assert "94.0% of 40 images right" in said
         assert "31 s of 1 min, first answer after 11 s, 1.3 GiB of memory" in said
         assert "MNTD: it takes a detector fitted to the task" in said
 

@@ -1,18 +1,20 @@
 """``bdjax scan``: is this network backdoored? And ``bdjax calibrate`` for it."""
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bdjax import checks, detectors, scanning, telemetry
+from bdjax import detectors, scanning, telemetry
 from bdjax.cli import answers, interrupts
 from bdjax.cli.answers import Answer, Watch
 from bdjax.cli.arguments import UsageError
 from bdjax.cli.scan_arguments import USAGE
 from bdjax.networks import Web
 from bdjax.scanning import calibrations
+from bdjax.scanning.reading import Stated
 from bdjax.scanning.render import words
 from bdjax.scanning.report import Report
 from bdjax.types import UserError
@@ -38,7 +40,11 @@ def run(options: argparse.Namespace) -> None:
             watch=watch.tell,
             **_given(options),
         )
-    answer.write(report)
+    try:
+        answer.write(report)
+    except OSError:  # what took minutes is told all the same
+        dataclasses.replace(answer, files=()).show(report)
+        raise
     answer.show(report)
     sys.exit(answer.status(report))
 
@@ -115,11 +121,11 @@ def _web(options: argparse.Namespace) -> Web:
 
 
 def _known(options: argparse.Namespace) -> None:
-    """Refuses names that there are none of, before anything is read."""
+    """Refuses names that there are none of, and readings that make no sense."""
     try:
         for name in options.detectors:
             detectors.get_detector(name)
-        if options.preprocess:
-            checks.one_of(scanning.READINGS, preprocess=options.preprocess)
+        stated = {name: getattr(options, name) for name in Stated._fields}
+        Stated(**stated).check()
     except UserError as error:
         raise UsageError(f"{error}", USAGE) from error

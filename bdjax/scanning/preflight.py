@@ -136,6 +136,7 @@ def _checked(
     return chosen, Preflight(
         reading=chosen.candidate.name,
         stated=norm is not None and is_first,
+        images=len(asked.x),
         candidates=tuple(trials[i].candidate for i in order),
         reasons=tuple(_doubts(asked, chosen, len(trials))),
         notes=tuple(notes),

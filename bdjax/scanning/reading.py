@@ -175,9 +175,7 @@ class Stated(NamedTuple):
         return self._ordered(Norm(", ".join(parts), low, high, mean, std))
 
     def _ordered(self, norm: Norm) -> Norm:
-        if self.order == "BGR" and norm.order == "RGB":
-            return bgr(norm)
-        return norm
+        return flipped(norm) if self.order not in (None, norm.order) else norm
 
     def _range(self) -> tuple[float, float]:
         given = (0.0, 1.0) if self.value_range is None else self.value_range
@@ -209,9 +207,10 @@ def _numbers(name: str, given: Any) -> Numbers:
     return tuple(map(float, numbers))
 
 
-def bgr(norm: Norm) -> Norm:
-    """The same with blue first; mean and deviation stay with their colours."""
-    return norm._replace(mean=norm.mean[::-1], std=norm.std[::-1], order="BGR")
+def flipped(norm: Norm) -> Norm:
+    """In the other order of channels; mean and deviation stay with their colours."""
+    order = "RGB" if norm.order == "BGR" else "BGR"
+    return norm._replace(mean=norm.mean[::-1], std=norm.std[::-1], order=order)
 
 
 def fits(norm: Norm, channels: int) -> bool:
@@ -226,5 +225,5 @@ def usual(channels: int) -> list[Norm]:
     if channels == 3:
         # Statistics of one number are of grey data.
         found = [norm for norm in found if len(norm.mean) != 1]
-        found += [bgr(norm) for norm in found if norm.order == "RGB"]
+        found += [flipped(norm) for norm in found if norm.order == "RGB"]
     return found

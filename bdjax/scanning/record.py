@@ -46,6 +46,7 @@ class Counted:
 class Record:
     """Of a scan that goes on; see :class:`Report` for its parts."""
 
+    source: str
     opened: Opened
     counted: Counted
     clean: Clean | None
@@ -72,7 +73,7 @@ class Record:
         seen = self.checked.clean
         notes = (*self.opened.notes, *(self.clean.notes if self.clean else ()))
         return Report(
-            source=self.opened.name,
+            source=self.source,
             kind=self.opened.kind,
             facts=self._facts(),
             access=tuple(a.value for a in self.found),

@@ -36,6 +36,7 @@ class Preflight:
     Attributes:
       reading: name of the reading that it was asked by.
       stated: whether that is what the user said.
+      images: how many were tried, at most of those that were given.
       candidates: those that were tried, the best first.
       reasons: why no verdict can rest on it, one sentence each; empty if all is well.
       notes: anything else, likewise.
@@ -43,6 +44,7 @@ class Preflight:
 
     reading: str
     stated: bool = False
+    images: int = 0
     candidates: tuple[Candidate, ...] = ()
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -97,7 +99,8 @@ class Report:
     ``print(report)`` sums up; a notebook shows it as a page.
 
     Attributes:
-      source: the network, as it was given.
+      source: the network, as it was given: a path, an address without its query, or
+        a name.
       kind: what it is, such as ``"ONNX"``.
       facts: what is known of it, words by name: layout, input, classes, parameters,
         penultimate layer, answers.

@@ -143,7 +143,17 @@ def scan(
     )
     names = clean.classes if clean else tuple(classes)
     record = Record(
-        opened, counted, clean, checked, found, features, planned, names, clock, seed
+        _source(network, opened),
+        opened,
+        counted,
+        clean,
+        checked,
+        found,
+        features,
+        planned,
+        names,
+        clock,
+        seed,
     )
     watch = watch or (lambda report: None)
     watch(record.report([]))
@@ -159,6 +169,12 @@ def scan(
             judgements.append(draws.settled(first, one.detector, resources, judged))
             watch(record.report(judgements))
     return record.report(judgements)
+
+
+def _source(network: Any, opened: Opened) -> str:
+    """What it is called in a report: a file by its path, as it was given."""
+    is_path = isinstance(network, (str, os.PathLike))
+    return os.fspath(network) if is_path and os.path.isfile(network) else opened.name
 
 
 def _shapes(

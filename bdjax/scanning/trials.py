@@ -102,6 +102,12 @@ class Asked:
         """None if the network does not take it: why is added to what failed."""
         channels = way.image[2]
         if not fits(norm, channels):
+            if norm.order == "BGR" and channels != 3:
+                failed.append(
+                    f"BGR is an order of 3 channels, and the network takes {channels}; "
+                    "leave order out"
+                )
+                return None
             failed.append(
                 f"{norm.name} has numbers of {max(len(norm.mean), len(norm.std))} "
                 f"channels, and the network takes {channels}; give as many, or one"

@@ -163,6 +163,8 @@ def _apply(
             found = np.asarray(jax.jit(apply)(graph.weights, x))
     except UserError as error:
         return None, str(error)
+    if np.issubdtype(found.dtype, np.integer):
+        return None, "it answers with whole numbers"
     spread = np.nanmax(expected) - np.nanmin(expected)
     worst = np.nanmax(np.abs(found - expected), initial=0)
     bound = (TOLERANCE * (10 if graph.half else 1)) * max(float(spread), 1e-6)

@@ -82,7 +82,7 @@ def _block(running, graph, x, fixed):
             f"({shape})): {reason(error)}"
         ) from error
     y = np.asarray(y)
-    if np.issubdtype(y.dtype, np.integer):
+    if np.issubdtype(y.dtype, np.integer) and y.size == len(x):
         return y.reshape(len(x))[:count]
     if y.ndim < 1 or y.shape[0] != len(x) or np.prod(y.shape[2:]) != 1:
         raise UserError(

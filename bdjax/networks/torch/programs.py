@@ -140,7 +140,10 @@ class Program:
         node = _back(self.logits)
         if _op(node) == "add":  # a bias, which does not follow from the inputs
             sides = [_back(a) for a in node.args if hasattr(a, "op")]
-            node = next((s for s in sides if _op(s) in _DENSE), node)
+            held = [s for s in sides if s.op == "placeholder" and s is not self.x]
+            layers = [s for s in sides if _op(s) in _DENSE]
+            if len(held) + len(layers) == len(sides):
+                node = layers[0] if len(layers) == 1 else node
         if _op(node) in _POOLING and set(_shape(node)[2:]) <= {1}:
             # A 1x1 convolution and a mean over space can change places.
             inner = _back(node.args[0])

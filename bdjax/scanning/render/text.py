@@ -105,7 +105,7 @@ def _asked(report: "Report") -> str:
     fits = {c.name: _fit(c.accuracy, c.confidence) for c in preflight.candidates}
     text = f"{preflight.reading} ({origin})"
     if fit := fits.pop(preflight.reading, ""):
-        of = f" of {report.images_given} images" if report.images_given else ""
+        of = f" of {preflight.images} images" if preflight.images else ""
         text += f": {fit.replace(' right', of + ' right', 1)}"
     others = [f"{name} ({fit})" for name, fit in fits.items() if fit][:_READINGS]
     told = [f"{text}."]
