@@ -283,7 +283,7 @@ def test_a_greater_range_that_does_as_well_is_not_taken(labelled):
     """Networks of rectifiers are right on any scale, and sure of their mistakes."""
     rng = np.random.default_rng(0)
     y = np.arange(200) % 8
-    right = np.eye(8)[y] * 12 + rng.normal(0, 3.4, (200, 8))  # as sure as it may be
+    right = np.eye(8)[y] * 8 + rng.normal(0, 2.8, (200, 8))  # as sure as it may be
     poor = np.eye(8)[y] * 0.3 + rng.normal(0, 1, (200, 8)) * 0.3
     asked = trials.Asked(lambda x: x, X, y if labelled else None)
     tried = [
