@@ -75,7 +75,10 @@ class TestReadings:
     def test_the_right_one_is_found(self, norm, layout):
         network = scanned.answers_only(sensitive(norm, layout))
         found = preflight(network)
-        assert found.reading == Reading(norm, layout).name
+        # Those of three data sets differ by less than the network can tell.
+        alike = [READINGS[name] for name in ("imagenet", "cifar10", "cifar100")]
+        right = alike if norm in alike else [norm]
+        assert found.reading in [Reading(one, layout).name for one in right]
         assert found.reasons == ()
         assert found.candidates[0].accuracy > 0.9
         assert len(found.candidates) > 5 or norm is READINGS["0..1"]

@@ -87,15 +87,19 @@ def judge(
       clock: which may end it.
       progress: whether to show a bar.
     """
-    start, done = time.perf_counter(), (0, 0)
+    start, done, first = time.perf_counter(), (0, 0), (0, 0.0)
     finding, why = None, ""
 
     def about() -> str:
-        seconds = time.perf_counter() - start
         if not done[0]:
             return ""
-        needed = seconds * done[1] / done[0]
-        return f" at {done[0] / done[1]:.0%} of it (about {needed:.0f} s in all)"
+        share = f" at {done[0] / done[1]:.0%} of it"
+        if done[0] == first[0]:
+            return share
+        # From the end of the first step on, which compilation is in.
+        pace = (time.perf_counter() - first[1]) / (done[0] - first[0])
+        needed = first[1] - start + pace * (done[1] - first[0])
+        return f"{share} (about {needed:.0f} s in all)"
 
     try:
         with telemetry.reporter(
@@ -103,8 +107,9 @@ def judge(
         ) as shown:
 
             def tell(i: int, total: int) -> None:
-                nonlocal done
+                nonlocal done, first
                 done = i, max(total, 1)
+                first = first if first[0] else (i, time.perf_counter())
                 shown(i, total)
                 clock.tick()
 

@@ -19,7 +19,7 @@ from bdjax.verdicts import preconditions
 
 MIN_ACCURACY = 0.5  # and, of few classes, well above chance
 _GOOD = 0.97  # accuracy of a first reading, from which on no other is tried
-_SOME, _FEW, _NOISE = 200, 50, 32  # images; a web service is asked few
+_SOME, _FEW, _NOISE = 100, 50, 32  # images; a web service is asked few
 _RENAMED = 0.8  # accuracy under other names of labels
 _UNSURE = 0.4  # mean confidence of clean images without labels
 

@@ -32,7 +32,7 @@ class Trial(NamedTuple):
       losses: float64 ``[N]``: cross-entropy in nats, at the best temperature; without
         labels minus the information of an answer; empty of labels only.
       confidence: mean probability of the label that it answers.
-      surprise: mean cross-entropy as it answers, in nats; without labels the
+      surprise: mean cross-entropy as it answers, see below; without labels the
         confidence, as the least of equals is the likeliest.
     """
 
@@ -148,7 +148,7 @@ class Asked:
             right = (top == self.y).astype(float)
             inside = np.minimum(self.y, logs.shape[1] - 1)
             losses = _losses(logs, inside)
-            surprise = float(_cross_entropies(logs, inside).mean())
+            surprise = _surprise(logs, inside)
         return Trial(
             reading, image, answering, said, right, losses, confidence, surprise
         )
@@ -162,6 +162,16 @@ def _losses(logs: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     each = [_cross_entropies(_log_softmax(logs / t), y) for t in _TEMPERATURES]
     return min(each, key=lambda losses: float(losses.mean()))
+
+
+def _surprise(logs: np.ndarray, y: np.ndarray) -> float:
+    """Mean cross-entropy, with two mistakes more than there are.
+
+    Where all is right, nothing else would tell how sure a network is of its mistakes.
+    """
+    runner_up = np.partition(logs, -2, axis=1)[:, -2]
+    mistake = float(np.minimum(-runner_up, _CAP).mean())
+    return (float(_cross_entropies(logs, y).sum()) + 2 * mistake) / (len(logs) + 2)
 
 
 def _cross_entropies(logs: np.ndarray, y: np.ndarray) -> np.ndarray:
