@@ -13,7 +13,7 @@ import pytest
 import scan_reports
 
 from bdjax.cli import arguments, scan
-from bdjax.cli.answers import Answer
+from bdjax.cli.answers import Answer, Watch
 from bdjax.cli.arguments import UsageError, parse
 from bdjax.types import UserError
 
@@ -203,6 +203,12 @@ def test_files_that_cannot_be_written_are_told_before_any_work(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         answer(f"--out={tmp_path}/file/a.json")
+
+
+def test_a_budget_that_runs_out_at_the_end_leaves_the_answer_alone():
+    with Watch(answer(), 60, time.monotonic()) as watch:
+        pass
+    watch._over()  # too late: else it would end this process
 
 
 # What ends a scan early: a budget that runs out amid a step, and signals.

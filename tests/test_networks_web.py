@@ -153,6 +153,10 @@ def test_the_secret_comes_from_the_environment(server, images, monkeypatch):
     with pytest.raises(UserError) as caught:
         opened.ask(images)
     assert "'no ... here'" in str(caught.value)
+    monkeypatch.setenv("BDJAX_KEY", "Bearer s3cret")
+    server.answer = lambda *_: (400, {}, "no s3cret here")  # as a part of it
+    with pytest.raises(UserError, match=r"'no \.\.\. here'"):
+        open_network(server.url, web=web).ask(images)
     monkeypatch.setenv("BDJAX_KEY", "s3cret\nX: y")
     with pytest.raises(UserError, match="no value of a header") as caught:
         open_network(server.url, web=web).ask(images)

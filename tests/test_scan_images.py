@@ -77,6 +77,14 @@ class TestFolder:
         Image.fromarray(BYTES[0][:4]).save(path / "1" / "small.png")
         fails(r"(is 6 x 5 and .*small.png is 6 x 4|small.png is 6 x 4 and)", path)
 
+    def test_what_is_too_large_is_refused_by_the_first(self, tmp_path, monkeypatch):
+        path = folder(tmp_path, BYTES, LABELS)
+        with monkeypatch.context() as patched:
+            patched.setattr("bdjax.checks._spare_memory", lambda: 100)
+            fails("12 images such as .* MiB are to spare; bring them to the", path)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+        fails("cannot be read as an image: .* decompression bomb", path)
+
     def test_without_images(self, tmp_path):
         fails("holds no images", tmp_path)
         folder(tmp_path / "train", BYTES, LABELS)

@@ -125,7 +125,8 @@ class Watch:
         self._answer, self._started = answer, started
         self._report: Report | None = None
         self._told: set[str] = set()
-        self._ends = False
+        self._ends = self._left = False
+        self._turn = threading.Lock()
         self._budget = math.inf if budget is None else budget
         grace = max(_LEAST_GRACE, _GRACE * self._budget)
         left = started + self._budget + grace - time.monotonic()
@@ -140,6 +141,8 @@ class Watch:
 
     def __exit__(self, *error: object) -> None:
         self._timer.cancel()
+        with self._turn:
+            self._left = True
         if self._ends:
             interrupts.once()  # never returns: that thread ends the process
 
@@ -156,6 +159,10 @@ class Watch:
                 print(line, file=sys.stderr, flush=True)
 
     def _over(self) -> None:
+        with self._turn:
+            if self._left:  # the scan came to its end meanwhile
+                return
+            self._ends = True
         interrupts.once()
         why = f"the budget of {self._budget:g} s ran out amid a step"
         try:

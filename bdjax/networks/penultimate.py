@@ -30,8 +30,8 @@ _AFTER = {
 _SAME = ("convert_element_type", "reshape", "copy", "broadcast_in_dim", "squeeze")
 _SPREAD = ("broadcast_in_dim", "reshape", "stop_gradient", "max")
 # Programs in a program that are read as if they were written out.
-_CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr"}
-_CALLS |= dict.fromkeys(("closed_call", "core_call"), "call_jaxpr")
+CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr"}
+CALLS |= dict.fromkeys(("closed_call", "core_call"), "call_jaxpr")
 
 
 class _Program(NamedTuple):
@@ -80,7 +80,7 @@ def _written_out(
         if scope is not None:
             info = info.replace(name_stack=scope + info.name_stack)
         inputs = [of(v) for v in eqn.invars]
-        inner = eqn.params.get(_CALLS.get(eqn.primitive.name, ""))
+        inner = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
         if inner is None:
             outs = [Var(v.aval) for v in eqn.outvars]
             place.update(zip(eqn.outvars, outs, strict=True))

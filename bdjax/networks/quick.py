@@ -14,11 +14,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from bdjax.networks.base import Apply
 from bdjax.networks.convolution import convolve, first_max
+from bdjax.networks.penultimate import CALLS
 from bdjax.types import PyTree
-
-# Programs in a program that are run as if they were written out.
-_CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "remat2": "jaxpr", "checkpoint": "jaxpr"}
-_CALLS |= dict.fromkeys(("closed_call", "core_call"), "call_jaxpr")
 
 
 def quick(apply: Apply) -> Apply:
@@ -46,7 +43,7 @@ def _run(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
 
 
 def _outcome(eqn: JaxprEqn, inputs: list[Any]) -> Sequence[Any]:
-    inner = eqn.params.get(_CALLS.get(eqn.primitive.name, ""))
+    inner = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
     if isinstance(inner, ClosedJaxpr):
         return _run(inner.jaxpr, inner.consts, inputs)
     if inner is not None:

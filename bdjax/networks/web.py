@@ -179,8 +179,9 @@ class _Endpoint:
         return answers
 
     def _excerpt(self, text: str) -> str:
-        """Its beginning in one line, without the secret."""
-        text = text.replace(self.secret, "...") if self.secret else text
+        """Its beginning in one line, without the secret or a part of it."""
+        for part in (self.secret, *self.secret.split()):  # "Bearer", and the token
+            text = text.replace(part, "...") if part else text
         return " ".join(text.split())[:80]
 
     def _unreached(self, error: Exception) -> str:

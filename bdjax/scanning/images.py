@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bdjax import checks
 from bdjax.scanning import arrays
 from bdjax.types import UserError
 from bdjax.verdicts import few
@@ -167,15 +168,21 @@ def _files(path: Path) -> list[Path]:
 
 def _pictures(files: list[Path]) -> np.ndarray:
     """Files as float32 ``[N, H, W, C]`` in [0, 1]: grey if all are, else RGB."""
-    pictures = [_picture(file) for file in files]
-    first = pictures[0].shape[:2]
-    for file, picture in zip(files, pictures, strict=True):
+    pictures: list[np.ndarray] = []
+    for file in files:
+        picture = _picture(file)
+        first = (pictures or [picture])[0].shape[:2]
+        if not pictures:  # twice: they are stacked in the end
+            size = 2 * len(files) * picture.nbytes
+            what = f"{len(files)} images such as {file}"
+            checks.fits_memory(what, size, "bring them to the size that it takes")
         if picture.shape[:2] != first:
             a, b = (f"{n[1]} x {n[0]}" for n in (first, picture.shape))
             raise UserError(
                 f"images differ in size: {files[0]} is {a} and {file} is {b}; none is "
                 "resized here, bring all to the size that the network takes"
             )
+        pictures.append(picture)
     channels = max(picture.shape[2] for picture in pictures)
     shape = (*first, channels)
     return np.stack([np.broadcast_to(picture, shape) for picture in pictures])
@@ -192,7 +199,7 @@ def _picture(file: Path) -> np.ndarray:
                 return grey / (65535 if image.mode.startswith("I") else 1)
             image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
             pixels = np.asarray(image, np.float32) / 255
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"{file} cannot be read as an image: {text[:120]}") from error
     return pixels.reshape(*pixels.shape[:2], -1)
