@@ -251,9 +251,24 @@ def rectified(v, x):
     return jax.nn.relu(x.mean((1, 2)) @ v["w"].T)
 
 
+def picks(v, x):
+    return (x @ v["w"].T)[:, 0, 0]
+
+
+def finds_most(v, x):
+    return (x @ v["w"].T).max((1, 2))
+
+
+def lists(v, x):
+    return (x @ v["w"].T).reshape(len(x), -1)
+
+
 @pytest.mark.parametrize(
     ("apply", "message"),
     [
+        (picks, "not averaged, but picked"),
+        (finds_most, "not averaged, but picked"),
+        (lists, "not averaged, but picked"),
         (skips, "no product with weights is one that all of the answer"),
         (attends, "no product with weights is one that all of the answer"),
         (rectified, "after the last product with weights comes more: custom_jvp_call"),

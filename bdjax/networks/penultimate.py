@@ -176,8 +176,11 @@ def _product(eqn: JaxprEqn) -> JaxprEqn | None:
     return body.eqns[0].replace(invars=inputs, outvars=eqn.outvars)
 
 
-def _dominating(program: _Program) -> JaxprEqn | str:
-    """The last product that all of the answer goes through; else why there is none."""
+def _dominating(program: _Program) -> tuple[JaxprEqn, set[str]] | str:
+    """The last product that all of the answer goes through, and what comes after it.
+
+    Else why there is none.
+    """
     follows = {id(program.closed.jaxpr.invars[-1])}
     last_use: dict[int, int] = {id(program.out): len(program.eqns)}
     for i, eqn in enumerate(program.eqns):
@@ -202,14 +205,15 @@ def _dominating(program: _Program) -> JaxprEqn | str:
         return "no product with weights is one that all of the answer goes through"
     if beyond := sorted(after - _AFTER):
         return f"after the last product with weights comes more: {', '.join(beyond)}"
-    return found
+    return found, after
 
 
 def _last(program: _Program) -> _Last | str:
     """The last product of a program; else why there is none."""
-    eqn = _dominating(program)
-    if isinstance(eqn, str):
-        return eqn
+    dominating = _dominating(program)
+    if isinstance(dominating, str):
+        return dominating
+    eqn, after = dominating
     side = 0 if id(eqn.invars[0]) in _followers(program) else 1
     operand: Any = eqn.invars[side]
     numbers = eqn.params["dimension_numbers"]
@@ -227,6 +231,10 @@ def _last(program: _Program) -> _Last | str:
                 return "the last product with weights is a convolution of some size"
             axes += tuple(numbers.lhs_spec[2:])
     free = tuple(i for i in every if i not in axes)
+    places = sum(operand.aval.shape[i] > 1 for i in free) > 1  # beside the batch
+    picks = "slice" in after or ("reduce_max" in after and "exp" not in after)
+    if places and (picks or "reduce_sum" not in after):
+        return "what the last product with weights gives is not averaged, but picked"
     scope = str(eqn.source_info.name_stack)
     return _Last(operand, axes, free, eqn.invars[1 - side], scope)
 
