@@ -545,6 +545,14 @@ def test_scripts_that_touch_files_are_refused(call, tmp_path):
         open_network(path)
 
 
+def test_weights_beside_what_holds_its_own_are_refused(tmp_path):
+    path = tmp_path / "m.pt"
+    script(make(), path)
+    for source in (path, "http://localhost/predict"):
+        with pytest.raises(UserError, match="holds its weights; leave weights out"):
+            open_network(source, weights="w.safetensors")
+
+
 def test_a_sum_of_two_layers_has_no_penultimate_one(tmp_path):
     class Two(nn.Module):
         def __init__(self):

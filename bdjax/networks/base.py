@@ -158,3 +158,12 @@ class Given(NamedTuple):
     variables: Any = None
     web: Web = Web()
     shapes: tuple[tuple[int, ...], ...] = ()
+
+    def check_alone(self, name: object) -> None:
+        """Refuses weights for what has its own, rather than leaving them unread.
+
+        Raises:
+          UserError: there are some.
+        """
+        if self.weights is not None:
+            raise UserError(f"{name} holds its weights; leave weights out")

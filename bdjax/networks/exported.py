@@ -123,6 +123,7 @@ def _arguments(
             f"{path} takes {x.dtype} {x.shape}; export it for float32 [N, ...]"
         )
     if len(args) == 1:
+        given.check_alone(path)
         return {}, x
     if given.weights is not None:
         arrays = weights.read(given.weights)

@@ -26,6 +26,7 @@ def recognises(source: Any) -> bool:
 def open(source: Any, given: Given) -> Opened:
     """Opens it; see :func:`bdjax.networks.open_network`."""
     path = Path(source)
+    given.check_alone(path)
     json = path.with_suffix(".json")
     if not json.exists():
         raise UserError(

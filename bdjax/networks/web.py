@@ -23,6 +23,7 @@ def recognises(source: Any) -> bool:
 def open(source: Any, given: Given) -> Opened:
     """Opens it, without asking anything; see :func:`bdjax.networks.open_network`."""
     address, web = urlsplit(source), given.web
+    given.check_alone("an endpoint")
     if address.username or address.password:
         raise UserError(
             "the address holds a password; leave it out, and name an environment "

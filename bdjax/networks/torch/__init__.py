@@ -33,12 +33,14 @@ def open(source: Any, given: Given) -> Opened:
 
     if not isinstance(source, str | os.PathLike):
         if hasattr(source, "graph_signature"):
+            given.check_alone("an exported program")
             return programs.opened(source, "ExportedProgram")
         if given.weights:
             source = copy.deepcopy(source)
             load_weights(source, given.weights)
         return modules.opened(source, type(source).__name__)
     path = Path(source)
+    given.check_alone(path)
     content = _content(path)
     if content not in {"program", "script"}:
         other = (

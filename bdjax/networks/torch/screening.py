@@ -16,7 +16,7 @@ from bdjax.types import UserError
 
 _OPERATOR = re.compile(
     r"torch\.ops\.(aten|prims|torchvision|quantized|quantized_decomposed)"
-    r"\.(?!from_file\b)(_?[a-zA-Z0-9]\w*|__i?(and|or|xor|lshift|rshift)__)"
+    r"\.(?!(?:from_file|save)\b)(_?[a-zA-Z0-9]\w*|__i?(and|or|xor|lshift|rshift)__)"
     r"\.(_?[a-zA-Z0-9]\w*)"
     r"|torch\.ops\.higher_order\.(cond|wrap_with_set_grad_enabled|wrap_with_autocast)"
     r"|_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|pos|abs|and_|or_|xor|not_"
