@@ -73,7 +73,8 @@ class Answer:
         if self.printed != "text":
             print(render.render(report, self.printed), end="")
         elif self.quiet:
-            why = f": {report.reasons[0]}" if report.reasons else ""
+            why = report.reasons[0] if report.reasons else words.power(report)
+            why = f": {why}" if why else ""
             print(f"{report.source}: {words.headline(report)}{why}")
         else:
             text.show(report, Console())

@@ -20,6 +20,10 @@ Apply = Callable[[PyTree, jax.Array], jax.Array]
 Layout = Literal["NCHW", "NHWC"]
 
 
+class UnreachedError(UserError):
+    """A network behind an address does not answer at all, whatever it is asked."""
+
+
 class Features(NamedTuple):
     """The penultimate layer of a network, if it was found.
 

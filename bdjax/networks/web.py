@@ -1,6 +1,7 @@
 """Networks behind HTTP, asked in JSON: inputs as nested lists, an answer an input."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from bdjax.networks.base import Given, Opened, Web, no_features
+from bdjax.networks.base import Given, Opened, UnreachedError, Web, no_features
 from bdjax.types import UserError
 
 _AGAIN = (429, 502, 503, 504)
@@ -44,6 +45,7 @@ def open(source: Any, given: Given) -> Opened:
     )
 
 
+_NOBODY = ("NewConnectionError", "NameResolutionError", "Connection refused")
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -65,6 +67,8 @@ class _Endpoint:
             backoff_factor=0.3,
             raise_on_status=False,
         )
+        # Retries end in one line, and are no news before.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self.session = requests.Session()
         self.session.mount("http://", HTTPAdapter(max_retries=retry))
         self.session.mount("https://", HTTPAdapter(max_retries=retry))
@@ -116,7 +120,10 @@ class _Endpoint:
                 allow_redirects=False,
             )
         except requests.exceptions.RequestException as error:
-            raise UserError(self._unreached(error)) from None  # it may hold the header
+            nobody = any(kind in str(error) for kind in _NOBODY)
+            timed_out = isinstance(error, requests.exceptions.Timeout)
+            kind = UnreachedError if nobody or timed_out else UserError
+            raise kind(self._unreached(error)) from None  # it may hold the header
         status = response.status_code
         if status in (401, 403):
             fix = (

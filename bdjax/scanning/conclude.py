@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bdjax.detectors import DETECTORS
+from bdjax.detectors import DETECTORS, Access
 from bdjax.scanning.report import Judgement, Preflight
 from bdjax.verdicts import Conclusion
+
+_ORDER = [access.value for access in Access]
 
 
 class Answer(NamedTuple):
@@ -58,7 +60,8 @@ def conclude(
         return Answer(Conclusion.TROJANED, (), target, tuple(notes))
     reached = max(map(power, benign), default=(-1.0, 0.0))
     reasons, missing = [], []
-    for j in judgements:
+    # What asks the least of a network lacks the least.
+    for j in sorted(judgements, key=lambda j: _ORDER.index(j.access)):
         if power(j) <= reached:
             continue
         if j.name in unfinished:

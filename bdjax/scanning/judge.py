@@ -42,6 +42,8 @@ class Clock:
 
     def __init__(self, budget: float | None):
         self._start = time.perf_counter()
+        if budget is not None and not isinstance(budget, (int, float)):
+            raise UserError(f"budget is {budget!r}; give seconds, a number, or None")
         self.budget = math.inf if budget is None else float(budget)
         if not self.budget > 0:
             raise UserError(f"budget is {budget} s; it must be above 0, or None")

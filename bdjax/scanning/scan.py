@@ -166,7 +166,14 @@ def scan(
                 ask=_asked(one.detector, counted, checked),
             )  # fmt: skip
             first = judged(resources)
-            judgements.append(draws.settled(first, one.detector, resources, judged))
+
+            def again(
+                other: Resources, judged: Any = judged, first: Any = first
+            ) -> Any:
+                watch(record.report([*judgements, first]))  # should time run out
+                return judged(other)
+
+            judgements.append(draws.settled(first, one.detector, resources, again))
             watch(record.report(judgements))
     return record.report(judgements)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bdjax.networks.base import UnreachedError
 from bdjax.scanning import answers as answers_
 from bdjax.scanning.answers import Answering
 from bdjax.scanning.geometry import Geometry, Image, with_channels
@@ -117,6 +118,8 @@ class Asked:
         x = with_channels(self.x, channels)
         try:
             answering, said = answers_.read(self.ask(reading(x)), len(x))
+        except UnreachedError:
+            raise
         except UserError as error:
             failed.append(str(error))
             return None

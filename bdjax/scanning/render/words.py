@@ -73,6 +73,19 @@ def lead(report: "Report") -> "Judgement | None":
     return next(iter(by_weight(report)), None)
 
 
+def power(report: "Report") -> str:
+    """What "not flagged" rests on, in few words; "" of any other answer."""
+    judgement = lead(report)
+    if report.conclusion is not Conclusion.NOT_FLAGGED or judgement is None:
+        return ""
+    found, trojaned = judgement.calibration.found if judgement.calibration else (0, 0)
+    if not trojaned:
+        return f"no proof, by {judgement.title}"
+    return (
+        f"no proof, by {judgement.title}, which finds {found / trojaned:.0%} of Trojans"
+    )
+
+
 def threshold(judgement: "Judgement") -> float:
     """That a score is compared with; NaN without."""
     if judgement.calibration is not None:
