@@ -317,5 +317,5 @@ def test_thresholds_of_ones_own_and_what_they_find(typed):
     assert calibrated.status == 0, calibrated.err
     assert re.match(r"DL-TND: threshold -?[\d.]+, of 1 clean net", calibrated.out)
     assert (clean.status, trojaned.status) == (0, 1), clean.err + trojaned.err
-    assert clean.out == "nets:clean: Not flagged\n"
+    assert clean.out == "nets:clean: Not flagged: no proof, by DL-TND\n"
     assert trojaned.out == "nets:trojaned: Trojaned, toward label 0\n"
