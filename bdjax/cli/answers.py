@@ -152,8 +152,12 @@ class Watch:
         lines = [_opening(report)] if self._report is None else []
         self._report = report
         for judgement in report.judgements:
-            if judgement.finding is not None and judgement.name not in self._told:
-                self._told.add(judgement.name)
+            if judgement.finding is None:
+                continue
+            # Once more where other images changed it.
+            found = f"{judgement.name} {judgement.finding.score}"
+            if found not in self._told:
+                self._told.add(found)
                 lines.append(_line(report, judgement))
         if not self._answer.quiet:
             for line in lines:
