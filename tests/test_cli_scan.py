@@ -214,7 +214,7 @@ def test_a_budget_that_runs_out_at_the_end_leaves_the_answer_alone():
 # What ends a scan early: a budget that runs out amid a step, and signals.
 
 STUCK = """
-import ctypes, dataclasses, sys
+import ctypes, dataclasses, signal, sys
 from bdjax import scanning
 from bdjax.cli import answers
 import scan_reports
@@ -230,6 +230,7 @@ def stuck(network, *, watch, **given):
         sleep(nap)
 
 scanning.scan, answers._LEAST_GRACE = stuck, 0.5
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever the tests' shell ignores
 from bdjax.cli import main
 main(sys.argv[1:])
 """
