@@ -3,7 +3,7 @@
 One image a class, as DL-TND's references have, is one draw: of the same network another
 draw may score much less, or more. A score up to the grey zone stands as it is; beyond,
 two more draws are looked at and the middle score counts (of two draws the lesser).
-Whatever is flagged was so on most draws.
+Whatever is flagged was so on most of the draws that there were; a note says how many.
 """
 
 import dataclasses

@@ -59,7 +59,7 @@ def _last(graph: Graph, output: str) -> Features:
             )
         if node.op in ("Gemm", "MatMul") and not pooled:
             return _read(graph, node, data[0])
-        if node.op == "Conv" and set(node.get("kernel_shape", [1])) <= {1}:
+        if node.op == "Conv" and _is_of_one_pixel(graph, node):
             mean = function(graph, data[0], pixels=True)
             return Features(mean, f"{_name(graph, node)} (input, mean over pixels)")
         pooled |= node.op in POOLS
@@ -69,6 +69,13 @@ def _last(graph: Graph, output: str) -> Features:
             )
         name = data[0]
     return no_features("it has no dense layer")
+
+
+def _is_of_one_pixel(graph: Graph, node: Node) -> bool:
+    """Whether a convolution is a dense layer of every pixel; by weights if not said."""
+    weight = graph.weights.get(node.inputs[1])
+    kernel = node.get("kernel_shape", () if weight is None else weight.shape[2:])
+    return bool(kernel) and set(kernel) == {1}
 
 
 def _name(graph: Graph, node: Node) -> str:
